@@ -1,0 +1,1 @@
+"""hmdb-prep: videos -> exact clip shards and manifests -> report and balancing plan."""

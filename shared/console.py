@@ -1,0 +1,99 @@
+"""What both commands print: progress, tables, messages. Rich on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+PLAIN_INTERVAL_SECONDS = 10.0
+
+
+def say(message: str, *, to: TextIO | None = None) -> None:
+    """Print one line of plain text, markup and all, to standard output or the stream given."""
+    stream = to or sys.stdout
+    stream.write(message + "\n")
+    stream.flush()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: Rich's on a terminal, tab-free aligned text elsewhere. Numbers align right.
+
+    Cells are taken literally: a file called ``[red]`` prints as that.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    is_terminal = sys.stdout.isatty()
+    Console(file=sys.stdout, width=None if is_terminal else 140, highlight=False).print(table)
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell.strip().rstrip("%").lstrip("+-±").replace(".", "", 1).replace(",", "").isdigit()
+
+
+@contextmanager
+def progress(description: str, total: int | None, *, unit: str = "clips") -> Iterator[Callable[[int], None]]:
+    """Show progress with rate and time left on standard error; yields ``advance(count)``.
+
+    On a terminal a Rich bar; elsewhere one plain line every 10 seconds, none for what is done sooner.
+    """
+    if sys.stderr.isatty():
+        yield from _rich_progress(description, total, unit)
+    else:
+        yield from _plain_progress(description, total, unit)
+
+
+def _rich_progress(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.fields[total_text]} " + unit, markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    started, done = time.monotonic(), 0
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        total_text = "?" if total is None else f"{total:,}"
+        task = bar.add_task(description, total=total, total_text=total_text, rate="")
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            rate = done / max(time.monotonic() - started, 1e-9)
+            bar.update(task, completed=done, rate=f"{rate:,.1f} {unit}/s")
+
+        yield advance
+
+
+def _plain_progress(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    started = last = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last < PLAIN_INTERVAL_SECONDS:
+            return
+        last = now
+        rate = done / (now - started)
+        left = "" if total is None or not rate else f", {(total - done) / rate:.0f} s left"
+        of = "" if total is None else f"/{total}"
+        say(f"{description}: {done}{of} {unit}, {rate:.1f} {unit}/s{left}", to=sys.stderr)
+
+    yield advance

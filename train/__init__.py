@@ -1,0 +1,1 @@
+"""lsvit-train: shards and manifests -> LS-ViT -> metrics, predictions and heatmaps."""
