@@ -1,0 +1,187 @@
+"""Exact decoding: every frame of a video, once, in order, and the T·K of them that make its clip.
+
+Indexed access (``VideoDecoder.get_frames_at``) returns wrong frames on HMDB51: its files are MPEG-4 in AVI with packed
+B-frames and no presentation times, and their headers count one frame too many (torchcodec issue 1363). Reading frame
+after frame until the decoder has no more gives what the ffmpeg command gives, the last frame included. The function that
+does so is private to torchcodec and stands in its wheels from 0.11 to 0.17; it is called in one place, ``read_frames``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.errors import DataError
+from shared.sampling import candidate_frames, num_padded_frames
+
+# A header is trusted for nothing, but it is nearly right: the frames that it and its neighbours would ask for are kept
+# while counting, so that one pass is enough for all but odd files.
+_HEADER_EXCESS = (0, 1, 2)
+_SPECULATION_BYTES = 256 * 1024**2
+_CHUNK_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoHeader:
+    """What a container says of its video. ``num_frames`` is -1 where it says nothing; it is never relied on."""
+
+    codec: str
+    fps: float
+    width: int
+    height: int
+    num_frames: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecodedClip:
+    """The rows of one clip. frames: uint8 (T·K, H, W, 3) RGB; frame_index: int32 (T·K,), each row's frame number."""
+
+    frames: torch.Tensor
+    frame_index: npt.NDArray[np.int32]
+    num_frames: int
+    num_padded: int
+    header: VideoHeader
+    decoder: str
+
+
+class OpenVideo:
+    """A video opened for one sequential read. Not to be shared between threads: that crashes the process."""
+
+    def __init__(self, path: Path, *, device: str = "cpu") -> None:
+        from torchcodec.decoders import VideoDecoder
+
+        if not path.is_file():
+            raise DataError(f"no such file: {path}")
+        if path.stat().st_size == 0:
+            raise DataError("the file is empty (0 bytes)")
+        try:
+            # "approximate" spares a scan of the whole file; its index is not used here.
+            decoder = VideoDecoder(
+                str(path), dimension_order="NHWC", num_ffmpeg_threads=1, device=device, seek_mode="approximate"
+            )
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise DataError(f"not a video that FFmpeg can open: {_first_line(error)}") from error
+        metadata = decoder.metadata
+        self._decoder = decoder
+        self.header = VideoHeader(
+            codec=metadata.codec or "",
+            fps=float(metadata.average_fps_from_header or 0.0),
+            width=int(metadata.width or 0),
+            height=int(metadata.height or 0),
+            num_frames=-1 if metadata.num_frames_from_header is None else int(metadata.num_frames_from_header),
+        )
+
+    def read_frames(self) -> Iterator[torch.Tensor]:
+        """Yield every frame that decodes, in order of presentation: uint8 (H, W, 3) RGB. Works once per object.
+
+        Raises DataError where FFmpeg fails in the middle or the picture changes its size.
+        """
+        from torchcodec._core import get_next_frame
+
+        shape: torch.Size | None = None
+        while True:
+            try:
+                frame = get_next_frame(self._decoder._decoder)[0]
+            except IndexError:
+                return
+            except (RuntimeError, ValueError) as error:
+                raise DataError(f"decoding failed: {_first_line(error)}") from error
+            if shape is not None and frame.shape != shape:
+                raise DataError(f"the picture changes from {tuple(shape[:2])} to {tuple(frame.shape[:2])} pixels")
+            shape = frame.shape
+            yield frame
+
+
+def read_header(path: Path) -> VideoHeader:
+    """What the container says, without decoding a frame. Raises DataError where FFmpeg cannot open it."""
+    return OpenVideo(path).header
+
+
+def decode_clip(
+    path: Path,
+    *,
+    num_segments: int,
+    frames_per_segment: int,
+    transform: Callable[[torch.Tensor], torch.Tensor],
+    device: str = "cpu",
+) -> DecodedClip:
+    """Decode the T·K rows of a video's clip, exactly.
+
+    ``transform`` maps uint8 (n, H, W, 3) to uint8 (n, h, w, 3), each frame by itself. Memory is bounded by the rows and
+    some 256 MiB, however long the video. Raises DataError where no frame decodes or FFmpeg fails.
+    """
+    video = OpenVideo(path, device=device)
+    wanted = _speculative_frames(video.header, num_segments=num_segments, frames_per_segment=frames_per_segment)
+    kept: dict[int, torch.Tensor] = {}
+    num_frames = 0
+    for frame in video.read_frames():
+        if num_frames in wanted:
+            kept[num_frames] = frame
+        num_frames += 1
+    if num_frames == 0:
+        raise DataError("no frame decodes")
+    frame_index = candidate_frames(num_frames, num_segments=num_segments, frames_per_segment=frames_per_segment)
+    unique_frames, rows = np.unique(frame_index, return_inverse=True)
+    if all(int(frame) in kept for frame in unique_frames):
+        source: Iterator[torch.Tensor] = (kept[int(frame)] for frame in unique_frames)
+    else:
+        kept.clear()
+        source = _pick_frames(OpenVideo(path, device=device), unique_frames)
+    unique = torch.cat([transform(chunk) for chunk in _chunks(source)])
+    return DecodedClip(
+        frames=unique if len(unique) == len(rows) else unique[torch.from_numpy(rows).to(unique.device)],
+        frame_index=frame_index,
+        num_frames=num_frames,
+        num_padded=num_padded_frames(num_frames, num_segments=num_segments),
+        header=video.header,
+        decoder=device.partition(":")[0],
+    )
+
+
+def _speculative_frames(header: VideoHeader, *, num_segments: int, frames_per_segment: int) -> frozenset[int]:
+    """The frames that would be wanted if the header were right, or too high by one or two."""
+    guesses = [header.num_frames - excess for excess in _HEADER_EXCESS if header.num_frames > excess]
+    frames = frozenset(
+        int(frame)
+        for guess in guesses
+        for frame in candidate_frames(guess, num_segments=num_segments, frames_per_segment=frames_per_segment)
+    )
+    if len(frames) * header.height * header.width * 3 > _SPECULATION_BYTES:
+        return frozenset()
+    return frames
+
+
+def _pick_frames(video: OpenVideo, wanted: npt.NDArray[np.int32]) -> Iterator[torch.Tensor]:
+    position = 0
+    for number, frame in enumerate(video.read_frames()):
+        if number == wanted[position]:
+            yield frame
+            position += 1
+            if position == len(wanted):
+                return
+    raise DataError(f"the video gave {len(wanted) - position} frames fewer when it was read again")
+
+
+def _chunks(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Stack frames (H, W, 3) into batches (n, H, W, 3) of at most 64 MiB, so that large pictures are scaled as they come."""
+    batch: list[torch.Tensor] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) * frame.numel() >= _CHUNK_BYTES:
+            yield torch.stack(batch)
+            batch = []
+    if batch:
+        yield torch.stack(batch)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    # torchcodec puts the place in its C++ source in front of what FFmpeg said.
+    return re.sub(r"^.*\.(cpp|h):\d+, ", "", text)[:200]

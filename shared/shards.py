@@ -1,0 +1,276 @@
+"""Shards: HDF5 files of fixed-size clips, written once under a temporary name and renamed when complete.
+
+The format is ``hmdb-clip-shard`` version 1, described with an example in docs/format.md. Frames lie uncompressed and in
+one piece, so that a reader maps them into memory and a worker process writes its row straight into the file.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import DataError
+
+SHARD_FORMAT = "hmdb-clip-shard"
+SHARD_VERSION = 1
+MAX_FRAME_BYTES = 256 * 1000**2  # of the frames of one shard
+_ALIGNMENT = 4096  # pages: mapped frames start on one
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLayout:
+    """What all clips of a shard share. height and width in pixels; T segments of K frames."""
+
+    num_segments: int
+    frames_per_segment: int
+    height: int
+    width: int
+    dataset_id: str
+
+    @property
+    def num_rows(self) -> int:
+        """T·K, the stored frames of one clip."""
+        return self.num_segments * self.frames_per_segment
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of one clip's frames."""
+        return self.num_rows * self.height * self.width * 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipRecord:
+    """One clip's entry beside its frames. frame_index: int32 (T·K,); manifest: the clip's manifest row as JSON."""
+
+    clip_id: str
+    label: int
+    frame_index: npt.NDArray[np.int32]
+    crc32: int
+    manifest: str
+
+
+def shard_name(index: int) -> str:
+    """``shard-00000.h5`` and so on."""
+    return f"shard-{index:05d}.h5"
+
+
+def crc32_of(frames: npt.NDArray[np.uint8]) -> int:
+    """CRC-32 (zlib) of a clip's frames, uint8 (T·K, H, W, 3) in C order."""
+    return zlib.crc32(memoryview(np.ascontiguousarray(frames)).cast("B"))
+
+
+class PendingShard:
+    """A shard being written: room for ``capacity`` clips under a temporary name, until ``finish`` renames it.
+
+    Rows may be written by other processes through ``write_clip``. Use as a context manager: whatever is not finished is
+    removed. Raises OSError at once where the disk has no room for it.
+    """
+
+    def __init__(self, path: Path, layout: ShardLayout, *, capacity: int) -> None:
+        self.path = path
+        self.layout = layout
+        self.capacity = capacity
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            self.frames_offset = self._create()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _create(self) -> int:
+        layout = self.layout
+        shape = (self.capacity, layout.num_rows, layout.height, layout.width, 3)
+        with _open_new(self.temporary) as file:
+            creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            space = h5py.h5s.create_simple(shape)
+            frames = h5py.h5d.create(file.id, b"frames", h5py.h5t.STD_U8LE, space, creation)
+            offset = int(frames.get_offset())
+            for name, value in _root_attributes(layout):
+                file.attrs[name] = value
+        with self.temporary.open("r+b") as raw:
+            # Room for everything is taken now: a full disk is met here and not in the middle of a worker's row.
+            os.posix_fallocate(raw.fileno(), offset, self.capacity * layout.clip_bytes)
+        return offset
+
+    def write_clip(self, row: int, frames: npt.NDArray[np.uint8]) -> None:
+        """Write the frames of clip ``row`` (see ``write_clip_frames``)."""
+        write_clip_frames(self.temporary, self.frames_offset, row=row, frames=frames)
+
+    def finish(self, records: Sequence[ClipRecord | None]) -> None:
+        """Complete and rename the shard. ``records[row]`` is None for a clip that was quarantined: its row is closed up.
+
+        Checks every clip's frames in the file against its crc32 first. Raises DataError where they differ.
+        """
+        kept = [row for row, record in enumerate(records) if record is not None]
+        present = [record for record in records if record is not None]
+        if not kept:
+            raise ValueError("a shard needs at least one clip")
+        if len(kept) < self.capacity:
+            self._close_up(kept)
+        self._write_records(present)
+        _synchronise(self.temporary)
+        with ShardReader(self.temporary) as reader:
+            problems = reader.damaged_clips()
+        if problems:
+            raise DataError(f"{self.path}: what was written reads back differently ({problems[0]}); check the disk")
+        self.temporary.rename(self.path)
+        _synchronise(self.path.parent)
+
+    def _close_up(self, kept: Sequence[int]) -> None:
+        sparse, sparse_offset = self.temporary, self.frames_offset
+        self.temporary = sparse.with_suffix(".closed.tmp")
+        self.capacity = len(kept)
+        self.frames_offset = self._create()
+        shape = (self.layout.clip_bytes,)
+        for row, old_row in enumerate(kept):
+            offset = sparse_offset + old_row * self.layout.clip_bytes
+            self.write_clip(row, np.memmap(sparse, dtype=np.uint8, mode="r", offset=offset, shape=shape))
+        sparse.unlink()
+
+    def _write_records(self, records: Sequence[ClipRecord]) -> None:
+        text = h5py.string_dtype("utf-8")
+        with h5py.File(self.temporary, "r+") as file:
+            file["frame_index"] = np.stack([record.frame_index for record in records]).astype("<i4")
+            file["label"] = np.array([record.label for record in records], dtype="<i2")
+            file["crc32"] = np.array([record.crc32 for record in records], dtype="<u4")
+            file.create_dataset("clip_id", data=[record.clip_id for record in records], dtype=text)
+            file.create_dataset("manifest", data=[record.manifest for record in records], dtype=text)
+
+    def discard(self) -> None:
+        """Remove what was written under temporary names."""
+        self.temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.discard()
+
+
+def write_clip_frames(file: Path, frames_offset: int, *, row: int, frames: npt.NDArray[np.uint8]) -> None:
+    """Write one clip's frames at its place in a pending shard's file. For worker processes: needs no HDF5."""
+    data = memoryview(np.ascontiguousarray(frames)).cast("B")
+    position = frames_offset + row * len(data)
+    descriptor = os.open(file, os.O_WRONLY)
+    try:
+        while data:
+            written = os.pwrite(descriptor, data, position)
+            data, position = data[written:], position + written
+    finally:
+        os.close(descriptor)
+
+
+class ShardReader:
+    """A complete shard, opened for reading. The HDF5 file is closed again at once; frames are mapped from the file.
+
+    frames: uint8 (N, T·K, H, W, 3), mapped read-only. frame_index: int32 (N, T·K). label: int16 (N,). crc32: uint32 (N,).
+    clip_id and manifest: tuples of N texts. Safe to keep across a fork. Raises DataError where the file is not a shard
+    of this version, is truncated, or does not hold what the format asks for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise DataError(f"no shard at {path}; make it again with `hmdb-prep extract`")
+        try:
+            with h5py.File(path, "r") as file:
+                self.layout = _read_layout(path, file)
+                offset, shape = _frames_place(path, file)
+                self.frame_index: npt.NDArray[np.int32] = file["frame_index"][:]
+                self.label: npt.NDArray[np.int16] = file["label"][:]
+                self.crc32: npt.NDArray[np.uint32] = file["crc32"][:]
+                self.clip_id: tuple[str, ...] = tuple(file["clip_id"].asstr()[:])
+                self.manifest: tuple[str, ...] = tuple(file["manifest"].asstr()[:])
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, UnicodeError) as error:
+            raise DataError(f"{path} is damaged or no shard ({error}); delete it and run `hmdb-prep extract` again") from error
+        self._check_shapes(shape)
+        if path.stat().st_size < offset + int(np.prod(shape)):
+            raise DataError(f"{path} is truncated; delete it and run `hmdb-prep extract` again")
+        self.frames: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
+
+    def _check_shapes(self, shape: tuple[int, ...]) -> None:
+        layout, num_clips = self.layout, len(self.clip_id)
+        expected = (num_clips, layout.num_rows, layout.height, layout.width, 3)
+        lengths = {len(self.label), len(self.crc32), len(self.manifest), len(self.frame_index)}
+        if shape != expected or lengths != {num_clips} or self.frame_index.shape != expected[:2]:
+            raise DataError(f"{self.path}: data sets do not fit together: frames are {shape}, expected {expected}")
+
+    @property
+    def num_clips(self) -> int:
+        """N, the number of clips."""
+        return len(self.clip_id)
+
+    def damaged_clips(self) -> list[str]:
+        """Ids of the clips whose frames do not have the checksum that the shard holds. Reads the whole shard."""
+        return [self.clip_id[row] for row in range(self.num_clips) if crc32_of(self.frames[row]) != self.crc32[row]]
+
+    def close(self) -> None:
+        """Let go of the mapping; arrays already taken from ``frames`` stay valid."""
+        del self.frames
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _open_new(path: Path) -> h5py.File:
+    return h5py.File(path, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT)
+
+
+def _root_attributes(layout: ShardLayout) -> list[tuple[str, str | int]]:
+    return [
+        ("format", SHARD_FORMAT),
+        ("version", SHARD_VERSION),
+        ("num_segments", layout.num_segments),
+        ("frames_per_segment", layout.frames_per_segment),
+        ("height", layout.height),
+        ("width", layout.width),
+        ("dataset_id", layout.dataset_id),
+    ]
+
+
+def _read_layout(path: Path, file: Any) -> ShardLayout:
+    if file.attrs.get("format") != SHARD_FORMAT:
+        raise DataError(f"{path} is no {SHARD_FORMAT} file; name the folder of shards with --shards")
+    version = int(file.attrs["version"])
+    if version != SHARD_VERSION:
+        raise DataError(
+            f"{path} has format version {version}, this program reads version {SHARD_VERSION}; "
+            "use the program that wrote it or extract anew with --overwrite"
+        )
+    return ShardLayout(
+        num_segments=int(file.attrs["num_segments"]),
+        frames_per_segment=int(file.attrs["frames_per_segment"]),
+        height=int(file.attrs["height"]),
+        width=int(file.attrs["width"]),
+        dataset_id=str(file.attrs["dataset_id"]),
+    )
+
+
+def _frames_place(path: Path, file: Any) -> tuple[int, tuple[int, ...]]:
+    frames = file["frames"]
+    offset = frames.id.get_offset()
+    if frames.dtype != np.uint8 or offset is None:
+        raise DataError(f"{path}: frames are not uncompressed uint8 in one piece; extract anew with --overwrite")
+    return int(offset), tuple(int(length) for length in frames.shape)
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
