@@ -27,6 +27,17 @@ _SPECULATION_BYTES = 256 * 1024**2
 _CHUNK_BYTES = 64 * 1024**2
 
 
+class VideoError(DataError):
+    """A video that gives no clip. ``stage`` is where it failed: ``open`` or ``decode``."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        return VideoError, (self.stage, str(self))
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoHeader:
     """What a container says of its video. ``num_frames`` is -1 where it says nothing; it is never relied on."""
@@ -57,16 +68,16 @@ class OpenVideo:
         from torchcodec.decoders import VideoDecoder
 
         if not path.is_file():
-            raise DataError(f"no such file: {path}")
+            raise VideoError("open", f"no such file: {path}")
         if path.stat().st_size == 0:
-            raise DataError("the file is empty (0 bytes)")
+            raise VideoError("open", "the file is empty (0 bytes)")
         try:
             # "approximate" spares a scan of the whole file; its index is not used here.
             decoder = VideoDecoder(
                 str(path), dimension_order="NHWC", num_ffmpeg_threads=1, device=device, seek_mode="approximate"
             )
         except (RuntimeError, ValueError, TypeError) as error:
-            raise DataError(f"not a video that FFmpeg can open: {_first_line(error)}") from error
+            raise VideoError("open", f"not a video that FFmpeg can open: {_first_line(error)}") from error
         metadata = decoder.metadata
         self._decoder = decoder
         self.header = VideoHeader(
@@ -80,7 +91,7 @@ class OpenVideo:
     def read_frames(self) -> Iterator[torch.Tensor]:
         """Yield every frame that decodes, in order of presentation: uint8 (H, W, 3) RGB. Works once per object.
 
-        Raises DataError where FFmpeg fails in the middle or the picture changes its size.
+        Raises VideoError where FFmpeg fails in the middle or the picture changes its size.
         """
         from torchcodec._core import get_next_frame
 
@@ -91,15 +102,15 @@ class OpenVideo:
             except IndexError:
                 return
             except (RuntimeError, ValueError) as error:
-                raise DataError(f"decoding failed: {_first_line(error)}") from error
+                raise VideoError("decode", f"decoding failed: {_first_line(error)}") from error
             if shape is not None and frame.shape != shape:
-                raise DataError(f"the picture changes from {tuple(shape[:2])} to {tuple(frame.shape[:2])} pixels")
+                raise VideoError("decode", f"the picture changes from {tuple(shape[:2])} to {tuple(frame.shape[:2])} pixels")
             shape = frame.shape
             yield frame
 
 
 def read_header(path: Path) -> VideoHeader:
-    """What the container says, without decoding a frame. Raises DataError where FFmpeg cannot open it."""
+    """What the container says, without decoding a frame. Raises VideoError where FFmpeg cannot open it."""
     return OpenVideo(path).header
 
 
@@ -114,7 +125,7 @@ def decode_clip(
     """Decode the T·K rows of a video's clip, exactly.
 
     ``transform`` maps uint8 (n, H, W, 3) to uint8 (n, h, w, 3), each frame by itself. Memory is bounded by the rows and
-    some 256 MiB, however long the video. Raises DataError where no frame decodes or FFmpeg fails.
+    some 256 MiB, however long the video. Raises VideoError where no frame decodes or FFmpeg fails.
     """
     video = OpenVideo(path, device=device)
     wanted = _speculative_frames(video.header, num_segments=num_segments, frames_per_segment=frames_per_segment)
@@ -125,7 +136,7 @@ def decode_clip(
             kept[num_frames] = frame
         num_frames += 1
     if num_frames == 0:
-        raise DataError("no frame decodes")
+        raise VideoError("decode", "no frame decodes")
     frame_index = candidate_frames(num_frames, num_segments=num_segments, frames_per_segment=frames_per_segment)
     unique_frames, rows = np.unique(frame_index, return_inverse=True)
     if all(int(frame) in kept for frame in unique_frames):
@@ -165,7 +176,7 @@ def _pick_frames(video: OpenVideo, wanted: npt.NDArray[np.int32]) -> Iterator[to
             position += 1
             if position == len(wanted):
                 return
-    raise DataError(f"the video gave {len(wanted) - position} frames fewer when it was read again")
+    raise VideoError("decode", f"the video gave {len(wanted) - position} frames fewer when it was read again")
 
 
 def _chunks(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:

@@ -129,14 +129,15 @@ class PendingShard:
 
     def _close_up(self, kept: Sequence[int]) -> None:
         sparse, sparse_offset = self.temporary, self.frames_offset
-        self.temporary = sparse.with_suffix(".closed.tmp")
-        self.capacity = len(kept)
-        self.frames_offset = self._create()
-        shape = (self.layout.clip_bytes,)
-        for row, old_row in enumerate(kept):
-            offset = sparse_offset + old_row * self.layout.clip_bytes
-            self.write_clip(row, np.memmap(sparse, dtype=np.uint8, mode="r", offset=offset, shape=shape))
-        sparse.unlink()
+        try:
+            self.temporary = sparse.with_suffix(".closed.tmp")
+            self.capacity = len(kept)
+            self.frames_offset = self._create()
+            for row, old_row in enumerate(kept):
+                offset = sparse_offset + old_row * self.layout.clip_bytes
+                self.write_clip(row, np.memmap(sparse, np.uint8, "r", offset, (self.layout.clip_bytes,)))
+        finally:
+            sparse.unlink()
 
     def _write_records(self, records: Sequence[ClipRecord]) -> None:
         text = h5py.string_dtype("utf-8")

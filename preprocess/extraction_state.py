@@ -1,0 +1,183 @@
+"""What an extraction leaves beside its shards so that it can be continued, checked and merged.
+
+``extraction.json`` holds the plan; ``quarantine-00000.json`` the videos of that shard's block that gave no clip. A block
+is finished when its shard stands under its final name, or when all of its videos are quarantined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from preprocess.plan import Block, ExtractionParameters, ExtractionPlan
+from shared.classes import Video
+from shared.errors import DataError
+from shared.manifests import QuarantineRow, write_atomically
+from shared.shards import ShardReader, shard_name
+
+STATE_FILE = "extraction.json"
+_LOCK_FILE = ".lock"
+_NUM_NAMES_SHOWN = 3
+
+
+def write_plan(shards: Path, plan: ExtractionPlan) -> None:
+    """Write the plan to ``extraction.json``."""
+    positions = {video.path: position for position, video in enumerate(plan.videos)}
+    content = {
+        "dataset_id": plan.dataset_id,
+        "parameters": dataclasses.asdict(plan.parameters),
+        "videos": [[video.path, video.num_bytes] for video in plan.videos],
+        "blocks": [
+            [block.height, block.width, [positions[video.path] for video in block.videos]] for block in plan.blocks
+        ],
+        "rejected": [dataclasses.asdict(row) for row in plan.rejected],
+    }
+    write_atomically(shards / STATE_FILE, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def read_plan(shards: Path) -> ExtractionPlan | None:
+    """The plan of the extraction in this folder; None where there is none. Raises DataError where it is damaged."""
+    file = shards / STATE_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is damaged ({error}); run `hmdb-prep extract --overwrite` to start anew") from error
+    try:
+        return _plan_from(content)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{file} is damaged ({error!r}); run `hmdb-prep extract --overwrite` to start anew") from error
+
+
+def _plan_from(content: dict[str, Any]) -> ExtractionPlan:
+    videos = tuple(
+        Video(path=path, class_name=path.partition("/")[0], num_bytes=size) for path, size in content["videos"]
+    )
+    blocks = tuple(
+        Block(index=index, height=height, width=width, videos=tuple(videos[position] for position in positions))
+        for index, (height, width, positions) in enumerate(content["blocks"])
+    )
+    return ExtractionPlan(
+        dataset_id=content["dataset_id"],
+        parameters=ExtractionParameters(**content["parameters"]),
+        videos=videos,
+        blocks=blocks,
+        rejected=tuple(QuarantineRow(**row) for row in content["rejected"]),
+    )
+
+
+def differences(
+    old: ExtractionPlan, *, parameters: ExtractionParameters, videos: list[Video]
+) -> list[str]:
+    """What differs between the extraction that is there and the one asked for, a line each; empty where nothing does."""
+    lines = []
+    for field in dataclasses.fields(ExtractionParameters):
+        before, now = getattr(old.parameters, field.name), getattr(parameters, field.name)
+        if before != now:
+            lines.append(f"{field.name} was {before}, now {now}")
+    before_sizes = {video.path: video.num_bytes for video in old.videos}
+    now_sizes = {video.path: video.num_bytes for video in videos}
+    added = sorted(now_sizes.keys() - before_sizes.keys())
+    gone = sorted(before_sizes.keys() - now_sizes.keys())
+    changed = sorted(path for path in now_sizes.keys() & before_sizes.keys() if now_sizes[path] != before_sizes[path])
+    for word, paths in (("added", added), ("gone", gone), ("changed in size", changed)):
+        if paths:
+            more = ", ..." if len(paths) > _NUM_NAMES_SHOWN else ""
+            lines.append(f"{len(paths)} videos {word}: {', '.join(paths[:_NUM_NAMES_SHOWN])}{more}")
+    return lines
+
+
+def quarantine_file(shards: Path, block: Block) -> Path:
+    """Where the videos of a block that gave no clip are listed."""
+    return shards / f"quarantine-{block.index:05d}.json"
+
+
+def write_block_quarantine(shards: Path, block: Block, rows: list[QuarantineRow]) -> None:
+    """List a block's quarantined videos; with none, remove what an unfinished attempt may have left."""
+    file = quarantine_file(shards, block)
+    if rows:
+        write_atomically(file, json.dumps([dataclasses.asdict(row) for row in rows], ensure_ascii=False) + "\n")
+    else:
+        file.unlink(missing_ok=True)
+
+
+def read_block_quarantine(shards: Path, block: Block) -> list[QuarantineRow]:
+    """The block's quarantined videos. Raises DataError where the list is damaged."""
+    file = quarantine_file(shards, block)
+    try:
+        return [QuarantineRow(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{file} is damaged ({error}); delete it and its shard and run `hmdb-prep extract`") from error
+
+
+def is_finished(shards: Path, block: Block) -> bool:
+    """Whether the block's shard is complete, or all of its videos are quarantined."""
+    if (shards / shard_name(block.index)).is_file():
+        return True
+    return len(read_block_quarantine(shards, block)) == len(block.videos)
+
+
+def check_foreign_shards(shards: Path, plan: ExtractionPlan) -> None:
+    """Raise DataError where the folder holds a shard that is not of this plan (or of another format version)."""
+    expected = {shard_name(block.index) for block in plan.blocks}
+    for file in sorted(shards.glob("shard-*.h5")):
+        with ShardReader(file) as reader:
+            found = reader.layout.dataset_id
+        if file.name not in expected or found != plan.dataset_id:
+            raise DataError(
+                f"{file} belongs to another extraction (dataset {found[:12]}, expected {plan.dataset_id[:12]}); "
+                "name another folder with --shards, or start anew with --overwrite"
+            )
+
+
+def remove_extraction(shards: Path) -> None:
+    """Delete shards, state and temporary files; whatever else lies in the folder stays."""
+    for pattern in ("shard-*.h5", "quarantine-*.json", STATE_FILE):
+        for file in shards.glob(pattern):
+            file.unlink()
+    remove_leftovers(shards)
+
+
+def remove_leftovers(shards: Path, *, block: Block | None = None) -> None:
+    """Delete what killed runs left under temporary names, of one block or of all."""
+    name = "*" if block is None else shard_name(block.index)
+    for file in shards.glob(f".{name}.*tmp"):
+        file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(shards: Path, *, task: str) -> Iterator[None]:
+    """Hold the folder for one extraction, or one task of a divided one. Raises DataError where another holds it.
+
+    The lock goes with the process: a killed run leaves none behind. Where the file system has no locks it is left out.
+    """
+    shards.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        whole = os.open(shards / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        stack.callback(os.close, whole)
+        _lock(whole, shards, shared=bool(task))
+        if task:
+            mine = os.open(shards / f"{_LOCK_FILE}-{task}", os.O_RDWR | os.O_CREAT, 0o666)
+            stack.callback(os.close, mine)
+            _lock(mine, shards, shared=False)
+        yield
+
+
+def _lock(descriptor: int, shards: Path, *, shared: bool) -> None:
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(
+            f"another `hmdb-prep extract` is writing to {shards}; wait for it, or name another folder with --shards"
+        ) from error
+    except OSError:
+        pass  # some network file systems have no locks; tasks still write different files under names of their own

@@ -1,0 +1,279 @@
+"""Manifests: one CSV row a clip and one JSON file a data set. Reading and writing; nothing here decodes or measures.
+
+docs/format.md describes every column and key with an example.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLIPS_FOLDER = "clips"
+DATASET_FILE = "dataset.json"
+QUARANTINE_FILE = "quarantine.csv"
+BALANCE_FOLDER = "balance"
+DATASET_FORMAT = "hmdb-clip-dataset"
+DATASET_VERSION = 1
+SPLIT_COLUMNS = ("split1", "split2", "split3", "split_full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRow:
+    """A clip's manifest row. The fields are the columns, in order; docs/format.md gives their meaning and units."""
+
+    clip_id: str
+    class_name: str
+    label: int
+    path: str
+    source: str
+    split1: str
+    split2: str
+    split3: str
+    split_full: str
+    body: str
+    camera_motion: str
+    num_people: str
+    viewpoint: str
+    quality: str
+    codec: str
+    fps: float
+    width: int
+    height: int
+    num_frames: int
+    num_frames_header: int
+    duration_seconds: float
+    num_padded: int
+    decoder: str
+    shard: str
+    row: int
+    crc32: int
+    brightness: float
+    brightness_std: float
+    contrast: float
+    blur: float
+    colorfulness: float
+    red_mean: float
+    green_mean: float
+    blue_mean: float
+    red_std: float
+    green_std: float
+    blue_std: float
+    saturation_mean: float
+    hue_hist_0: float
+    hue_hist_1: float
+    hue_hist_2: float
+    hue_hist_3: float
+    hue_hist_4: float
+    hue_hist_5: float
+    hue_hist_6: float
+    hue_hist_7: float
+    motion: float
+
+
+MANIFEST_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow))
+TEXT_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow) if field.type == "str")
+STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("brightness") :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuarantineRow:
+    """A video that gave no clip: its path, the stage that failed (name, open, decode, crash, timeout) and the reason."""
+
+    path: str
+    stage: str
+    error: str
+
+
+QUARANTINE_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(QuarantineRow))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEntry:
+    """A shard as dataset.json lists it. sha256: of the whole file, in hexadecimal."""
+
+    file: str
+    num_clips: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourStatistics:
+    """Mean and standard deviation of R, G and B over the training clips of one split, in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What dataset.json says. size is ``HxW`` or ``native``; rgb is keyed by split column; counts are numbers of clips."""
+
+    dataset_id: str
+    size: str
+    fit: str
+    num_segments: int
+    frames_per_segment: int
+    clips_per_shard: int
+    seed: int
+    synthetic: bool
+    class_names: tuple[str, ...]
+    num_videos: int
+    num_clips: int
+    num_quarantined: int
+    clips_per_class: dict[str, int]
+    clips_per_split: dict[str, dict[str, int]]
+    rgb: dict[str, ColourStatistics]
+    shards: tuple[ShardEntry, ...]
+
+
+def row_to_json(row: ClipRow) -> str:
+    """A manifest row as one line of JSON, keys in column order: what a shard keeps of its clips."""
+    return json.dumps(dataclasses.asdict(row), ensure_ascii=False)
+
+
+def row_from_json(text: str) -> ClipRow:
+    """The inverse of ``row_to_json``. Raises DataError where keys are missing, unknown or of another type."""
+    try:
+        values = json.loads(text)
+        row = ClipRow(**values)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"a manifest row is damaged: {error}") from error
+    for field in dataclasses.fields(ClipRow):
+        value = getattr(row, field.name)
+        allowed = {"str": (str,), "int": (int,), "float": (int, float)}[str(field.type)]
+        if not isinstance(value, allowed):
+            raise DataError(f"a manifest row is damaged: {field.name} is {value!r}")
+    return row
+
+
+def write_clip_manifests(folder: Path, rows: Iterable[ClipRow]) -> None:
+    """Write ``clips/<class>.csv``, rows sorted by clip_id, and remove manifests of classes that are no more."""
+    clips = folder / CLIPS_FOLDER
+    clips.mkdir(parents=True, exist_ok=True)
+    by_class: dict[str, list[ClipRow]] = {}
+    for row in rows:
+        by_class.setdefault(row.class_name, []).append(row)
+    for class_name, class_rows in by_class.items():
+        ordered = sorted(class_rows, key=lambda row: row.clip_id)
+        write_csv(clips / f"{class_name}.csv", MANIFEST_COLUMNS, [dataclasses.astuple(row) for row in ordered])
+    for stale in set(clips.glob("*.csv")) - {clips / f"{class_name}.csv" for class_name in by_class}:
+        stale.unlink()
+
+
+def write_quarantine(folder: Path, rows: Iterable[QuarantineRow]) -> None:
+    """Write ``quarantine.csv``, sorted by path; with no rows it holds the header alone."""
+    ordered = sorted(rows, key=lambda row: row.path)
+    write_csv(folder / QUARANTINE_FILE, QUARANTINE_COLUMNS, [dataclasses.astuple(row) for row in ordered])
+
+
+def write_dataset(folder: Path, dataset: Dataset) -> None:
+    """Write ``dataset.json``."""
+    content = {"format": DATASET_FORMAT, "version": DATASET_VERSION, **dataclasses.asdict(dataset)}
+    write_atomically(folder / DATASET_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file (UTF-8, ``\\n``, floats in full precision) under a temporary name and rename it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old or the new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_manifests(folder: Path) -> pd.DataFrame:
+    """All clips of all classes, sorted by clip_id: the columns of ``ClipRow``, texts as str (empty, never missing).
+
+    Raises DataError where there are no manifests, or a file misses columns or holds a value of another type.
+    """
+    import pandas as pd
+
+    files = sorted((folder / CLIPS_FOLDER).glob("*.csv"))
+    if not files:
+        raise DataError(f"no manifests in {folder / CLIPS_FOLDER}; run `hmdb-prep extract`, or name the folder with --manifests")
+    frame = pd.concat([_read_class_manifest(file) for file in files], ignore_index=True)
+    duplicates = frame.loc[frame["clip_id"].duplicated(), "clip_id"]
+    if len(duplicates):
+        raise DataError(f"{folder}: clip {duplicates.iloc[0]} stands in the manifests twice; run `hmdb-prep merge`")
+    return frame.sort_values("clip_id", ignore_index=True)
+
+
+def _read_class_manifest(file: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(ClipRow)}
+    try:
+        frame = pd.read_csv(file, dtype=types, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError, OverflowError) as error:
+        raise DataError(f"{file} cannot be read as a manifest ({error}); run `hmdb-prep merge` to make it again") from error
+    missing = [column for column in MANIFEST_COLUMNS if column not in frame.columns]
+    if missing:
+        raise DataError(f"{file} lacks the column {missing[0]}; run `hmdb-prep merge` to make it again")
+    return frame[list(MANIFEST_COLUMNS)]
+
+
+def read_quarantine(folder: Path) -> pd.DataFrame:
+    """The quarantined videos: columns path, stage, error, all str. Empty where there is no such file."""
+    import pandas as pd
+
+    file = folder / QUARANTINE_FILE
+    if not file.is_file():
+        return pd.DataFrame({column: pd.Series(dtype=str) for column in QUARANTINE_COLUMNS})
+    return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """What ``dataset.json`` says. Raises DataError where it is absent, damaged or of another version."""
+    file = folder / DATASET_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"no {file}; run `hmdb-prep extract`, or name the folder with --manifests") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is damaged ({error}); run `hmdb-prep merge` to make it again") from error
+    if not isinstance(content, dict) or content.pop("format", None) != DATASET_FORMAT:
+        raise DataError(f"{file} is no {DATASET_FORMAT} file; run `hmdb-prep merge` to make it again")
+    version = content.pop("version", None)
+    if version != DATASET_VERSION:
+        raise DataError(f"{file} has version {version!r}, this program reads version {DATASET_VERSION}; extract anew")
+    return _dataset_from(file, content)
+
+
+def _dataset_from(file: Path, content: dict[str, Any]) -> Dataset:
+    try:
+        content["class_names"] = tuple(content["class_names"])
+        content["shards"] = tuple(ShardEntry(**entry) for entry in content["shards"])
+        content["rgb"] = {
+            split: ColourStatistics(mean=tuple(values["mean"]), std=tuple(values["std"]))
+            for split, values in content["rgb"].items()
+        }
+        return Dataset(**content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{file} is damaged ({error}); run `hmdb-prep merge` to make it again") from error

@@ -1,0 +1,122 @@
+"""Which clips train and which test: HMDB51's official splits, the leak-free ``full`` protocol, splits for other videos."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Part = Literal["train", "test", "unused"]
+_NUM_FOLDS = 10
+_NUM_TEST_FOLDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSplits:
+    """A clip's part in each split: train, test or unused (``split_full`` uses every clip)."""
+
+    split1: str
+    split2: str
+    split3: str
+    split_full: str
+
+
+@functools.cache
+def official_splits() -> dict[str, ClipSplits]:
+    """The committed table of all 6766 clips of HMDB51, keyed by clip_id, in its order."""
+    with _table_path().open(encoding="utf-8", newline="") as file:
+        return {row.pop("clip_id"): ClipSplits(**row) for row in csv.DictReader(file)}
+
+
+def _table_path() -> Path:
+    here = Path(__file__).parent
+    installed, checkout = here / "hmdb51_splits.csv", here.parent / "data_manifests" / "hmdb51_splits.csv"
+    for path in (installed, checkout):
+        if path.is_file():
+            return path
+    raise DataError(f"the table of official splits is missing at {checkout}; install the package anew")
+
+
+def assign_splits(clip_ids: Sequence[str], class_names: Sequence[str], sources: Sequence[str]) -> list[ClipSplits]:
+    """The splits of each clip: the official ones where the clip is in the table, else seeded ones grouped by source.
+
+    Clips outside the table: three in ten sources are for test, classes kept as even as the sources allow
+    (StratifiedGroupKFold of 10 folds, 3 of them test), a seed of its own for each split; no source is on both sides.
+    A pure function of the three lists, whose order does not matter.
+    """
+    official = official_splits()
+    result = {clip_id: official[clip_id] for clip_id in clip_ids if clip_id in official}
+    others = sorted(zip(clip_ids, class_names, sources, strict=True))
+    others = [other for other in others if other[0] not in official]
+    if others:
+        ids, labels, groups = zip(*others, strict=True)
+        columns = [_seeded_test(labels, groups, seed=seed) for seed in range(4)]
+        for index, clip_id in enumerate(ids):
+            parts = ["test" if column[index] else "train" for column in columns]
+            result[clip_id] = ClipSplits(split1=parts[1], split2=parts[2], split3=parts[3], split_full=parts[0])
+    return [result[clip_id] for clip_id in clip_ids]
+
+
+def _seeded_test(labels: Sequence[str], groups: Sequence[str], *, seed: int) -> npt.NDArray[np.bool_]:
+    """True for the clips that test: three of ten folds (fewer folds where there are fewer sources)."""
+    num_folds = min(_NUM_FOLDS, len(set(groups)))
+    num_test = max(1, round(num_folds * _NUM_TEST_FOLDS / _NUM_FOLDS))
+    return hold_out_sources(labels, groups, num_folds=num_folds, num_held_out=num_test, seed=seed)
+
+
+def hold_out_sources(
+    labels: Sequence[str], groups: Sequence[str], *, num_folds: int, num_held_out: int, seed: int
+) -> npt.NDArray[np.bool_]:
+    """Hold out whole sources: bool (N,), True in ``num_held_out`` of ``num_folds`` folds of StratifiedGroupKFold.
+
+    With fewer than two sources nothing can be held out: all False.
+    """
+    import warnings
+
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    held_out = np.zeros(len(labels), dtype=np.bool_)
+    num_folds = min(num_folds, len(set(groups)))
+    if num_folds < 2 or num_held_out < 1:
+        return held_out
+    folds = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
+    # scikit-learn asks for as many clips of each class as there are folds; classes may be smaller here, so it is given
+    # class labels only as a hint: those too small share one label.
+    values, counts = np.unique(np.asarray(labels), return_counts=True)
+    small = set(values[counts < num_folds])
+    hints = ["" if label in small else label for label in labels]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        parts = list(folds.split(np.zeros(len(labels)), hints, groups)) if _can_stratify(hints, num_folds) else None
+    if parts is None:
+        return _hold_out_at_random(groups, share=num_held_out / num_folds, seed=seed)
+    for _, members in parts[:num_held_out]:
+        held_out[members] = True
+    return held_out
+
+
+def _can_stratify(hints: Sequence[str], num_folds: int) -> bool:
+    return int(np.unique(np.asarray(hints), return_counts=True)[1].max()) >= num_folds
+
+
+def _hold_out_at_random(groups: Sequence[str], *, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    names = np.unique(np.asarray(groups))
+    count = min(len(names) - 1, max(1, round(share * len(names))))
+    chosen = set(np.random.default_rng(seed).permutation(names)[:count])
+    return np.array([group in chosen for group in groups], dtype=np.bool_)
+
+
+def part_of(frame: pd.DataFrame, *, split: str, part: Part) -> pd.DataFrame:
+    """The manifest rows of one part of a split. split: 1, 2, 3 or full."""
+    return frame[frame[f"split_{split}" if split == "full" else f"split{split}"] == part]
