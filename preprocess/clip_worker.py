@@ -66,8 +66,8 @@ def extract_clip(job: ClipJob) -> MeasuredClip | QuarantineRow:
         return QuarantineRow(path=job.path, stage=error.stage, error=str(error))
     if tuple(clip.frames.shape[1:3]) != (job.height, job.width):
         shape = f"{clip.frames.shape[1]}x{clip.frames.shape[2]}"
-        error = f"frames are {shape} but its header says {job.height}x{job.width}"
-        return QuarantineRow(path=job.path, stage="decode", error=error)
+        reason = f"frames are {shape} but its header says {job.height}x{job.width}"
+        return QuarantineRow(path=job.path, stage="decode", error=reason)
     rows = evaluation_rows(num_segments=job.num_segments, frames_per_segment=job.frames_per_segment)
     statistics = measure_clip(clip.frames[torch.from_numpy(rows).to(clip.frames.device)])
     frames = clip.frames.cpu().numpy()

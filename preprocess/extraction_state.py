@@ -1,7 +1,7 @@
 """What an extraction leaves beside its shards so that it can be continued, checked and merged.
 
-``extraction.json`` holds the plan; ``quarantine-00000.json`` the videos of that shard's block that gave no clip. A block
-is finished when its shard stands under its final name, or when all of its videos are quarantined.
+``extraction.json`` holds the plan; ``block-00000.json`` the checksum of that block's shard and the videos that gave no
+clip. A block is finished when its shard stands under its final name, or when all of its videos are quarantined.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,8 @@ def _plan_from(content: dict[str, Any]) -> ExtractionPlan:
     )
 
 
-def differences(
-    old: ExtractionPlan, *, parameters: ExtractionParameters, videos: list[Video]
-) -> list[str]:
-    """What differs between the extraction that is there and the one asked for, a line each; empty where nothing does."""
+def differences(old: ExtractionPlan, *, parameters: ExtractionParameters, videos: list[Video]) -> list[str]:
+    """What differs between the extraction that is there and the one asked for, a line each; empty if nothing does."""
     lines = []
     for field in dataclasses.fields(ExtractionParameters):
         before, now = getattr(old.parameters, field.name), getattr(parameters, field.name)
@@ -94,36 +93,43 @@ def differences(
     return lines
 
 
-def quarantine_file(shards: Path, block: Block) -> Path:
-    """Where the videos of a block that gave no clip are listed."""
-    return shards / f"quarantine-{block.index:05d}.json"
+@dataclass(frozen=True, kw_only=True)
+class BlockOutcome:
+    """What became of a block. sha256 and num_bytes: of its shard; "" and 0 where every video was quarantined."""
+
+    sha256: str
+    num_bytes: int
+    quarantined: tuple[QuarantineRow, ...]
 
 
-def write_block_quarantine(shards: Path, block: Block, rows: list[QuarantineRow]) -> None:
-    """List a block's quarantined videos; with none, remove what an unfinished attempt may have left."""
-    file = quarantine_file(shards, block)
-    if rows:
-        write_atomically(file, json.dumps([dataclasses.asdict(row) for row in rows], ensure_ascii=False) + "\n")
-    else:
-        file.unlink(missing_ok=True)
+def write_outcome(shards: Path, block: Block, outcome: BlockOutcome) -> None:
+    """Note a block's outcome, before its shard gets its final name."""
+    write_atomically(_outcome_file(shards, block), json.dumps(dataclasses.asdict(outcome), ensure_ascii=False) + "\n")
 
 
-def read_block_quarantine(shards: Path, block: Block) -> list[QuarantineRow]:
-    """The block's quarantined videos. Raises DataError where the list is damaged."""
-    file = quarantine_file(shards, block)
+def read_outcome(shards: Path, block: Block) -> BlockOutcome | None:
+    """The noted outcome of a block, None where there is none. Raises DataError where the note is damaged."""
+    file = _outcome_file(shards, block)
     try:
-        return [QuarantineRow(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        content["quarantined"] = tuple(QuarantineRow(**row) for row in content["quarantined"])
+        return BlockOutcome(**content)
     except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError) as error:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{file} is damaged ({error}); delete it and its shard and run `hmdb-prep extract`") from error
+
+
+def _outcome_file(shards: Path, block: Block) -> Path:
+    return shards / f"block-{block.index:05d}.json"
 
 
 def is_finished(shards: Path, block: Block) -> bool:
     """Whether the block's shard is complete, or all of its videos are quarantined."""
-    if (shards / shard_name(block.index)).is_file():
-        return True
-    return len(read_block_quarantine(shards, block)) == len(block.videos)
+    outcome = read_outcome(shards, block)
+    if outcome is None:
+        return False
+    return (shards / shard_name(block.index)).is_file() or len(outcome.quarantined) == len(block.videos)
 
 
 def check_foreign_shards(shards: Path, plan: ExtractionPlan) -> None:
@@ -141,7 +147,7 @@ def check_foreign_shards(shards: Path, plan: ExtractionPlan) -> None:
 
 def remove_extraction(shards: Path) -> None:
     """Delete shards, state and temporary files; whatever else lies in the folder stays."""
-    for pattern in ("shard-*.h5", "quarantine-*.json", STATE_FILE):
+    for pattern in ("shard-*.h5", "block-*.json", STATE_FILE):
         for file in shards.glob(pattern):
             file.unlink()
     remove_leftovers(shards)

@@ -1,4 +1,4 @@
-"""The plan of an extraction, settled before anything is decoded: parameters, identity, which clip goes to which shard."""
+"""The plan of an extraction, settled before anything is decoded: parameters, identity, which clip goes where."""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ VIDEO_SUFFIXES: frozenset[str] = frozenset(
     {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".ts", ".flv", ".ogv"}
 )
 
-_TAGS = re.compile(r"(?P<body>[hufl])_(?P<camera>cm|nm)_np(?P<people>\d+)_(?P<view>fr|ba|le|ri)_(?P<quality>goo|med|bad)_\d+")
+_TAGS = re.compile(
+    r"(?P<body>[hufl])_(?P<camera>cm|nm)_np(?P<people>\d+)_(?P<view>fr|ba|le|ri)_(?P<quality>goo|med|bad)_\d+"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class NameTags:
     """What a file name says. Tags are empty where the name does not follow HMDB51's scheme.
 
     body: h head, u upper body, f full body, l lower body. camera_motion: cm moves, nm still. num_people: decimal text.
-    viewpoint: fr front, ba back, le left, ri right. quality: goo, med, bad. source: the video that the clip was cut from.
+    viewpoint: fr front, ba back, le left, ri right. quality: goo, med, bad. source: the video it was cut from.
     """
 
     source: str
@@ -90,7 +92,10 @@ def find_videos(folder: Path) -> list[Video]:
     Raises DataError where the folder is absent, holds no class folders or no videos.
     """
     if not folder.is_dir():
-        raise DataError(f"no folder of videos at {folder}; make one with `hmdb-prep synth` or `hmdb-prep fetch`, or name it with --videos")
+        raise DataError(
+            f"no folder of videos at {folder}; make one with `hmdb-prep synth` or `hmdb-prep fetch`, "
+            "or name it with --videos"
+        )
     class_folders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     videos = [video for class_folder in class_folders for video in _videos_of_class(class_folder)]
     if videos:
@@ -102,7 +107,11 @@ def find_videos(folder: Path) -> list[Video]:
 
 def _videos_of_class(class_folder: Path) -> list[Video]:
     return [
-        Video(path=f"{class_folder.name}/{entry.name}", class_name=class_folder.name, num_bytes=entry.stat().st_size)
+        Video(
+            path=f"{class_folder.name}/{entry.name}",
+            class_name=class_folder.name,
+            num_bytes=entry.stat().st_size,
+        )
         for entry in class_folder.iterdir()
         if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
     ]

@@ -2,8 +2,8 @@
 
 Indexed access (``VideoDecoder.get_frames_at``) returns wrong frames on HMDB51: its files are MPEG-4 in AVI with packed
 B-frames and no presentation times, and their headers count one frame too many (torchcodec issue 1363). Reading frame
-after frame until the decoder has no more gives what the ffmpeg command gives, the last frame included. The function that
-does so is private to torchcodec and stands in its wheels from 0.11 to 0.17; it is called in one place, ``read_frames``.
+after frame until the decoder has no more gives what the ffmpeg command gives, the last frame included. The function
+that does so is private to torchcodec and stands in its wheels from 0.11 to 0.17; it is called in one place, ``read_frames``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,11 @@ class OpenVideo:
         try:
             # "approximate" spares a scan of the whole file; its index is not used here.
             decoder = VideoDecoder(
-                str(path), dimension_order="NHWC", num_ffmpeg_threads=1, device=device, seek_mode="approximate"
+                str(path),
+                dimension_order="NHWC",
+                num_ffmpeg_threads=1,
+                device=device,
+                seek_mode="approximate",
             )
         except (RuntimeError, ValueError, TypeError) as error:
             raise VideoError("open", f"not a video that FFmpeg can open: {_first_line(error)}") from error
@@ -104,7 +108,10 @@ class OpenVideo:
             except (RuntimeError, ValueError) as error:
                 raise VideoError("decode", f"decoding failed: {_first_line(error)}") from error
             if shape is not None and frame.shape != shape:
-                raise VideoError("decode", f"the picture changes from {tuple(shape[:2])} to {tuple(frame.shape[:2])} pixels")
+                raise VideoError(
+                    "decode",
+                    f"the picture changes from {tuple(shape[:2])} to {tuple(frame.shape[:2])} pixels",
+                )
             shape = frame.shape
             yield frame
 
@@ -180,7 +187,7 @@ def _pick_frames(video: OpenVideo, wanted: npt.NDArray[np.int32]) -> Iterator[to
 
 
 def _chunks(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Stack frames (H, W, 3) into batches (n, H, W, 3) of at most 64 MiB, so that large pictures are scaled as they come."""
+    """Stack frames (H, W, 3) into batches (n, H, W, 3) of at most 64 MiB, so that large ones are scaled as they come."""
     batch: list[torch.Tensor] = []
     for frame in frames:
         batch.append(frame)

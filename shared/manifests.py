@@ -89,7 +89,7 @@ STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("br
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantineRow:
-    """A video that gave no clip: its path, the stage that failed (name, open, decode, crash, timeout) and the reason."""
+    """A video that gave no clip: its path, the stage that failed (name, open, decode, crash, timeout), the reason."""
 
     path: str
     stage: str
@@ -119,7 +119,7 @@ class ColourStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What dataset.json says. size is ``HxW`` or ``native``; rgb is keyed by split column; counts are numbers of clips."""
+    """What dataset.json says. size is ``HxW`` or ``native``; rgb is keyed by split column; counts are in clips."""
 
     dataset_id: str
     size: str
@@ -217,7 +217,9 @@ def read_manifests(folder: Path) -> pd.DataFrame:
 
     files = sorted((folder / CLIPS_FOLDER).glob("*.csv"))
     if not files:
-        raise DataError(f"no manifests in {folder / CLIPS_FOLDER}; run `hmdb-prep extract`, or name the folder with --manifests")
+        raise DataError(
+            f"no manifests in {folder / CLIPS_FOLDER}; run `hmdb-prep extract`, or name the folder with --manifests"
+        )
     frame = pd.concat([_read_class_manifest(file) for file in files], ignore_index=True)
     duplicates = frame.loc[frame["clip_id"].duplicated(), "clip_id"]
     if len(duplicates):
@@ -230,9 +232,13 @@ def _read_class_manifest(file: Path) -> pd.DataFrame:
 
     types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(ClipRow)}
     try:
-        frame = pd.read_csv(file, dtype=types, keep_default_na=False, encoding="utf-8-sig")
+        frame = pd.read_csv(
+            file, dtype=types, keep_default_na=False, encoding="utf-8-sig", float_precision="round_trip"
+        )
     except (ValueError, OSError, OverflowError) as error:
-        raise DataError(f"{file} cannot be read as a manifest ({error}); run `hmdb-prep merge` to make it again") from error
+        raise DataError(
+            f"{file} cannot be read as a manifest ({error}); run `hmdb-prep merge` to make it again"
+        ) from error
     missing = [column for column in MANIFEST_COLUMNS if column not in frame.columns]
     if missing:
         raise DataError(f"{file} lacks the column {missing[0]}; run `hmdb-prep merge` to make it again")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-import torch
-import torch.nn.functional as F
+from typing import TYPE_CHECKING, Literal, get_args
 
 from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 Fit = Literal["crop", "squash", "pad"]
 
@@ -66,6 +66,9 @@ def resize_frames(frames: torch.Tensor, size: FrameSize | None) -> torch.Tensor:
 
 
 def _interpolate(frames: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    import torch  # here, because the size alone is read by commands that must answer at once
+    import torch.nn.functional as F
+
     # Frames lie as (n, H, W, 3) in memory: permuted they are channels_last, for which torch has a fast uint8 path.
     pictures = frames.permute(0, 3, 1, 2)
     if frames.device.type != "cpu":  # only the CPU interpolates uint8 with antialiasing

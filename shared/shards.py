@@ -65,13 +65,13 @@ def shard_name(index: int) -> str:
 
 def crc32_of(frames: npt.NDArray[np.uint8]) -> int:
     """CRC-32 (zlib) of a clip's frames, uint8 (T·K, H, W, 3) in C order."""
-    return zlib.crc32(memoryview(np.ascontiguousarray(frames)).cast("B"))
+    return zlib.crc32(np.ascontiguousarray(frames).reshape(-1).data)
 
 
 class PendingShard:
-    """A shard being written: room for ``capacity`` clips under a temporary name, until ``finish`` renames it.
+    """A shard being written: room for ``capacity`` clips under a temporary name, until ``publish`` renames it.
 
-    Rows may be written by other processes through ``write_clip``. Use as a context manager: whatever is not finished is
+    Rows may be written by other processes through ``write_clip``. Use as a context manager: what is not published is
     removed. Raises OSError at once where the disk has no room for it.
     """
 
@@ -107,10 +107,10 @@ class PendingShard:
         """Write the frames of clip ``row`` (see ``write_clip_frames``)."""
         write_clip_frames(self.temporary, self.frames_offset, row=row, frames=frames)
 
-    def finish(self, records: Sequence[ClipRecord | None]) -> None:
-        """Complete and rename the shard. ``records[row]`` is None for a clip that was quarantined: its row is closed up.
+    def complete(self, records: Sequence[ClipRecord | None]) -> None:
+        """Add the records and sync it all to disk. A record of None is a quarantined clip: its row is closed up.
 
-        Checks every clip's frames in the file against its crc32 first. Raises DataError where they differ.
+        Then checks every clip's frames in the file against its crc32. Raises DataError where they differ.
         """
         kept = [row for row, record in enumerate(records) if record is not None]
         present = [record for record in records if record is not None]
@@ -124,6 +124,9 @@ class PendingShard:
             problems = reader.damaged_clips()
         if problems:
             raise DataError(f"{self.path}: what was written reads back differently ({problems[0]}); check the disk")
+
+    def publish(self) -> None:
+        """Give the complete shard its final name. From then on it is never written again."""
         self.temporary.rename(self.path)
         _synchronise(self.path.parent)
 
@@ -155,13 +158,15 @@ class PendingShard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.discard()
 
 
 def write_clip_frames(file: Path, frames_offset: int, *, row: int, frames: npt.NDArray[np.uint8]) -> None:
     """Write one clip's frames at its place in a pending shard's file. For worker processes: needs no HDF5."""
-    data = memoryview(np.ascontiguousarray(frames)).cast("B")
+    data = np.ascontiguousarray(frames).reshape(-1).data
     position = frames_offset + row * len(data)
     descriptor = os.open(file, os.O_WRONLY)
     try:
@@ -175,7 +180,8 @@ def write_clip_frames(file: Path, frames_offset: int, *, row: int, frames: npt.N
 class ShardReader:
     """A complete shard, opened for reading. The HDF5 file is closed again at once; frames are mapped from the file.
 
-    frames: uint8 (N, T·K, H, W, 3), mapped read-only. frame_index: int32 (N, T·K). label: int16 (N,). crc32: uint32 (N,).
+    frames: uint8 (N, T·K, H, W, 3), mapped read-only. frame_index: int32 (N, T·K). label: int16 (N,). crc32: uint32
+    (N,).
     clip_id and manifest: tuples of N texts. Safe to keep across a fork. Raises DataError where the file is not a shard
     of this version, is truncated, or does not hold what the format asks for.
     """
@@ -193,8 +199,18 @@ class ShardReader:
                 self.crc32: npt.NDArray[np.uint32] = file["crc32"][:]
                 self.clip_id: tuple[str, ...] = tuple(file["clip_id"].asstr()[:])
                 self.manifest: tuple[str, ...] = tuple(file["manifest"].asstr()[:])
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, UnicodeError) as error:
-            raise DataError(f"{path} is damaged or no shard ({error}); delete it and run `hmdb-prep extract` again") from error
+        except (
+            OSError,
+            KeyError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            UnicodeError,
+        ) as error:
+            raise DataError(
+                f"{path} is damaged or no shard ({error}); delete it and run `hmdb-prep extract` again"
+            ) from error
         self._check_shapes(shape)
         if path.stat().st_size < offset + int(np.prod(shape)):
             raise DataError(f"{path} is truncated; delete it and run `hmdb-prep extract` again")
@@ -223,7 +239,9 @@ class ShardReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -1,4 +1,4 @@
-"""Which clips train and which test: HMDB51's official splits, the leak-free ``full`` protocol, splits for other videos."""
+"""Which clips train and which test: HMDB51's official splits, the ``full`` protocol, splits for other videos."""
 
 from __future__ import annotations
 

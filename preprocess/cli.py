@@ -1,0 +1,159 @@
+"""The command line of hmdb-prep: parses and calls. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.command_line import run_app
+
+app = typer.Typer(
+    name="hmdb-prep",
+    help="HMDB51 videos into exact training clips: shards, manifests, a report and a balancing plan.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Videos = Annotated[Path, typer.Option("--videos", help="Folder of videos, <class>/<file>.")]
+Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
+Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
+
+DEFAULT_VIDEOS = Path("data/videos")
+DEFAULT_SHARDS = Path("data/shards")
+DEFAULT_MANIFESTS = Path("data_manifests")
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")] = False,
+) -> None:
+    """HMDB51 videos into exact training clips: shards, manifests, a report and a balancing plan."""
+
+
+@app.command()
+def synth(
+    destination: Annotated[Path, typer.Argument(metavar="[DEST]", help="Folder to write to.")] = DEFAULT_VIDEOS,
+    clips: Annotated[int, typer.Option("--clips", help="Number of videos.")] = 400,
+    classes: Annotated[int, typer.Option("--classes", help="Number of classes.")] = 10,
+    difficulty: Annotated[str, typer.Option("--difficulty", help="plain, moving or cluttered.")] = "plain",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")] = 0,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes; default: one a core.")] = None,
+) -> None:
+    """Render the embedded data set: encoded videos of stick figures in HMDB51's layout."""
+    from preprocess.synth import synthesize
+
+    synthesize(
+        destination,
+        num_clips=clips,
+        num_classes=classes,
+        difficulty=difficulty,
+        seed=seed,
+        num_workers=workers,
+    )
+
+
+@app.command()
+def extract(
+    videos: Videos = DEFAULT_VIDEOS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+    device: Annotated[
+        str, typer.Option("--device", help="Where to decode: cpu, cuda, or auto (the faster one).")
+    ] = "cpu",
+    size: Annotated[
+        str, typer.Option("--size", help="Stored size: HEIGHTxWIDTH, one number for a square, or native.")
+    ] = "224x304",
+    fit: Annotated[
+        str, typer.Option("--fit", help="How a picture of another shape is fitted: crop, squash or pad.")
+    ] = "crop",
+    num_frames: Annotated[int, typer.Option("--num-frames", help="Segments T of a clip.")] = 16,
+    frames_per_segment: Annotated[
+        int, typer.Option("--frames-per-segment", help="Stored candidates K of each segment; odd.")
+    ] = 1,
+    workers: Annotated[int | None, typer.Option("--workers", help="Decoding processes; default: one a core.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds after which one video is given up.")] = 300.0,
+    clips_per_shard: Annotated[
+        int, typer.Option("--clips-per-shard", help="Clips of a shard, at most (and 256 MB).")
+    ] = 64,
+    num_tasks: Annotated[
+        int, typer.Option("--num-tasks", help="Divide the work among this many independent tasks.")
+    ] = 1,
+    task_id: Annotated[int, typer.Option("--task-id", help="Which of the tasks this is, from 0.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the extraction that is there and start anew.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any video was quarantined.")] = False,
+) -> None:
+    """Decode, sample and measure the videos; write shards and manifests. Continues where it stopped."""
+    from preprocess.extract import ExtractionSettings, run_extraction
+    from preprocess.plan import make_parameters
+
+    parameters = make_parameters(
+        size=size,
+        fit=fit,
+        num_segments=num_frames,
+        frames_per_segment=frames_per_segment,
+        clips_per_shard=clips_per_shard,
+    )
+    settings = ExtractionSettings(
+        videos=videos,
+        shards=shards,
+        manifests=manifests,
+        parameters=parameters,
+        device=device,
+        num_workers=workers,
+        timeout_seconds=timeout,
+        num_tasks=num_tasks,
+        task_id=task_id,
+        overwrite=overwrite,
+        strict=strict,
+    )
+    run_extraction(settings)
+
+
+@app.command()
+def merge(
+    videos: Videos = DEFAULT_VIDEOS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+) -> None:
+    """Rebuild the manifests from the shards, after --num-tasks or to repair them."""
+    from preprocess.merge import merge as merge_shards
+    from preprocess.synth import is_synthetic
+    from shared.console import say
+
+    dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True)
+    say(f"manifests of {dataset.num_clips} clips in {len(dataset.shards)} shards written to {manifests}")
+
+
+@app.command()
+def verify(shards: Shards = DEFAULT_SHARDS, manifests: Manifests = DEFAULT_MANIFESTS) -> None:
+    """Check every shard and manifest row against the checksums; list the faults, exit 1 if there are any."""
+    from preprocess.verify import verify as verify_shards
+    from shared.console import progress, say
+    from shared.errors import DataError
+    from shared.manifests import read_dataset
+
+    num_clips = read_dataset(manifests).num_clips
+    with progress("verifying", num_clips) as advance:
+        faults = verify_shards(shards, manifests, advance=advance)
+    for fault in faults:
+        say(fault)
+    if faults:
+        raise DataError(
+            f"{len(faults)} faults in {shards} and {manifests}; delete damaged shards and run `hmdb-prep extract` again"
+        )
+    say(f"{num_clips} clips verified in {shards}: no faults")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_app(app, program="hmdb-prep")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""hmdb-prep extract: videos in, complete shards and manifests out. Continues where a killed run stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.extraction_state import (
+    check_foreign_shards,
+    differences,
+    is_finished,
+    locked,
+    read_plan,
+    remove_extraction,
+    remove_leftovers,
+    write_plan,
+)
+from preprocess.merge import merge
+from preprocess.plan import Block, ExtractionParameters, ExtractionPlan, make_plan, reject_taken_names
+from preprocess.synth import is_synthetic
+from shared.classes import Video, find_videos
+from shared.console import say
+from shared.errors import DataError, UsageError
+from shared.manifests import Dataset, QuarantineRow, read_dataset
+
+_SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own needs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSettings:
+    """What the user asked for. None of these but ``parameters`` changes what the shards hold."""
+
+    videos: Path
+    shards: Path
+    manifests: Path
+    parameters: ExtractionParameters
+    device: str = "cpu"
+    num_workers: int | None = None
+    timeout_seconds: float = 300.0
+    num_tasks: int = 1
+    task_id: int = 0
+    overwrite: bool = False
+    strict: bool = False
+
+
+def run_extraction(settings: ExtractionSettings) -> Dataset | None:
+    """Extract what is missing and write the manifests. None where other tasks have to finish first.
+
+    Raises DataError for bad data, a foreign or changed extraction, too small a disk, quarantine with ``strict``.
+    """
+    _check(settings)
+    videos = find_videos(settings.videos)
+    task = f"{settings.task_id}-of-{settings.num_tasks}" if settings.num_tasks > 1 else ""
+    with locked(settings.shards, task=task):
+        plan = _prepare(settings, videos)
+        mine = [block for block in plan.blocks if block.index % settings.num_tasks == settings.task_id]
+        todo = [block for block in mine if not is_finished(settings.shards, block)]
+        if todo:
+            _say_what_it_needs(settings, plan, todo)
+            _extract(settings, plan, todo)
+        return _finish(settings, plan, nothing_done=not todo)
+
+
+def _check(settings: ExtractionSettings) -> None:
+    if settings.num_tasks < 1 or not 0 <= settings.task_id < settings.num_tasks:
+        raise UsageError(
+            f"--task-id is {settings.task_id} with --num-tasks {settings.num_tasks}; "
+            f"it must lie in 0..{settings.num_tasks - 1}"
+        )
+    if settings.overwrite and settings.num_tasks > 1:
+        raise UsageError("--overwrite cannot be combined with --num-tasks: one task would delete the others' shards")
+    if settings.timeout_seconds <= 0:
+        raise UsageError(f"--timeout is {settings.timeout_seconds}; it must be a positive number of seconds")
+    if settings.num_workers is not None and settings.num_workers < 1:
+        raise UsageError(f"--workers is {settings.num_workers}; it must be at least 1")
+
+
+def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
+    """The plan of this extraction: the one that is there, or a new one, written down."""
+    if settings.overwrite:
+        remove_extraction(settings.shards)
+    old = read_plan(settings.shards)
+    if old is not None:
+        changes = differences(old, parameters=settings.parameters, videos=videos)
+        if changes:
+            raise DataError(
+                f"{settings.shards} holds another extraction: {'; '.join(changes)}. "
+                "Name another folder with --shards, or start anew with --overwrite"
+            )
+    plan = old or _new_plan(settings, videos)
+    check_foreign_shards(settings.shards, plan)
+    if settings.num_tasks == 1:
+        remove_leftovers(settings.shards)
+    if old is None:
+        write_plan(settings.shards, plan)
+    return plan
+
+
+def _new_plan(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
+    if settings.parameters.frame_size is not None:
+        return make_plan(videos, settings.parameters)
+    from preprocess.worker_pool import WorkerPool
+
+    kept, _ = reject_taken_names(videos)
+    sizes: dict[str, tuple[int, int]] = {}
+    unreadable: list[QuarantineRow] = []
+    with WorkerPool(num_workers=num_workers(settings), timeout_seconds=settings.timeout_seconds) as pool:
+        for video, size in zip(kept, pool.probe_sizes(settings.videos, kept), strict=True):
+            if isinstance(size, QuarantineRow):
+                unreadable.append(size)
+            else:
+                sizes[video.path] = size
+    return make_plan(videos, settings.parameters, native_sizes=sizes, unreadable=unreadable)
+
+
+def num_workers(settings: ExtractionSettings) -> int:
+    """The number of worker processes: as asked, or one for each core that this process may use."""
+    return settings.num_workers or len(os.sched_getaffinity(0))
+
+
+def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    needed = sum(plan.layout(block).clip_bytes * len(block.videos) for block in todo) + _SPARE_BYTES
+    free = shutil.disk_usage(settings.shards).free
+    num_clips = sum(len(block.videos) for block in todo)
+    say(
+        f"{num_clips} videos to extract into {len(todo)} shards in {settings.shards}: "
+        f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB free"
+    )
+    if needed > free:
+        raise DataError(
+            f"the disk of {settings.shards} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; "
+            "free some, name another disk with --shards, or choose a smaller --size or --frames-per-segment"
+        )
+
+
+def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    from preprocess.extract_blocks import extract_blocks
+
+    extract_blocks(
+        plan,
+        todo,
+        videos=settings.videos,
+        shards=settings.shards,
+        device=settings.device,
+        num_workers=num_workers(settings),
+        timeout_seconds=settings.timeout_seconds,
+    )
+
+
+def _finish(settings: ExtractionSettings, plan: ExtractionPlan, *, nothing_done: bool) -> Dataset | None:
+    waiting = [block for block in plan.blocks if not is_finished(settings.shards, block)]
+    if waiting:
+        say(
+            f"this task is done; {len(waiting)} shards of other tasks are still to come, "
+            "the last task writes the manifests"
+        )
+        return None
+    dataset = _finished_dataset(settings, plan) if nothing_done else None
+    if dataset is not None:
+        say(f"nothing to do: all {dataset.num_clips} clips are in {settings.shards} already")
+    else:
+        synthetic = is_synthetic(settings.videos)
+        dataset = merge(settings.shards, settings.manifests, synthetic=synthetic, rehash=False)
+    _say_outcome(settings, dataset)
+    return dataset
+
+
+def _finished_dataset(settings: ExtractionSettings, plan: ExtractionPlan) -> Dataset | None:
+    """What dataset.json says if it is of this plan, else None."""
+    try:
+        dataset = read_dataset(settings.manifests)
+    except DataError:
+        return None
+    return dataset if dataset.dataset_id == plan.dataset_id else None
+
+
+def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:
+    quarantine = f"{dataset.num_quarantined} of {dataset.num_videos} videos quarantined"
+    if dataset.num_quarantined:
+        quarantine += f", see {settings.manifests / 'quarantine.csv'}"
+    if dataset.num_clips == 0:
+        raise DataError(f"no clip came of it: {quarantine}")
+    say(
+        f"{dataset.num_clips} clips of {len(dataset.class_names)} classes in {len(dataset.shards)} shards: "
+        f"{settings.shards}; "
+        f"manifests: {settings.manifests}; {quarantine}"
+    )
+    if settings.strict and dataset.num_quarantined:
+        raise DataError(f"--strict: {quarantine}")
