@@ -3,7 +3,7 @@
 Indexed access (``VideoDecoder.get_frames_at``) returns wrong frames on HMDB51: its files are MPEG-4 in AVI with packed
 B-frames and no presentation times, and their headers count one frame too many (torchcodec issue 1363). Reading frame
 after frame until the decoder has no more gives what the ffmpeg command gives, the last frame included. The function
-that does so is private to torchcodec and stands in its wheels from 0.11 to 0.17; it is called in one place, ``read_frames``.
+that does so is private to torchcodec and stands in its wheels from 0.11 to 0.17; one place calls it, ``read_frames``.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _pick_frames(video: OpenVideo, wanted: npt.NDArray[np.int32]) -> Iterator[to
 
 
 def _chunks(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Stack frames (H, W, 3) into batches (n, H, W, 3) of at most 64 MiB, so that large ones are scaled as they come."""
+    """Stack frames (H, W, 3) into batches (n, H, W, 3) of at most 64 MiB, scaled as they come."""
     batch: list[torch.Tensor] = []
     for frame in frames:
         batch.append(frame)

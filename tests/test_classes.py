@@ -1,0 +1,53 @@
+"""Class names, tags and the videos of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.classes import HMDB51_CLASSES, HMDB51_NUM_VIDEOS, find_videos, parse_name
+from shared.errors import DataError
+from shared.splits import official_splits
+
+
+def test_all_official_names_parse() -> None:
+    clip_ids = list(official_splits())
+    assert len(clip_ids) == HMDB51_NUM_VIDEOS
+    tags = [parse_name(clip_id.partition("/")[2], class_name=clip_id.partition("/")[0]) for clip_id in clip_ids]
+    assert all(tag.body in set("hufl") and tag.quality in {"goo", "med", "bad"} for tag in tags)
+    assert all(0 <= int(tag.num_people) <= 10 for tag in tags)
+    assert {tag.viewpoint for tag in tags} == {"fr", "ba", "le", "ri"}
+    assert {tag.camera_motion for tag in tags} == {"cm", "nm"}
+    assert len({tag.source for tag in tags}) == 1407
+    assert sorted({clip_id.partition("/")[0] for clip_id in clip_ids}) == list(HMDB51_CLASSES)
+
+
+def test_the_class_is_taken_from_the_folder() -> None:
+    name = "Some_sword_fight_sword_exercise_f_cm_np2_ri_bad_14"
+    assert parse_name(name, class_name="sword_exercise").source == "Some_sword_fight"
+    tags = parse_name(name, class_name="sword")
+    assert tags.source == "Some_sword_fight"
+    assert tags.quality == ""
+    assert parse_name("Drink_1_13", class_name="drink").source == "Drink_1_13"
+    assert parse_name("a_walk_b_walk_f_nm_np1_fr_goo_0", class_name="walk").source == "a_walk_b"
+
+
+def test_videos_are_found_sorted_and_hidden_files_left_out(tmp_path: Path) -> None:
+    for name in ("b/2.avi", "b/1.MP4", "a/-x (1) [#]&;.avi", "a/.hidden.avi", "a/notes.txt", ".git/x.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"12")
+    videos = find_videos(tmp_path)
+    assert [video.path for video in videos] == ["a/-x (1) [#]&;.avi", "b/1.MP4", "b/2.avi"]
+    assert videos[0].clip_id == "a/-x (1) [#]&;"
+    assert videos[0].num_bytes == 2
+
+
+def test_folders_without_videos(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder of videos"):
+        find_videos(tmp_path / "none")
+    with pytest.raises(DataError, match="no videos in"):
+        find_videos(tmp_path)
+    (tmp_path / "x.avi").touch()
+    with pytest.raises(DataError, match="no class folders"):
+        find_videos(tmp_path)
