@@ -1,0 +1,78 @@
+"""One process or several under ``torchrun``: who am I, and sums and gathers over all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from shared.console import say
+from shared.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """This process among all. rank: 0 is the one that writes and speaks."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def say(self, message: str) -> None:
+        """Print a line, in the first process only."""
+        if self.is_first:
+            say(message)
+
+    def sum(self, values: list[float]) -> list[float]:
+        """Element-wise sums over all processes, in float64."""
+        if self.count == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """The tensors of all processes, by rank; all of one shape and on ``device``."""
+        if self.count == 1:
+            return [tensor]
+        parts = [torch.empty_like(tensor) for _ in range(self.count)]
+        dist.all_gather(parts, tensor)
+        return parts
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
+    """auto: CUDA where there is a GPU. Raises UsageError where CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device is cuda, but torch finds no GPU; use --device cpu, or see `hmdb-prep doctor`")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+@contextmanager
+def joined_processes(device_name: str) -> Iterator[Processes]:
+    """Join the other processes where ``torchrun`` started this one: gloo on the CPU, nccl on CUDA."""
+    if "WORLD_SIZE" not in os.environ:
+        yield Processes(device=choose_device(device_name))
+        return
+    device = choose_device(device_name, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank=dist.get_rank(), count=dist.get_world_size(), device=device)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,87 @@
+"""Measures of classification from probabilities and labels. Pure NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Metrics:
+    """Shares in [0, 1]. confusion: int64 (classes, classes), true class by row, predicted by column."""
+
+    num_clips: int
+    loss: float
+    top1: float
+    top5: float
+    mean_class_accuracy: float
+    calibration_error: float
+    confusion: Integers
+
+
+def measure(probabilities: Floats, labels: Integers) -> Metrics:
+    """All measures of N >= 1 clips: probabilities float64 (N, classes), labels int64 (N,).
+
+    loss is the mean of -log p(label), without smoothing. top5 counts the five best classes, fewer where there
+    are fewer.
+    """
+    confusion = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=probabilities.shape[1])
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return Metrics(
+        num_clips=len(labels),
+        loss=float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean()),
+        top1=top_k_accuracy(probabilities, labels, k=1),
+        top5=top_k_accuracy(probabilities, labels, k=5),
+        mean_class_accuracy=mean_class_accuracy(confusion),
+        calibration_error=expected_calibration_error(probabilities, labels),
+        confusion=confusion,
+    )
+
+
+def top_k_accuracy(probabilities: Floats, labels: Integers, *, k: int) -> float:
+    """Share of clips whose label is among the k most probable classes; of equal ones the lower label comes
+    first.
+    """
+    chosen = probabilities[np.arange(len(labels)), labels][:, None]
+    before = np.arange(probabilities.shape[1]) < labels[:, None]
+    rank = ((probabilities > chosen) | ((probabilities == chosen) & before)).sum(axis=1)
+    return float((rank < k).mean())
+
+
+def confusion_matrix(labels: Integers, predictions: Integers, *, num_classes: int) -> Integers:
+    """Counts, int64 (classes, classes): true class by row, predicted class by column."""
+    cells = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes).astype(np.int64)
+
+
+def mean_class_accuracy(confusion: Integers) -> float:
+    """Mean over the classes that have clips of the share of them that is right."""
+    counts = confusion.sum(axis=1)
+    present = counts > 0
+    return float((np.diag(confusion)[present] / counts[present]).mean())
+
+
+def precision_recall(confusion: Integers) -> tuple[Floats, Floats]:
+    """Precision and recall of each class, float64 (classes,); 0 where nothing was predicted or nothing is
+    there.
+    """
+    right = np.diag(confusion).astype(np.float64)
+    precision = right / np.maximum(1, confusion.sum(axis=0))
+    recall = right / np.maximum(1, confusion.sum(axis=1))
+    return precision, recall
+
+
+def expected_calibration_error(probabilities: Floats, labels: Integers, *, num_bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over bins (i/n, (i+1)/n] of confidence, by size (Guo et al.
+    2017).
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(labels))

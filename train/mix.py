@@ -1,0 +1,110 @@
+"""MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019) on whole clips: one lambda and one box for all
+frames of a clip.
+
+Clip 2i is mixed with clip 2i+1 of the same batch and the other way round: as the order is a random one, so is
+the partner, and pairs stay together however a batch is cut over processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixSettings:
+    """mixup and cutmix: the alpha of Beta(alpha, alpha), 0 is off. prob: share of clips mixed. switch_prob:
+    share of CutMix.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    prob: float = 1.0
+    switch_prob: float = 0.5
+
+    @property
+    def is_on(self) -> bool:
+        return (self.mixup > 0 or self.cutmix > 0) and self.prob > 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MixDraws:
+    """How each clip is mixed with its partner.
+
+    own: float32 (B,), share of the clip itself, 1 is unmixed. box: int64 (B, 4), top, left, height, width of
+    the partner's rectangle in the picture, all zero where the whole picture is blended.
+    """
+
+    own: npt.NDArray[np.float32]
+    box: npt.NDArray[np.int64]
+
+    def part(self, rows: npt.NDArray[np.int64]) -> MixDraws:
+        """The draws of some of the clips."""
+        return MixDraws(own=self.own[rows], box=self.box[rows])
+
+
+def draw_mix(
+    settings: MixSettings, *, may_mix: npt.NDArray[np.bool_], image_size: int, rng: np.random.Generator
+) -> MixDraws:
+    """Draw how B clips are mixed. may_mix: bool (B,); a pair mixes only if both may, an odd last clip never
+    does.
+    """
+    num_clips = len(may_mix)
+    chance, switch = rng.random(num_clips), rng.random(num_clips)
+    place = rng.random((num_clips, 2))
+    mixup_share = rng.beta(settings.mixup, settings.mixup, num_clips) if settings.mixup > 0 else np.ones(num_clips)
+    cutmix_share = rng.beta(settings.cutmix, settings.cutmix, num_clips) if settings.cutmix > 0 else np.ones(num_clips)
+    if settings.mixup > 0 and settings.cutmix > 0:
+        cut = switch < settings.switch_prob
+    else:
+        cut = np.full(num_clips, settings.cutmix > 0)
+    mixed = (
+        (chance < settings.prob)
+        & may_mix
+        & may_mix[partners(num_clips)]
+        & (partners(num_clips) != np.arange(num_clips))
+    )
+    box = np.where((mixed & cut)[:, None], _cut_boxes(cutmix_share, place, image_size), 0)
+    area_share = 1 - box[:, 2] * box[:, 3] / image_size**2
+    own = np.where(mixed, np.where(cut, area_share, mixup_share), 1.0)
+    return MixDraws(own=own.astype(np.float32), box=box)
+
+
+def partners(num_clips: int) -> npt.NDArray[np.int64]:
+    """Each clip's partner: its neighbour in the pair (2i, 2i+1); an odd last clip is its own."""
+    rows = np.arange(num_clips, dtype=np.int64)
+    other: npt.NDArray[np.int64] = np.minimum(rows ^ 1, num_clips - 1)
+    return other
+
+
+def _cut_boxes(
+    share: npt.NDArray[np.float64], place: npt.NDArray[np.float64], image_size: int
+) -> npt.NDArray[np.int64]:
+    """Boxes of about (1 - share) of the area about a uniform centre, cut at the border (Yun et al., section
+    3.1).
+    """
+    side = image_size * np.sqrt(1 - share)
+    start = np.clip(np.rint(place * image_size - side[:, None] / 2), 0, image_size)
+    stop = np.clip(np.rint(place * image_size + side[:, None] / 2), 0, image_size)
+    return np.concatenate([start, stop - start], axis=1).astype(np.int64)
+
+
+def mix_clips(video: torch.Tensor, targets: torch.Tensor, draws: MixDraws) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix (B, T, 3, S, S) and the soft targets (B, classes) with their partners; both come back in new
+    tensors.
+    """
+    order = torch.from_numpy(partners(len(video))).to(video.device)
+    own = torch.from_numpy(draws.own).to(video.device)
+    box = torch.from_numpy(draws.box).to(video.device)
+    top, left, height, width = (box[:, i].view(-1, 1, 1, 1, 1) for i in range(4))
+    rows = torch.arange(video.shape[3], device=video.device).view(-1, 1)
+    columns = torch.arange(video.shape[4], device=video.device)
+    inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+    is_cut = (height > 0) & (width > 0)
+    weight = torch.where(is_cut, (~inside).to(video.dtype), own.view(-1, 1, 1, 1, 1).to(video.dtype))
+    return torch.lerp(video[order], video, weight), torch.lerp(
+        targets[order], targets, own.view(-1, 1).to(targets.dtype)
+    )

@@ -1,0 +1,283 @@
+"""Memory-mapped shards into uint8 batches, read ahead in the background.
+
+The order is a pure function of (seed, epoch, number of samples), the frames of (seed, epoch, clip). A batch
+is cut into parts, one for each process and accumulation step, so its clips never depend on how many there
+are.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.errors import DataError
+from shared.sampling import evaluation_rows, training_rows
+from shared.shards import ShardReader
+from train.dataset import ClipTable, Samples
+from train.seeds import Purpose, generator
+
+Integers = npt.NDArray[np.int64]
+Frames = npt.NDArray[np.uint8]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """One optimiser step: its place in the run and the positions (G,) of its clips among the samples."""
+
+    epoch: int
+    index: int
+    chosen: Integers
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """What one process handles at once of a batch.
+
+    places: int64 (b,), positions in the batch. weight: float32 (b,), 0 where a clip only fills the part up.
+    """
+
+    places: Integers
+    weight: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """A step with the parts of this process. frames: for each part a uint8 tensor (b, T, H, W, 3), on the
+    host.
+    """
+
+    step: Step
+    parts: tuple[Part, ...]
+    frames: tuple[torch.Tensor, ...]
+
+
+def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Integers:
+    """The order of the samples in an epoch: a permutation, int64 (num_samples,)."""
+    return generator(Purpose.ORDER, seed, epoch).permutation(num_samples).astype(np.int64)
+
+
+def num_steps(num_samples: int, *, batch_size: int) -> int:
+    """Optimiser steps of an epoch; the last batch may be smaller."""
+    return -(-num_samples // batch_size)
+
+
+def epoch_steps(num_samples: int, *, batch_size: int, seed: int, epoch: int, first: int = 0) -> Iterator[Step]:
+    """The steps of an epoch from ``first`` on."""
+    order = epoch_order(num_samples, seed=seed, epoch=epoch)
+    for index in range(first, num_steps(num_samples, batch_size=batch_size)):
+        yield Step(epoch=epoch, index=index, chosen=order[index * batch_size : (index + 1) * batch_size])
+
+
+def cut_batch(num_clips: int, *, num_parts: int) -> list[Part]:
+    """Cut a batch into equal parts of whole pairs (2i, 2i+1), which MixUp and CutMix mix.
+
+    Parts are filled up with clips of weight 0, so that every process does the same number of equal steps.
+    """
+    num_pairs = -(-num_clips // 2)
+    size = 2 * -(-num_pairs // num_parts)
+    places = np.arange(size * num_parts, dtype=np.int64)
+    weight = (places < num_clips).astype(np.float32)
+    places = np.minimum(places, num_clips - 1)
+    return [
+        Part(places=places[start : start + size], weight=weight[start : start + size])
+        for start in range(0, len(places), size)
+    ]
+
+
+def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
+    """floor((1 - lam)·anchor + lam·neighbour + 0.5) of two uint8 arrays of one shape, in float64.
+
+    Only IEEE additions and multiplications of single elements: the same on every machine.
+    """
+    mixed = np.multiply(anchor, 1.0 - lam, dtype=np.float64)
+    mixed += np.multiply(neighbor, lam, dtype=np.float64)
+    mixed += 0.5
+    return mixed.astype(np.uint8)  # truncation is floor here: nothing is negative
+
+
+class ClipReader:
+    """The shards of a data set, mapped into memory. Reading is safe from several threads.
+
+    Raises DataError where a shard is missing, of another data set, or does not hold the clips the manifests
+    name, and where clips differ in size.
+    """
+
+    def __init__(self, shards: Path, table: ClipTable, *, dataset_id: str) -> None:
+        self._table = table
+        self._readers = {name: ShardReader(shards / name) for name in sorted(set(table.shard))}
+        layouts = {reader.layout for reader in self._readers.values()}
+        foreign = [name for name, reader in self._readers.items() if reader.layout.dataset_id != dataset_id]
+        if foreign:
+            raise DataError(f"{shards / foreign[0]} is of another data set than the manifests; run `hmdb-prep merge`")
+        if len(layouts) != 1:
+            sizes = sorted({(layout.height, layout.width) for layout in layouts})
+            listed = ", ".join(f"{height}x{width}" for height, width in sizes)
+            raise DataError(f"{shards} holds clips of several sizes ({listed}); extract with a fixed --size to train")
+        self.layout = layouts.pop()
+        self._check_clips(shards)
+
+    def _check_clips(self, shards: Path) -> None:
+        for clip_id, shard, row in zip(self._table.clip_id, self._table.shard, self._table.row, strict=True):
+            held = self._readers[shard].clip_id
+            if row >= len(held) or held[row] != clip_id:
+                raise DataError(f"{shards / shard} does not hold {clip_id} in row {row}; run `hmdb-prep merge`")
+
+    def read(self, clip: int, rows: Integers, out: Frames) -> None:
+        """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3)."""
+        frames = self._readers[self._table.shard[clip]].frames[self._table.row[clip]]
+        for place, row in enumerate(rows):
+            out[place] = frames[row]
+
+    def close(self) -> None:
+        """Let go of the mappings."""
+        for reader in self._readers.values():
+            reader.close()
+
+
+class BatchReader:
+    """Reads the clips of a batch with a pool of threads into one host tensor, pinned where a GPU will take
+    it.
+    """
+
+    def __init__(self, reader: ClipReader, *, num_threads: int, pinned: bool) -> None:
+        self._reader = reader
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-clip")
+        self._pinned = pinned
+
+    def evaluation(self, clips: Integers) -> torch.Tensor:
+        """The middle candidates of some clips: uint8 (b, T, H, W, 3)."""
+        layout = self._reader.layout
+        rows = evaluation_rows(num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment)
+        frames = self._room(len(clips))
+        views = frames.numpy()
+        list(self._pool.map(lambda place: self._reader.read(int(clips[place]), rows, views[place]), range(len(clips))))
+        return frames
+
+    def training(self, samples: Samples, chosen: Integers, rows: Integers) -> torch.Tensor:
+        """Some samples with the rows (b, T) given for each, synthetic ones blended: uint8 (b, T, H, W, 3)."""
+        frames = self._room(len(chosen))
+        views = frames.numpy()
+
+        def read(place: int) -> None:
+            sample, out = chosen[place], views[place]
+            self._reader.read(int(samples.clip[sample]), rows[place], out)
+            if samples.neighbor[sample] >= 0:
+                other = np.empty_like(out)
+                self._reader.read(int(samples.neighbor[sample]), rows[place], other)
+                for anchor, neighbor in zip(out, other, strict=True):  # frame by frame: stays in the cache
+                    anchor[:] = blend(anchor, neighbor, float(samples.lam[sample]))
+
+        list(self._pool.map(read, range(len(chosen))))
+        return frames
+
+    def _room(self, num_clips: int) -> torch.Tensor:
+        layout = self._reader.layout
+        shape = (num_clips, layout.num_segments, layout.height, layout.width, 3)
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def training_batches(
+    reader: BatchReader,
+    samples: Samples,
+    steps: Iterable[Step],
+    *,
+    seed: int,
+    num_segments: int,
+    frames_per_segment: int,
+    tsn: bool,
+    num_parts: int,
+    own_parts: range,
+) -> Iterator[Batch]:
+    """Read the batches of some steps: of each, the parts ``own_parts`` of ``num_parts``. tsn: else middle
+    frames.
+    """
+    middle = evaluation_rows(num_segments=num_segments, frames_per_segment=frames_per_segment)
+    for step in steps:
+        parts = cut_batch(len(step.chosen), num_parts=num_parts)
+        own = tuple(parts[index] for index in own_parts)
+        frames = []
+        for part in own:
+            chosen = step.chosen[part.places]
+            if tsn:
+                rows = training_rows(
+                    samples.key[chosen],
+                    seed=seed,
+                    epoch=step.epoch,
+                    num_segments=num_segments,
+                    frames_per_segment=frames_per_segment,
+                )
+            else:
+                rows = np.broadcast_to(middle, (len(chosen), num_segments))
+            frames.append(reader.training(samples, chosen, rows))
+        yield Batch(step=step, parts=own, frames=tuple(frames))
+
+
+class Prefetcher(Generic[Item]):
+    """Runs an iterator in a thread, a few items ahead. Use as a context manager; errors come out where items
+    do.
+
+    wait_seconds: how long the consumer has waited for items so far.
+    """
+
+    def __init__(self, items: Iterator[Item], *, ahead: int) -> None:
+        self.wait_seconds = 0.0
+        self._items = items
+        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=ahead)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put(item, None):
+                    return
+            self._put(None, StopIteration())
+        except BaseException as error:  # handed over to the consumer, which raises it
+            self._put(None, error)
+
+    def _put(self, item: Item | None, error: BaseException | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            started = time.perf_counter()
+            item, error = self._queue.get()
+            self.wait_seconds += time.perf_counter() - started
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            assert item is not None
+            yield item
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
