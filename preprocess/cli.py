@@ -123,7 +123,7 @@ def merge(
 ) -> None:
     """Rebuild the manifests from the shards, after --num-tasks or to repair them."""
     from preprocess.merge import merge as merge_shards
-    from preprocess.synth import is_synthetic
+    from shared.classes import is_synthetic
     from shared.console import say
 
     dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True)

@@ -5,7 +5,6 @@ Decoders crash and hang on hostile files, so they run here, in processes that ar
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from preprocess.statistics import ClipStatistics, measure_clip
-from shared.decoding import DecodedClip, VideoError, VideoHeader, decode_clip, read_header
+from shared.decoding import DecodedClip, VideoError, VideoHeader, decode_clip, first_line, read_header
 from shared.manifests import QuarantineRow
 from shared.resizing import FrameSize, resize_frames
 from shared.sampling import evaluation_rows
@@ -51,19 +50,15 @@ class MeasuredClip:
     statistics: ClipStatistics
 
 
-def start_worker() -> None:
-    """Make a fresh worker process ready: one thread, and Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-
-
 def extract_clip(job: ClipJob) -> MeasuredClip | QuarantineRow:
     """Do one job. A video that gives no clip is the result and no error; a full disk is an OSError."""
+    torch.set_num_threads(1)
     try:
         clip = _decode(job)
     except VideoError as error:
         return QuarantineRow(path=job.path, stage=error.stage, error=str(error))
+    except (MemoryError, RuntimeError) as error:  # torch says RuntimeError when memory is short
+        return QuarantineRow(path=job.path, stage="decode", error=first_line(error))
     if tuple(clip.frames.shape[1:3]) != (job.height, job.width):
         shape = f"{clip.frames.shape[1]}x{clip.frames.shape[2]}"
         reason = f"frames are {shape} but its header says {job.height}x{job.width}"
@@ -103,12 +98,20 @@ def _decode_on(job: ClipJob, device: str) -> DecodedClip:
     )
 
 
-def probe_size(video: Path, path: str) -> tuple[int, int] | QuarantineRow:
+@dataclass(frozen=True, kw_only=True)
+class ProbeJob:
+    """One video whose header is to be read."""
+
+    video: Path
+    path: str
+
+
+def probe_size(job: ProbeJob) -> tuple[int, int] | QuarantineRow:
     """(height, width) in pixels from the header, or why there is none. Needed to plan ``--size native``."""
     try:
-        header = read_header(video)
+        header = read_header(job.video)
     except VideoError as error:
-        return QuarantineRow(path=path, stage=error.stage, error=str(error))
+        return QuarantineRow(path=job.path, stage=error.stage, error=str(error))
     if header.height < 1 or header.width < 1:
-        return QuarantineRow(path=path, stage="open", error="the header gives no height and width")
+        return QuarantineRow(path=job.path, stage="open", error="the header gives no height and width")
     return header.height, header.width

@@ -19,8 +19,7 @@ from preprocess.extraction_state import (
 )
 from preprocess.merge import merge
 from preprocess.plan import Block, ExtractionParameters, ExtractionPlan, make_plan, reject_taken_names
-from preprocess.synth import is_synthetic
-from shared.classes import Video, find_videos
+from shared.classes import Video, find_videos, is_synthetic
 from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, QuarantineRow, read_dataset
@@ -101,17 +100,17 @@ def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPla
 def _new_plan(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
     if settings.parameters.frame_size is not None:
         return make_plan(videos, settings.parameters)
-    from preprocess.worker_pool import WorkerPool
+    from preprocess.extract_blocks import probe_sizes
 
     kept, _ = reject_taken_names(videos)
-    sizes: dict[str, tuple[int, int]] = {}
-    unreadable: list[QuarantineRow] = []
-    with WorkerPool(num_workers=num_workers(settings), timeout_seconds=settings.timeout_seconds) as pool:
-        for video, size in zip(kept, pool.probe_sizes(settings.videos, kept), strict=True):
-            if isinstance(size, QuarantineRow):
-                unreadable.append(size)
-            else:
-                sizes[video.path] = size
+    found = probe_sizes(
+        kept,
+        folder=settings.videos,
+        num_workers=num_workers(settings),
+        timeout_seconds=settings.timeout_seconds,
+    )
+    sizes = {video.path: size for video, size in zip(kept, found, strict=True) if not isinstance(size, QuarantineRow)}
+    unreadable = [row for row in found if isinstance(row, QuarantineRow)]
     return make_plan(videos, settings.parameters, native_sizes=sizes, unreadable=unreadable)
 
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from preprocess.clip_worker import ClipJob, MeasuredClip
+from preprocess.clip_rows import ClipFacts, clip_facts, clip_row
+from preprocess.clip_worker import ClipJob, MeasuredClip, ProbeJob, extract_clip, probe_size
 from preprocess.extraction_state import BlockOutcome, remove_leftovers, write_outcome
 from preprocess.merge import sha256_of
 from preprocess.plan import Block, ExtractionPlan
-from preprocess.worker_pool import ClipFuture, WorkerPool
-from shared.classes import Video, parse_name
+from preprocess.worker_pool import Ticket, WorkerDied, WorkerOverran, WorkerPool
+from shared.classes import Video
 from shared.console import progress
 from shared.manifests import ClipRow, QuarantineRow, row_to_json
 from shared.shards import ClipRecord, PendingShard, shard_name
-from shared.splits import ClipSplits, assign_splits
 
 _NUM_BLOCKS_AHEAD = 2
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,7 @@ class BlockInWork:
     block: Block
     shard: PendingShard
     jobs: tuple[ClipJob, ...]
-    futures: tuple[ClipFuture, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipFacts:
-    """What is known of every clip before decoding: its label and its splits, by clip_id."""
-
-    labels: dict[str, int]
-    splits: dict[str, ClipSplits]
+    tickets: tuple[Ticket[MeasuredClip | QuarantineRow], ...]
 
 
 def extract_blocks(
@@ -56,29 +50,40 @@ def extract_blocks(
     waiting: deque[BlockInWork] = deque()
     num_clips = sum(len(block.videos) for block in blocks)
     with (
-        WorkerPool(num_workers=num_workers, timeout_seconds=timeout_seconds) as pool,
+        decoding_pool(num_workers=num_workers, timeout_seconds=timeout_seconds) as pool,
         contextlib.ExitStack() as pending,
+        ThreadPoolExecutor(max_workers=1) as thread,
         progress("extracting", num_clips) as advance,
     ):
+        # Checksums and syncing take place in a thread, so that meanwhile the workers are given their next jobs.
+        publishing: Future[None] = thread.submit(lambda: None)
         for block in blocks:
             waiting.append(_start(plan, block, pool, pending, videos=videos, shards=shards, device=device))
             if len(waiting) > _NUM_BLOCKS_AHEAD:
-                _complete(waiting.popleft(), facts, pool, advance)
+                collected = _collect(waiting.popleft(), facts, pool, advance)
+                publishing.result()
+                publishing = thread.submit(_publish, *collected)
         while waiting:
-            _complete(waiting.popleft(), facts, pool, advance)
+            collected = _collect(waiting.popleft(), facts, pool, advance)
+            publishing.result()
+            publishing = thread.submit(_publish, *collected)
+        publishing.result()
 
 
-def clip_facts(plan: ExtractionPlan) -> ClipFacts:
-    """Labels and splits of all planned videos, the quarantined ones too, so that they never depend on decoding."""
-    class_names = sorted({video.class_name for video in plan.videos})
-    labels = {name: label for label, name in enumerate(class_names)}
-    planned = [video for block in plan.blocks for video in block.videos]
-    sources = [parse_name(video.stem, class_name=video.class_name).source for video in planned]
-    splits = assign_splits([video.clip_id for video in planned], [video.class_name for video in planned], sources)
-    return ClipFacts(
-        labels={video.clip_id: labels[video.class_name] for video in planned},
-        splits={video.clip_id: split for video, split in zip(planned, splits, strict=True)},
-    )
+def decoding_pool(*, num_workers: int, timeout_seconds: float) -> WorkerPool:
+    """Workers that can decode."""
+    preload = ["preprocess.clip_worker", "torchcodec.decoders"]
+    return WorkerPool(num_workers=num_workers, timeout_seconds=timeout_seconds, preload=preload)
+
+
+def probe_sizes(
+    videos: Sequence[Video], *, folder: Path, num_workers: int, timeout_seconds: float
+) -> list[tuple[int, int] | QuarantineRow]:
+    """(height, width) of each video from its header, in order, or why there is none."""
+    with decoding_pool(num_workers=num_workers, timeout_seconds=timeout_seconds) as pool:
+        jobs = [ProbeJob(video=folder / video.path, path=video.path) for video in videos]
+        tickets = [pool.submit(probe_size, job) for job in jobs]
+        return [_or_quarantine(pool.wait(ticket), job.path) for job, ticket in zip(jobs, tickets, strict=True)]
 
 
 def _start(
@@ -110,26 +115,34 @@ def _start(
         )
         for row, video in enumerate(block.videos)
     )
-    return BlockInWork(block=block, shard=shard, jobs=jobs, futures=tuple(pool.submit(job) for job in jobs))
+    return BlockInWork(
+        block=block, shard=shard, jobs=jobs, tickets=tuple(pool.submit(extract_clip, job) for job in jobs)
+    )
 
 
-def _complete(work: BlockInWork, facts: ClipFacts, pool: WorkerPool, advance: Callable[[int], None]) -> None:
-    """Wait for a block's clips; note its outcome, then publish its shard."""
+def _collect(
+    work: BlockInWork, facts: ClipFacts, pool: WorkerPool, advance: Callable[[int], None]
+) -> tuple[BlockInWork, list[ClipRecord | None], list[QuarantineRow]]:
+    """Wait for a block's clips. A quarantined clip has a row in the second list and None in the first."""
     records: list[ClipRecord | None] = []
     quarantined: list[QuarantineRow] = []
-    num_kept = 0
-    for video, job, future in zip(work.block.videos, work.jobs, work.futures, strict=True):
-        result = pool.outcome(job, future)
+    for video, job, ticket in zip(work.block.videos, work.jobs, work.tickets, strict=True):
+        result = _result(pool, job, ticket)
         if isinstance(result, QuarantineRow):
             quarantined.append(result)
             records.append(None)
         else:
+            num_kept = len(records) - len(quarantined)
             row = clip_row(video, result, facts, shard=work.shard.path.name, row=num_kept)
             records.append(_record(row, result))
-            num_kept += 1
         advance(1)
+    return work, records, quarantined
+
+
+def _publish(work: BlockInWork, records: list[ClipRecord | None], quarantined: list[QuarantineRow]) -> None:
+    """Complete a block's shard; note its outcome, then give it its final name."""
     shards = work.shard.path.parent
-    if not num_kept:
+    if len(quarantined) == len(records):
         work.shard.discard()
         write_outcome(shards, work.block, BlockOutcome(sha256="", num_bytes=0, quarantined=tuple(quarantined)))
         return
@@ -143,6 +156,26 @@ def _complete(work: BlockInWork, facts: ClipFacts, pool: WorkerPool, advance: Ca
     work.shard.publish()
 
 
+def _result(
+    pool: WorkerPool, job: ClipJob, ticket: Ticket[MeasuredClip | QuarantineRow]
+) -> MeasuredClip | QuarantineRow:
+    outcome = pool.wait(ticket)
+    if isinstance(outcome, WorkerDied):
+        # Once may be the kernel short of memory; twice is the video.
+        outcome = pool.wait(pool.submit(extract_clip, job))
+    return _or_quarantine(outcome, job.path)
+
+
+def _or_quarantine(outcome: Done | WorkerDied | WorkerOverran, path: str) -> Done | QuarantineRow:
+    if isinstance(outcome, WorkerDied):
+        error = f"the decoding process died with exit code {outcome.exit_code}"
+        return QuarantineRow(path=path, stage="crash", error=error)
+    if isinstance(outcome, WorkerOverran):
+        error = f"decoding took more than {outcome.seconds:g} s (--timeout)"
+        return QuarantineRow(path=path, stage="timeout", error=error)
+    return outcome
+
+
 def _record(row: ClipRow, clip: MeasuredClip) -> ClipRecord:
     return ClipRecord(
         clip_id=row.clip_id,
@@ -150,39 +183,4 @@ def _record(row: ClipRow, clip: MeasuredClip) -> ClipRecord:
         frame_index=clip.frame_index,
         crc32=clip.crc32,
         manifest=row_to_json(row),
-    )
-
-
-def clip_row(video: Video, clip: MeasuredClip, facts: ClipFacts, *, shard: str, row: int) -> ClipRow:
-    """The manifest row of a measured clip. duration_seconds is num_frames / fps, 0 where the header gives no rate."""
-    tags = parse_name(video.stem, class_name=video.class_name)
-    splits = facts.splits[video.clip_id]
-    return ClipRow(
-        clip_id=video.clip_id,
-        class_name=video.class_name,
-        label=facts.labels[video.clip_id],
-        path=video.path,
-        source=tags.source,
-        split1=splits.split1,
-        split2=splits.split2,
-        split3=splits.split3,
-        split_full=splits.split_full,
-        body=tags.body,
-        camera_motion=tags.camera_motion,
-        num_people=tags.num_people,
-        viewpoint=tags.viewpoint,
-        quality=tags.quality,
-        codec=clip.header.codec,
-        fps=clip.header.fps,
-        width=clip.header.width,
-        height=clip.header.height,
-        num_frames=clip.num_frames,
-        num_frames_header=clip.header.num_frames,
-        duration_seconds=clip.num_frames / clip.header.fps if clip.header.fps else 0.0,
-        num_padded=clip.num_padded,
-        decoder=clip.decoder,
-        shard=shard,
-        row=row,
-        crc32=clip.crc32,
-        **dataclasses.asdict(clip.statistics),
     )

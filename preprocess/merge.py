@@ -110,7 +110,7 @@ def summarise(
     shards: tuple[ShardEntry, ...],
     synthetic: bool,
 ) -> Dataset:
-    """What dataset.json will say of these rows. The class list comes from the videos: labels never depend on decoding."""
+    """What dataset.json will say of these rows. The class list comes from the videos, not from what decoded."""
     class_names = tuple(sorted({video.class_name for video in plan.videos}))
     per_class = Counter(row.class_name for row in rows)
     return Dataset(

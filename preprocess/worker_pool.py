@@ -1,78 +1,164 @@
-"""Worker processes for decoding: each job in one of them; those that die or overrun their time are replaced."""
+"""Worker processes for jobs that may crash or hang: such a job costs its worker, which is replaced, and nothing else.
+
+One pipe a worker and no locks, so that a worker may die at any moment without harm to the others. (Executors of the
+standard library give up whole when one worker dies, and say nothing of which job it was.)
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from pathlib import Path
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar, cast
 
-from pebble import ProcessExpired, ProcessPool
+from shared.errors import DataError
 
-from preprocess.clip_worker import ClipJob, MeasuredClip, extract_clip, probe_size, start_worker
-from shared.classes import Video
-from shared.manifests import QuarantineRow
+Result = TypeVar("Result")
+_MAX_FAILED_STARTS = 3
+_JOIN_SECONDS = 5.0
 
-ClipFuture = Future[MeasuredClip | QuarantineRow]
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDied:
+    """The outcome of a job whose process died. exit_code: negative for a signal."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOverran:
+    """The outcome of a job that took more than ``seconds`` and was ended."""
+
+    seconds: float
+
+
+@dataclass(eq=False)
+class Ticket(Generic[Result]):
+    """A submitted job, to be waited for with ``WorkerPool.wait``."""
+
+    function: Callable[[Any], Result]
+    argument: Any
+    is_done: bool = False
+    outcome: Result | WorkerDied | WorkerOverran | BaseException | None = None
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: ForkServerProcess
+    connection: Connection
+    is_ready: bool = False
+    ticket: Ticket[Any] | None = None
+    deadline: float = field(default=float("inf"))
 
 
 class WorkerPool:
-    """A pool of decoding processes. Use as a context manager: leaving it ends them, whatever they do."""
+    """``num_workers`` processes that import ``preload`` once. A context manager: leaving it ends them."""
 
-    def __init__(self, *, num_workers: int, timeout_seconds: float) -> None:
+    def __init__(self, *, num_workers: int, timeout_seconds: float, preload: list[str]) -> None:
         # Workers are forked from a server that has imported everything but run nothing: threads and CUDA make a plain
         # fork unsafe, and a fresh interpreter for each replaced worker would cost seconds.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["preprocess.clip_worker", "torchcodec.decoders"])
-        self._pool = ProcessPool(max_workers=num_workers, initializer=start_worker, context=context)
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(preload)
+        self._num_workers = num_workers
         self._timeout_seconds = timeout_seconds
+        self._queue: deque[Ticket[Any]] = deque()
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
 
-    def submit(self, job: ClipJob) -> ClipFuture:
-        """Give a job to the next free worker."""
-        future: ClipFuture = self._pool.schedule(extract_clip, args=[job], timeout=self._timeout_seconds)
-        return future
+    def submit(self, function: Callable[[Any], Result], argument: object) -> Ticket[Result]:
+        """Queue a job: a module-level function and its one argument, both picklable."""
+        ticket = Ticket(function=function, argument=argument)
+        self._queue.append(ticket)
+        self._assign()
+        return ticket
 
-    def outcome(self, job: ClipJob, future: ClipFuture) -> MeasuredClip | QuarantineRow:
-        """Wait for a job. A hang is a quarantine row; a crash too, if it happens again on a second try."""
+    def wait(self, ticket: Ticket[Result]) -> Result | WorkerDied | WorkerOverran:
+        """Wait until a job is done, serving the others meanwhile. Raises what the job raised."""
+        while not ticket.is_done:
+            self._step()
+        if isinstance(ticket.outcome, BaseException):
+            raise ticket.outcome
+        return cast("Result | WorkerDied | WorkerOverran", ticket.outcome)
+
+    def _step(self) -> None:
+        self._assign()
+        nearest = min((worker.deadline for worker in self._workers), default=float("inf"))
+        timeout = None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
+        ready = set(wait([worker.connection for worker in self._workers], timeout))
+        for worker in list(self._workers):
+            if worker.connection in ready:
+                self._receive(worker)
+            elif worker.deadline <= time.monotonic():
+                self._end(worker)
+                self._settle(worker, WorkerOverran(seconds=self._timeout_seconds))
+
+    def _assign(self) -> None:
+        while len(self._workers) < min(self._num_workers, len(self._queue) + self._num_busy()):
+            self._workers.append(self._start())
+        for worker in self._workers:
+            if self._queue and worker.is_ready and worker.ticket is None:
+                ticket = self._queue[0]
+                try:
+                    worker.connection.send((ticket.function, ticket.argument))
+                except OSError:
+                    continue  # it died while idle: _receive will meet its end of file and replace it
+                worker.ticket = self._queue.popleft()
+                worker.deadline = time.monotonic() + self._timeout_seconds
+
+    def _num_busy(self) -> int:
+        return sum(worker.ticket is not None for worker in self._workers)
+
+    def _start(self) -> _Worker:
+        mine, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process=process, connection=mine)
+
+    def _receive(self, worker: _Worker) -> None:
         try:
-            return future.result()
-        except TimeoutError:
-            return self._overran(job.path)
-        except ProcessExpired:
-            # Once may be the kernel short of memory; twice is the video.
-            return self._second_try(job)
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            exit_code = self._end(worker)
+            self._note_start(worker, failed=not worker.is_ready)
+            self._settle(worker, WorkerDied(exit_code=exit_code))
+            return
+        self._note_start(worker, failed=False)
+        if worker.is_ready:
+            self._settle(worker, message)
+        worker.is_ready = True
 
-    def _second_try(self, job: ClipJob) -> MeasuredClip | QuarantineRow:
-        try:
-            return self.submit(job).result()
-        except TimeoutError:
-            return self._overran(job.path)
-        except ProcessExpired as death:
-            return _died(job.path, death)
-
-    def probe_sizes(self, videos_folder: Path, videos: Sequence[Video]) -> Iterator[tuple[int, int] | QuarantineRow]:
-        """(height, width) of each video from its header, in order, or why there is none."""
-        futures = [
-            self._pool.schedule(
-                probe_size, args=[videos_folder / video.path, video.path], timeout=self._timeout_seconds
+    def _note_start(self, worker: _Worker, *, failed: bool) -> None:
+        self._failed_starts = self._failed_starts + 1 if failed else 0
+        if self._failed_starts >= _MAX_FAILED_STARTS:
+            raise DataError(
+                f"worker processes end with exit code {worker.process.exitcode} before they start; "
+                "run `hmdb-prep doctor`"
             )
-            for video in videos
-        ]
-        for video, future in zip(videos, futures, strict=True):
-            try:
-                yield future.result()
-            except TimeoutError:
-                yield self._overran(video.path)
-            except ProcessExpired as death:
-                yield _died(video.path, death)
 
-    def _overran(self, path: str) -> QuarantineRow:
-        error = f"decoding took more than {self._timeout_seconds:g} s (--timeout)"
-        return QuarantineRow(path=path, stage="timeout", error=error)
+    def _settle(self, worker: _Worker, outcome: object) -> None:
+        if worker.ticket is not None:
+            worker.ticket.outcome = cast(Any, outcome)
+            worker.ticket.is_done = True
+        worker.ticket = None
+        worker.deadline = float("inf")
+
+    def _end(self, worker: _Worker) -> int:
+        """Kill a worker, wherever it is, and return its exit code."""
+        self._workers.remove(worker)
+        worker.process.join(timeout=0.1)  # a worker that died by itself keeps its own exit code
+        worker.process.kill()
+        worker.process.join(timeout=_JOIN_SECONDS)
+        worker.connection.close()
+        return worker.process.exitcode or 0
 
     def __enter__(self) -> Self:
         return self
@@ -80,9 +166,24 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in list(self._workers):
+            self._end(worker)
 
 
-def _died(path: str, death: ProcessExpired) -> QuarantineRow:
-    return QuarantineRow(path=path, stage="crash", error=f"the decoding process died with exit code {death.exitcode}")
+def _serve(connection: Connection) -> None:
+    """What a worker does: say that it is there, then one job after the other until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    connection.send(None)
+    while True:
+        try:
+            function, argument = connection.recv()
+        except EOFError:
+            return
+        try:
+            outcome = function(argument)
+        except (OSError, MemoryError, DataError) as error:
+            outcome = error
+        connection.send(outcome)

@@ -21,6 +21,7 @@ HMDB51_CLASSES: tuple[str, ...] = (
     "wave",
 )  # fmt: skip
 HMDB51_NUM_VIDEOS = 6766
+SYNTHETIC_MARKER = "synthetic.json"  # stands in a folder of videos that synth rendered
 
 VIDEO_SUFFIXES: frozenset[str] = frozenset(
     {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".ts", ".flv", ".ogv"}
@@ -115,3 +116,8 @@ def _videos_of_class(class_folder: Path) -> list[Video]:
         for entry in class_folder.iterdir()
         if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
     ]
+
+
+def is_synthetic(folder: Path) -> bool:
+    """Whether a folder of videos was rendered by `hmdb-prep synth`: it bears the marker that synth writes first."""
+    return (folder / SYNTHETIC_MARKER).is_file()

@@ -81,7 +81,7 @@ class OpenVideo:
                 seek_mode="approximate",
             )
         except (RuntimeError, ValueError, TypeError) as error:
-            raise VideoError("open", f"not a video that FFmpeg can open: {_first_line(error)}") from error
+            raise VideoError("open", f"not a video that FFmpeg can open: {first_line(error)}") from error
         metadata = decoder.metadata
         self._decoder = decoder
         self.header = VideoHeader(
@@ -106,7 +106,7 @@ class OpenVideo:
             except IndexError:
                 return
             except (RuntimeError, ValueError) as error:
-                raise VideoError("decode", f"decoding failed: {_first_line(error)}") from error
+                raise VideoError("decode", f"decoding failed: {first_line(error)}") from error
             if shape is not None and frame.shape != shape:
                 raise VideoError(
                     "decode",
@@ -198,7 +198,8 @@ def _chunks(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
         yield torch.stack(batch)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of FFmpeg or torch says, in one line of at most 200 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     # torchcodec puts the place in its C++ source in front of what FFmpeg said.
