@@ -1,0 +1,251 @@
+"""Checkpoints: written atomically, read with ``weights_only=True``, so that one is never a way to run
+code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from shared.errors import DataError, UsageError
+from train.lsvit import LSViT
+from train.model_config import ModelConfig
+from train.progress import Progress
+
+CHECKPOINT_FORMAT = "lsvit-checkpoint"
+CHECKPOINT_VERSION = 1
+CHECKPOINTS_FOLDER = "checkpoints"
+
+Which = Literal["best", "last"]
+State = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a checkpoint belongs to. height, width and fit: of the stored frames; plan_sha256: empty without a
+    plan.
+
+    synthetic: the data set is the embedded one, so numbers on it are to be labelled so.
+    """
+
+    model_config: ModelConfig
+    class_names: tuple[str, ...]
+    num_segments: int
+    frames_per_segment: int
+    height: int
+    width: int
+    fit: str
+    dataset_id: str
+    synthetic: bool
+    split: str
+    plan_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; the model's image size, mean and std stand beside its config too."""
+        values = dataclasses.asdict(self)
+        values["class_names"] = list(self.class_names)
+        values["image_size"] = self.model_config.image_size
+        values["mean"] = list(self.model_config.mean)
+        values["std"] = list(self.model_config.std)
+        return values
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> RunFacts:
+        """The inverse of ``to_dict``. Raises KeyError where something is missing."""
+        return RunFacts(
+            model_config=ModelConfig.from_dict(values["model_config"]),
+            class_names=tuple(values["class_names"]),
+            num_segments=values["num_segments"],
+            frames_per_segment=values["frames_per_segment"],
+            height=values["height"],
+            width=values["width"],
+            fit=values["fit"],
+            dataset_id=values["dataset_id"],
+            synthetic=values["synthetic"],
+            split=values["split"],
+            plan_sha256=values["plan_sha256"],
+        )
+
+    def differences(self, other: RunFacts) -> list[str]:
+        """What differs between two runs, as ``name: own -> other``."""
+        return [
+            f"{field.name}: {getattr(self, field.name)} -> {getattr(other, field.name)}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """Everything that a run needs to continue. States are those of the objects' own ``state_dict``; average:
+    EMA.
+
+    scheduler: what the learning rate is computed from. rng: torch's states, by device type; all other
+    randomness is a pure function of the seed and the position that ``progress`` holds. config: the run's
+    resolved configuration.
+    """
+
+    facts: RunFacts
+    progress: Progress
+    config: State
+    model: State
+    average: State | None
+    optimizer: State
+    scheduler: State
+    scaler: State
+    rng: State
+
+
+def checkpoint_path(run_folder: Path, which: Which) -> Path:
+    """``<run>/checkpoints/<which>.pt``."""
+    return run_folder / CHECKPOINTS_FOLDER / f"{which}.pt"
+
+
+def write_checkpoint(run_folder: Path, checkpoint: Checkpoint, *, is_best: bool) -> None:
+    """Write ``last.pt``, and ``best.pt`` with the same content where asked.
+
+    Each appears under its name whole or not at all. ``best`` goes first: a run killed between the two repeats
+    the epoch and writes the same ``best`` again.
+    """
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "version": CHECKPOINT_VERSION,
+        "facts": checkpoint.facts.to_dict(),
+        "progress": checkpoint.progress.to_dict(),
+        **{name: getattr(checkpoint, name) for name in _STATES},
+    }
+    last, best = checkpoint_path(run_folder, "last"), checkpoint_path(run_folder, "best")
+    last.parent.mkdir(parents=True, exist_ok=True)
+    temporary = last.with_name(f".last.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_best:
+            _link(temporary, best)
+        temporary.rename(last)
+        _synchronise_folder(last.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_STATES = ("config", "model", "average", "optimizer", "scheduler", "scaler", "rng")
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give ``file`` a second name, replacing what bore it: a hard link, a copy where the file system has
+    none.
+    """
+    temporary = name.with_name(f".{name.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file, temporary)
+    except OSError:
+        shutil.copyfile(file, temporary)
+    temporary.rename(name)
+
+
+def _synchronise_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+    """Read a checkpoint. Raises DataError where there is none, it is damaged, or holds more than data."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"no checkpoint at {path}; train one with `lsvit-train run`") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {reason}") from error
+    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
+        raise DataError(f"{path} is no checkpoint of lsvit-train; load bare weights with `lsvit-train run --init`")
+    if content.get("version") != CHECKPOINT_VERSION:
+        raise DataError(f"{path} has version {content.get('version')!r}, this program reads {CHECKPOINT_VERSION}")
+    try:
+        return Checkpoint(
+            facts=RunFacts.from_dict(content["facts"]),
+            progress=Progress.from_dict(content["progress"]),
+            **{name: content[name] for name in _STATES},
+        )
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise DataError(f"{path} is damaged or of another version of lsvit-train: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A trained model, in evaluation mode, with all that is needed to feed it. See RunFacts for the fields.
+
+    path: the checkpoint it came from. epoch: finished epochs. Of a run with EMA these are the averaged
+    weights.
+    """
+
+    path: Path
+    model: LSViT
+    config: ModelConfig
+    class_names: tuple[str, ...]
+    num_segments: int
+    frames_per_segment: int
+    height: int
+    width: int
+    fit: str
+    image_size: int
+    dataset_id: str
+    synthetic: bool
+    split: str
+    epoch: int
+
+
+def load_model(run_folder: Path, *, which: Which = "best", device: torch.device | str = "cpu") -> LoadedModel:
+    """Load the model of a run's folder (that of one split). Raises DataError where there is none to load.
+
+    ``best`` falls back to ``last`` where the run has written no ``best`` yet (an interrupted first epoch).
+    """
+    path = _existing_checkpoint(run_folder, which)
+    checkpoint = read_checkpoint(path, device=device)
+    facts = checkpoint.facts
+    model = LSViT(facts.model_config)
+    try:
+        model.load_state_dict(checkpoint.model if checkpoint.average is None else checkpoint.average)
+    except RuntimeError as error:
+        raise DataError(f"{path}: the weights do not fit the model it describes") from error
+    return LoadedModel(
+        path=path,
+        model=model.to(device).eval(),
+        config=facts.model_config,
+        class_names=facts.class_names,
+        num_segments=facts.num_segments,
+        frames_per_segment=facts.frames_per_segment,
+        height=facts.height,
+        width=facts.width,
+        fit=facts.fit,
+        image_size=facts.model_config.image_size,
+        dataset_id=facts.dataset_id,
+        synthetic=facts.synthetic,
+        split=facts.split,
+        epoch=checkpoint.progress.epoch,
+    )
+
+
+def _existing_checkpoint(run_folder: Path, which: Which) -> Path:
+    for candidate in (checkpoint_path(run_folder, which), checkpoint_path(run_folder, "last")):
+        if candidate.is_file():
+            return candidate
+    parts = sorted(path.parent.parent.name for path in run_folder.glob(f"*/{CHECKPOINTS_FOLDER}/last.pt"))
+    if parts:
+        raise DataError(f"{run_folder} holds several splits; name one of them: {', '.join(parts)}")
+    raise DataError(f"no checkpoint in {run_folder / CHECKPOINTS_FOLDER}; train one with `lsvit-train run`")

@@ -1,0 +1,135 @@
+"""What a run learns from: data set, rows, plan and the choices that depend on them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UsageError
+from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
+from shared.shards import ShardLayout
+from train.config import RunConfig, class_strengths
+from train.dataset import ClipTable, Rows, Samples, choose_rows, make_table, planned_samples, real_samples
+from train.model_config import PRESETS
+from train.plan import find_plan, read_plan
+from train.stream import ClipReader
+
+LARGEST_DEFAULT_IMAGE = 224
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunData:
+    """The rows of one split and the open shards. rgb: of the split's training clips. notes: sentences for the
+    user.
+    """
+
+    dataset: Dataset
+    table: ClipTable
+    rows: Rows
+    samples: Samples
+    reader: ClipReader
+    rgb: ColourStatistics
+    plan_sha256: str
+    notes: tuple[str, ...]
+
+
+def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
+    """Read manifests and shards of the one split that ``config`` names; returns the config with its choices
+    made.
+    """
+    manifests = Path(config.manifests)
+    dataset = read_dataset(manifests)
+    _check_classes(config, dataset)
+    frame = read_manifests(manifests)
+    table = make_table(frame)
+    rows = choose_rows(frame, split=config.split, val_fraction=config.val_fraction, seed=config.seed)
+    samples, plan_sha256, notes = _choose_samples(config, dataset, table, rows)
+    reader = ClipReader(Path(config.shards), table, dataset_id=dataset.dataset_id)
+    config, more_notes = settle(config, reader.layout)
+    if config.val_fraction and not len(rows.validation):
+        notes = [*notes, "no source can be set aside for validation: best will be the last state"]
+    data = RunData(
+        dataset=dataset,
+        table=table,
+        rows=rows,
+        samples=samples,
+        reader=reader,
+        rgb=dataset.rgb["split_full" if config.split in ("full", "all") else f"split{config.split}"],
+        plan_sha256=plan_sha256,
+        notes=(*_labels(config, dataset, rows), *notes, *more_notes),
+    )
+    return config, data
+
+
+def settle(config: RunConfig, layout: ShardLayout) -> tuple[RunConfig, list[str]]:
+    """Choose image size and sampling where they are left open. Raises UsageError for tsn where K is 1."""
+    notes = []
+    if not config.img_size:
+        patch = config.patch_size or PRESETS[config.preset].patch_size
+        size = min(LARGEST_DEFAULT_IMAGE, layout.height, layout.width) // patch * patch
+        if not size:
+            raise UsageError(
+                f"the stored frames are {layout.height}x{layout.width}, smaller than a patch of {patch}; "
+                "choose --img-size and --patch-size"
+            )
+        config = dataclasses.replace(config, img_size=size)
+        notes.append(f"image size {size} (--img-size)")
+    if layout.frames_per_segment == 1:
+        if config.sampling == "tsn":
+            raise UsageError(
+                "--sampling is tsn, but the shards hold one frame a segment (K=1): there is nothing to choose. "
+                "Extract with --frames-per-segment 3, or leave --sampling out"
+            )
+        if config.sampling == "auto":
+            notes.append("sampling: the shards hold one frame a segment (K=1), there is nothing to choose")
+    if config.sampling == "auto":
+        config = dataclasses.replace(config, sampling="tsn" if layout.frames_per_segment > 1 else "middle")
+    return config, notes
+
+
+def _check_classes(config: RunConfig, dataset: Dataset) -> None:
+    for name in class_strengths(config):
+        if name not in dataset.class_names:
+            raise UsageError(
+                f"--aug-class names {name!r}, which is no class here; there are {', '.join(dataset.class_names)}"
+            )
+
+
+def _choose_samples(
+    config: RunConfig, dataset: Dataset, table: ClipTable, rows: Rows
+) -> tuple[Samples, str, list[str]]:
+    """The samples of an epoch, the plan's checksum (empty without one) and what to say about it."""
+    if config.split == "all" and config.plan in ("auto", "none"):
+        return real_samples(table, rows.training), "", []
+    path, note = find_plan(
+        config.plan, manifests=Path(config.manifests), split=config.split, dataset_id=dataset.dataset_id
+    )
+    if path is None:
+        return real_samples(table, rows.training), "", [note]
+    plan, num_left_out = read_plan(
+        path,
+        dataset_id=dataset.dataset_id,
+        split=config.split,
+        training={table.clip_id[row]: table.class_name[row] for row in (*rows.training, *rows.validation)},
+        held_out=frozenset(table.clip_id[row] for row in rows.validation),
+    )
+    samples = planned_samples(table, plan)
+    num_synthetic = int(samples.synthetic.sum())
+    note += f" ({plan.strategy}): {len(samples)} clips an epoch, {num_synthetic} of them synthetic"
+    if num_left_out:
+        note += f"; {num_left_out} left out, as they show validation clips"
+    return samples, plan.sha256, [note]
+
+
+def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:
+    """What the numbers of this run are, in words."""
+    labels = [
+        f"split {config.split}: {len(rows.training)} clips to train on, {len(rows.validation)} for validation, "
+        f"{len(rows.test)} for test, {len(dataset.class_names)} classes"
+    ]
+    if config.split == "all":
+        labels.append("split all trains on every clip: a sanity check, not a result")
+    if dataset.synthetic:
+        labels.append("the embedded synthetic data set: numbers say nothing about HMDB51")
+    return labels
