@@ -50,8 +50,8 @@ def extract_blocks(
     waiting: deque[BlockInWork] = deque()
     num_clips = sum(len(block.videos) for block in blocks)
     with (
-        decoding_pool(num_workers=num_workers, timeout_seconds=timeout_seconds) as pool,
         contextlib.ExitStack() as pending,
+        decoding_pool(num_workers=num_workers, timeout_seconds=timeout_seconds) as pool,
         ThreadPoolExecutor(max_workers=1) as thread,
         progress("extracting", num_clips) as advance,
     ):
@@ -83,7 +83,11 @@ def probe_sizes(
     with decoding_pool(num_workers=num_workers, timeout_seconds=timeout_seconds) as pool:
         jobs = [ProbeJob(video=folder / video.path, path=video.path) for video in videos]
         tickets = [pool.submit(probe_size, job) for job in jobs]
-        return [_or_quarantine(pool.wait(ticket), job.path) for job, ticket in zip(jobs, tickets, strict=True)]
+        sizes: list[tuple[int, int] | QuarantineRow] = []
+        for job, ticket in zip(jobs, tickets, strict=True):
+            outcome = pool.wait(ticket)
+            sizes.append(_or_quarantine(outcome, job.path))
+        return sizes
 
 
 def _start(

@@ -10,7 +10,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,7 @@ class ClipRow:
 
 MANIFEST_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow))
 TEXT_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow) if field.type == "str")
+_DTYPES = {"str": "str", "int": "int64", "float": "float64"}
 STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("brightness") :]
 
 
@@ -230,19 +231,25 @@ def read_manifests(folder: Path) -> pd.DataFrame:
 def _read_class_manifest(file: Path) -> pd.DataFrame:
     import pandas as pd
 
-    types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(ClipRow)}
     try:
-        frame = pd.read_csv(
-            file, dtype=types, keep_default_na=False, encoding="utf-8-sig", float_precision="round_trip"
-        )
-    except (ValueError, OSError, OverflowError) as error:
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
         raise DataError(
             f"{file} cannot be read as a manifest ({error}); run `hmdb-prep merge` to make it again"
         ) from error
     missing = [column for column in MANIFEST_COLUMNS if column not in frame.columns]
     if missing:
         raise DataError(f"{file} lacks the column {missing[0]}; run `hmdb-prep merge` to make it again")
-    return frame[list(MANIFEST_COLUMNS)]
+    # Numbers are converted by Python: pandas' own reader is off in the last digit in some of its versions.
+    converters: dict[str, Callable[[str], object]] = {"str": str, "int": int, "float": float}
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(ClipRow):
+        try:
+            values = [converters[str(field.type)](text) for text in frame[field.name]]
+        except ValueError as error:
+            raise DataError(f"{file}: column {field.name}: {error}; run `hmdb-prep merge` to make it again") from error
+        columns[field.name] = pd.Series(values, dtype=_DTYPES[str(field.type)])
+    return pd.DataFrame(columns)
 
 
 def read_quarantine(folder: Path) -> pd.DataFrame:

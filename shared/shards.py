@@ -24,6 +24,7 @@ SHARD_FORMAT = "hmdb-clip-shard"
 SHARD_VERSION = 1
 MAX_FRAME_BYTES = 256 * 1000**2  # of the frames of one shard
 _ALIGNMENT = 4096  # pages: mapped frames start on one
+_ALIGNMENT_THRESHOLD = 1024  # bytes: smaller objects are not worth a page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +247,7 @@ class ShardReader:
 
 
 def _open_new(path: Path) -> h5py.File:
-    return h5py.File(path, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT)
+    return h5py.File(path, "w", alignment_threshold=_ALIGNMENT_THRESHOLD, alignment_interval=_ALIGNMENT)
 
 
 def _root_attributes(layout: ShardLayout) -> list[tuple[str, str | int]]:

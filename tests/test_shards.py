@@ -1,0 +1,156 @@
+"""The shard format: golden content, reading back, and every way a file can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from shared.errors import DataError
+from shared.shards import ClipRecord, PendingShard, ShardLayout, ShardReader, crc32_of, shard_name, write_clip_frames
+
+LAYOUT = ShardLayout(num_segments=2, frames_per_segment=3, height=4, width=5, dataset_id="d" * 64)
+
+
+def clip_frames(seed: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+
+
+def record(seed: int) -> ClipRecord:
+    return ClipRecord(
+        clip_id=f"wäve/{seed}",
+        label=seed,
+        frame_index=np.arange(6, dtype=np.int32) + seed,
+        crc32=crc32_of(clip_frames(seed)),
+        manifest=f'{{"clip_id": "wäve/{seed}"}}',
+    )
+
+
+def write_shard(path: Path, records: list[ClipRecord | None]) -> Path:
+    with PendingShard(path, LAYOUT, capacity=len(records)) as shard:
+        for row in range(len(records)):
+            write_clip_frames(shard.temporary, shard.frames_offset, row=row, frames=clip_frames(row))
+        shard.complete(records)
+        shard.publish()
+    return path
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    return write_shard(tmp_path / shard_name(0), [record(0), record(1), record(2)])
+
+
+def test_plain_h5py_reads_what_the_format_promises(shard: Path) -> None:
+    with h5py.File(shard) as file:
+        assert dict(file.attrs) == {
+            "format": "hmdb-clip-shard", "version": 1, "num_segments": 2, "frames_per_segment": 3,
+            "height": 4, "width": 5, "dataset_id": "d" * 64,
+        }  # fmt: skip
+        types = {name: (data.dtype, data.shape) for name, data in file.items()}
+        assert types["frames"] == (np.dtype("u1"), (3, 6, 4, 5, 3))
+        assert types["frame_index"] == (np.dtype("<i4"), (3, 6))
+        assert types["label"] == (np.dtype("<i2"), (3,))
+        assert types["crc32"] == (np.dtype("<u4"), (3,))
+        assert file["clip_id"].asstr()[:].tolist() == ["wäve/0", "wäve/1", "wäve/2"]
+        assert h5py.check_string_dtype(file["manifest"].dtype).encoding == "utf-8"
+        assert file["frames"].chunks is None
+        assert file["frames"].compression is None
+        for row in range(3):
+            assert np.array_equal(file["frames"][row], clip_frames(row))
+            assert zlib.crc32(file["frames"][row].tobytes()) == file["crc32"][row]
+
+
+def test_golden_frames_bytes(shard: Path) -> None:
+    """The frames lie in one piece at a page's start; their bytes are frozen."""
+    with h5py.File(shard) as file:
+        offset = file["frames"].id.get_offset()
+    assert offset % 4096 == 0
+    data = shard.read_bytes()[offset : offset + 3 * 6 * 4 * 5 * 3]
+    assert hashlib.sha256(data).hexdigest() == GOLDEN_SHA256
+
+
+GOLDEN_SHA256 = "2f5913bfd69cf055736da66ea8328db88745d3c4651e62d2919a91a45e91fa7d"
+
+
+def test_the_reader_maps_the_same(shard: Path) -> None:
+    with ShardReader(shard) as reader:
+        assert reader.layout == LAYOUT
+        assert reader.num_clips == 3
+        assert isinstance(reader.frames, np.memmap)
+        assert np.array_equal(reader.frames[2], clip_frames(2))
+        assert reader.frame_index.tolist() == [[seed + index for index in range(6)] for seed in range(3)]
+        assert reader.clip_id == ("wäve/0", "wäve/1", "wäve/2")
+        assert reader.label.tolist() == [0, 1, 2]
+        assert reader.damaged_clips() == []
+
+
+def test_quarantined_rows_are_closed_up(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / shard_name(7), [None, record(1), None, record(3)])
+    with ShardReader(path) as reader:
+        assert reader.clip_id == ("wäve/1", "wäve/3")
+        assert np.array_equal(reader.frames[1], clip_frames(3))
+        assert reader.damaged_clips() == []
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_unfinished_shard_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), PendingShard(tmp_path / shard_name(0), LAYOUT, capacity=2):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_reads_back_differently_is_not_published(tmp_path: Path) -> None:
+    with PendingShard(tmp_path / shard_name(0), LAYOUT, capacity=1) as shard:
+        shard.write_clip(0, clip_frames(5))
+        with pytest.raises(DataError, match="reads back differently"):
+            shard.complete([record(4)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_flipped_bit_is_found(shard: Path) -> None:
+    with h5py.File(shard) as file:
+        offset = file["frames"].id.get_offset()
+    with shard.open("r+b") as stream:
+        stream.seek(offset + 6 * 4 * 5 * 3 + 17)
+        byte = stream.read(1)[0]
+        stream.seek(-1, 1)
+        stream.write(bytes([byte ^ 4]))
+    with ShardReader(shard) as reader:
+        assert reader.damaged_clips() == ["wäve/1"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated|damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "damaged"),
+        (lambda path: path.write_text("text"), "damaged"),
+        (lambda path: path.unlink(), "no shard at"),
+        (lambda path: change(path, lambda file: file.attrs.__setitem__("version", 2)), "format version 2"),
+        (lambda path: change(path, lambda file: file.attrs.__setitem__("format", "other")), "no hmdb-clip-shard"),
+        (lambda path: change(path, lambda file: file.attrs.__setitem__("height", 8)), "do not fit together"),
+        (lambda path: change(path, lambda file: file.__delitem__("label")), "label"),
+        (lambda path: change(path, lambda file: file.__delitem__("frames")), "frames"),
+        (lambda path: change(path, compress), "uncompressed"),
+    ],
+)
+def test_damaged_files_are_refused(shard: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
+    damage(shard)
+    with pytest.raises(DataError, match=message):
+        ShardReader(shard)
+
+
+def change(path: Path, edit) -> None:  # type: ignore[no-untyped-def]
+    with h5py.File(path, "r+") as file:
+        edit(file)
+
+
+def compress(file: h5py.File) -> None:
+    frames = file["frames"][:]
+    del file["frames"]
+    file.create_dataset("frames", data=frames, compression="lzf")
