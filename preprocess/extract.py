@@ -24,6 +24,7 @@ from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, QuarantineRow, read_dataset
 
+DEVICES = ("cpu", "cuda", "auto")
 _SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own needs
 
 
@@ -63,6 +64,8 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
 
 
 def _check(settings: ExtractionSettings) -> None:
+    if settings.device not in DEVICES:
+        raise UsageError(f"--device is {settings.device!r}; it must be one of {', '.join(DEVICES)}")
     if settings.num_tasks < 1 or not 0 <= settings.task_id < settings.num_tasks:
         raise UsageError(
             f"--task-id is {settings.task_id} with --num-tasks {settings.num_tasks}; "
@@ -135,14 +138,22 @@ def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo:
 
 
 def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    from preprocess.device import choose_device
     from preprocess.extract_blocks import extract_blocks
 
+    device = choose_device(
+        settings.device,
+        plan,
+        videos=settings.videos,
+        num_workers=num_workers(settings),
+        timeout_seconds=settings.timeout_seconds,
+    )
     extract_blocks(
         plan,
         todo,
         videos=settings.videos,
         shards=settings.shards,
-        device=settings.device,
+        device=device,
         num_workers=num_workers(settings),
         timeout_seconds=settings.timeout_seconds,
     )

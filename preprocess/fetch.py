@@ -15,7 +15,7 @@ from preprocess.archive_members import Budget, Limits
 from preprocess.archives import checked_members
 from preprocess.download import Retry, download, sha256_of
 from preprocess.unpack import Tally, Unpacker
-from shared.classes import find_videos
+from shared.classes import find_videos, is_synthetic
 from shared.console import progress, say
 from shared.errors import DataError, UsageError
 from shared.splits import official_splits
@@ -101,8 +101,6 @@ def _say_some(what: str, names: Sequence[str]) -> None:
 
 
 def _refuse_destination(destination: Path) -> None:
-    from preprocess.synth import is_synthetic
-
     if destination.exists() and not destination.is_dir():
         raise DataError(f"{destination} is a file, not a folder; name another destination")
     if is_synthetic(destination):

@@ -7,12 +7,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
-import click
 import typer
 
 from shared.console import say
 from shared.errors import DataError, UsageError
+
+# Typer brings its own copy of click, or uses the installed one, depending on its version: this is whichever it raises.
+_CallError: Any = typer.BadParameter.__base__
 
 EXIT_BAD_DATA = 1
 EXIT_USAGE = 2
@@ -22,21 +25,26 @@ EXIT_INTERRUPTED = 130
 def run_app(app: typer.Typer, *, program: str) -> None:
     """Run ``app`` on ``sys.argv`` and leave the process with the exit code of the outcome."""
     arguments = sys.argv[1:]
+    signal.signal(signal.SIGTERM, _interrupt)  # what `kill` and job schedulers send ends a command as Ctrl-C does
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     sys.exit(exit_code_of(lambda: app(arguments, prog_name=program, standalone_mode=False), debug=debug))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     """Call ``command`` and translate what it raises into an exit code and at most two lines of text."""
     try:
         result = command()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.UsageError as error:
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except _CallError as error:
         error.show()
         return EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         say("interrupted", to=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -29,7 +29,12 @@ from shared.manifests import (
     write_quarantine,
 )
 
-DESIGN_COLUMNS = ["clip_id", "class_name", "label", "path", "source", "split1", "split2", "split3", "split_full", "body", "camera_motion", "num_people", "viewpoint", "quality", "codec", "fps", "width", "height", "num_frames", "num_frames_header", "duration_seconds", "num_padded", "decoder", "shard", "row", "crc32", "brightness", "brightness_std", "contrast", "blur", "colorfulness", "red_mean", "green_mean", "blue_mean", "red_std", "green_std", "blue_std", "saturation_mean", "hue_hist_0", "hue_hist_1", "hue_hist_2", "hue_hist_3", "hue_hist_4", "hue_hist_5", "hue_hist_6", "hue_hist_7", "motion"]
+DESIGN_COLUMNS = """
+clip_id class_name label path source split1 split2 split3 split_full body camera_motion num_people viewpoint
+quality codec fps width height num_frames num_frames_header duration_seconds num_padded decoder shard row crc32
+brightness brightness_std contrast blur colorfulness red_mean green_mean blue_mean red_std green_std blue_std
+saturation_mean hue_hist_0 hue_hist_1 hue_hist_2 hue_hist_3 hue_hist_4 hue_hist_5 hue_hist_6 hue_hist_7 motion
+""".split()
 
 
 def clip_row(stem: str = "a_walk_f_cm_np1_le_goo_3", *, class_name: str = "walk", tagged: bool = True) -> ClipRow:

@@ -96,7 +96,8 @@ class LSViT(nn.Module):
             self.spatial_pool = AttentionPool(config.embed_dim) if config.spatial_pool == "heatmap" else None
             self.temporal_pool = AttentionPool(config.embed_dim) if config.temporal_pool == "attention" else None
             self.head = nn.Linear(config.embed_dim, config.num_classes)
-            self._initialise()
+            if not self.head.weight.is_meta:  # there shapes are all, and torch would load its compiler to fill them
+                self._initialise()
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 

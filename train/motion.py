@@ -31,7 +31,7 @@ def changes(video: Tensor) -> list[Tensor]:
 
 
 def at_earlier(change: Tensor, num_frames: int) -> Tensor:
-    """What belongs to pairs of frames, (B, T - o, ...), put at the earlier one: (B, T, ...), zero where there is none."""
+    """What belongs to pairs of frames, (B, T - o, ...), put at the earlier one: (B, T, ...), zero elsewhere."""
     absent = change.new_zeros(change.shape[0], num_frames - change.shape[1], *change.shape[2:])
     return torch.cat([change, absent], dim=1)
 

@@ -21,6 +21,7 @@ from train.progress import Progress, write_metrics
 from train.report import write_report
 from train.run_data import RunData, open_data
 from train.run_learner import make_learner, make_model, make_recipe
+from train.seeds import Purpose, torch_seed
 from train.step import Learner, learner_states
 from train.stream import BatchReader
 
@@ -92,6 +93,8 @@ def _run_split(config: RunConfig, folder: Path, processes: Processes, interrupti
     config, data = open_data(config)
     for note in data.notes:
         processes.say(note)
+    # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
+    torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
     model = make_model(config, data, processes)
     facts = _facts(config, data, model_config=model.config)
     if found is not None:

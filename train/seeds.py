@@ -17,7 +17,7 @@ class Purpose(IntEnum):
     AUGMENT = 3
     MIX = 4
     DROP_PATH = 5
-    VALIDATION = 6
+    GLOBAL = 6
 
 
 def generator(purpose: Purpose, *numbers: int) -> np.random.Generator:

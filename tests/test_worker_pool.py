@@ -1,0 +1,92 @@
+"""The worker pool: results in order of asking, and jobs that crash, hang or raise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from preprocess.worker_pool import WorkerDied, WorkerOverran, WorkerPool
+from shared.errors import DataError
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def crash(code: int) -> int:
+    if code < 0:
+        os.kill(os.getpid(), -code)
+        time.sleep(10)
+    os._exit(code)
+
+
+def hang(seconds: float) -> str:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(seconds)
+    return "done"
+
+
+def refuse(text: str) -> str:
+    raise OSError(28, text)
+
+
+def fail_to_load() -> None:
+    raise DataError("unpicklable")
+
+
+class Unloadable:
+    """Cannot be unpickled in the worker, which then dies."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return fail_to_load, ()
+
+
+def test_crashes_and_hangs_cost_their_own_job_only() -> None:
+    with WorkerPool(num_workers=2, timeout_seconds=1.0, preload=[]) as pool:
+        good = [pool.submit(double, number) for number in range(20)]
+        dead = pool.submit(crash, 3)
+        killed = pool.submit(crash, -signal.SIGSEGV)
+        hanging = pool.submit(hang, 60.0)
+        unloadable = pool.submit(double, Unloadable())
+        more = [pool.submit(double, number) for number in range(20, 40)]
+        started = time.monotonic()
+        assert [pool.wait(ticket) for ticket in good + more] == [2 * number for number in range(40)]
+        assert pool.wait(dead) == WorkerDied(exit_code=3)
+        assert pool.wait(killed) == WorkerDied(exit_code=-signal.SIGSEGV)
+        assert pool.wait(hanging) == WorkerOverran(seconds=1.0)
+        assert isinstance(pool.wait(unloadable), WorkerDied)
+        assert time.monotonic() - started < 30
+
+
+def test_what_a_job_raises_reaches_the_caller() -> None:
+    with WorkerPool(num_workers=1, timeout_seconds=10, preload=[]) as pool:
+        ticket = pool.submit(refuse, "No space left on device")
+        with pytest.raises(OSError, match="No space left"):
+            pool.wait(ticket)
+        assert pool.wait(pool.submit(double, 4)) == 8
+
+
+def test_leaving_ends_the_workers_whatever_they_do() -> None:
+    with WorkerPool(num_workers=2, timeout_seconds=100, preload=[]) as pool:
+        pool.submit(hang, 60.0)
+        pool.wait(pool.submit(double, 1))
+        processes = [worker.process for worker in pool._workers]
+        started = time.monotonic()
+    assert time.monotonic() - started < 10
+    assert all(process.exitcode is not None for process in processes)
+
+
+def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("preprocess.worker_pool._serve", crash_at_once)
+    with (
+        WorkerPool(num_workers=1, timeout_seconds=5, preload=[]) as pool,
+        pytest.raises(DataError, match="hmdb-prep doctor"),
+    ):
+        pool.wait(pool.submit(double, 1))
+
+
+def crash_at_once(connection: object) -> None:
+    os._exit(9)
