@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared.manifests import ClipRow, ColourStatistics, Dataset, ShardEntry, row_to_json, write_clip_manifests, write_dataset
+from shared.manifests import (
+    ClipRow,
+    ColourStatistics,
+    Dataset,
+    ShardEntry,
+    row_to_json,
+    write_clip_manifests,
+    write_dataset,
+)
 from shared.shards import ClipRecord, PendingShard, ShardLayout, crc32_of, shard_name
 
 CLASSES = ("jump", "run", "walk")
@@ -92,7 +100,7 @@ def _write_shard(path: Path, layout: ShardLayout, part: list[tuple[int, int]]) -
 def _row(label: int, clip: int, frames: npt.NDArray[np.uint8], *, shard: str, row: int) -> ClipRow:
     name, part = CLASSES[label], "test" if clip % 8 >= 6 else "train"
     luma = frames.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    values: dict[str, object] = {field.name: 0.0 for field in dataclasses.fields(ClipRow)}
+    values: dict[str, object] = dict.fromkeys((field.name for field in dataclasses.fields(ClipRow)), 0.0)
     values |= {field.name: "" for field in dataclasses.fields(ClipRow) if field.type == "str"}
     values |= {field.name: 0 for field in dataclasses.fields(ClipRow) if field.type == "int"}
     values |= {

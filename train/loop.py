@@ -159,10 +159,15 @@ def _epoch_row(session: Session, progress: Progress, metrics: Metrics | None) ->
     return dataclasses.replace(row, best=int(is_best))
 
 
+def _confusion(metrics: Metrics | None) -> tuple[tuple[int, ...], ...] | None:
+    return None if metrics is None else tuple(tuple(row) for row in metrics.confusion.tolist())
+
+
 def _end_epoch(session: Session, progress: Progress) -> Progress:
     """Validate, decide about best and the end, save, and say so."""
-    row = _epoch_row(session, progress, _validate(session))
-    progress = progress.after_epoch(row)
+    metrics = _validate(session)
+    row = _epoch_row(session, progress, metrics)
+    progress = progress.after_epoch(row, _confusion(metrics))
     config = session.config
     if progress.epoch >= config.epochs:
         progress = dataclasses.replace(progress, finished="all epochs done")
@@ -177,8 +182,9 @@ def _stop_for_time(session: Session, progress: Progress) -> Progress:
     """Out of time in the middle of an epoch: validate what there is and save it whole; the run can be
     continued.
     """
-    row = _epoch_row(session, progress, _validate(session))
-    measured = progress.after_epoch(row)
+    metrics = _validate(session)
+    row = _epoch_row(session, progress, metrics)
+    measured = progress.after_epoch(row, _confusion(metrics))
     # The position stays in the epoch, so that a continuation shows every clip as often as it would have been shown.
     kept = dataclasses.replace(
         measured,

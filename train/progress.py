@@ -49,7 +49,8 @@ class Progress:
     """Where a run stands. epoch and step_in_epoch: what comes next, from 0. step: optimiser steps done.
 
     loss_sum, num_right, num_clips: of the current epoch so far. history: the finished epochs. best_key:
-    (top-1, -loss) of the best validation. epochs_since_best: for early stopping. finished: why the run is
+    (top-1, -loss) of the best validation. best_confusion: of the validation in the best epoch,
+    true class by row. epochs_since_best: for early stopping. finished: why the run is
     over, empty while it is not.
     """
 
@@ -62,6 +63,7 @@ class Progress:
     history: tuple[EpochRow, ...] = ()
     best_key: tuple[float, float] | None = None
     best_epoch: int = 0
+    best_confusion: tuple[tuple[int, ...], ...] | None = None
     epochs_since_best: int = 0
     finished: str = ""
 
@@ -76,8 +78,8 @@ class Progress:
             num_clips=self.num_clips + num_clips,
         )
 
-    def after_epoch(self, row: EpochRow) -> Progress:
-        """The epoch is over and measured."""
+    def after_epoch(self, row: EpochRow, confusion: tuple[tuple[int, ...], ...] | None) -> Progress:
+        """The epoch is over and measured; confusion: of its validation."""
         key = self.best_key if not row.best else validation_key(row)
         return dataclasses.replace(
             self,
@@ -90,6 +92,7 @@ class Progress:
             history=(*(earlier for earlier in self.history if earlier.epoch != row.epoch), row),
             best_key=key,
             best_epoch=row.epoch if row.best else self.best_epoch,
+            best_confusion=confusion if row.best else self.best_confusion,
             epochs_since_best=0 if row.best else self.epochs_since_best + 1,
         )
 
@@ -104,6 +107,8 @@ class Progress:
         content["history"] = tuple(EpochRow(**row) for row in content["history"])
         if content["best_key"] is not None:
             content["best_key"] = tuple(content["best_key"])
+        if content["best_confusion"] is not None:
+            content["best_confusion"] = tuple(tuple(row) for row in content["best_confusion"])
         return Progress(**content)
 
 

@@ -108,9 +108,9 @@ def _run_split(config: RunConfig, folder: Path, processes: Processes, interrupti
         write_metrics(folder, progress.history)
     with ExitStack() as resources:
         session = _open_session(config, folder, data, learner, facts, progress, interruption, resources)
-        train(session, progress)
+        progress = train(session, progress)
     if processes.is_first:
-        report = write_report(folder)
+        report = write_report(folder, facts=facts, config=config, progress=progress)
         processes.say(f"wrote {folder}: checkpoints/best.pt, checkpoints/last.pt, metrics.csv, {report.name}")
 
 
