@@ -29,8 +29,8 @@ class ClipStatistics:
     population standard deviation of Y, per frame. blur: variance of the Laplacian of Y, per frame; higher is sharper.
     colorfulness: Hasler and Süsstrunk 2003, per frame. red, green, blue: mean and population standard deviation over
     all pixels. saturation_mean: HSV saturation in [0, 1], mean over all pixels. hue_hist: 8 bins of 45 degrees, each
-    pixel weighted by its saturation, sum 1 (all 0 for a grey clip). motion: mean absolute difference of Y between adjacent frames, 0 for a
-    single frame.
+    pixel weighted by its saturation, sum 1 (all 0 for a grey clip). motion: mean absolute difference of Y between
+    adjacent frames, 0 for a single frame.
     """
 
     brightness: float
