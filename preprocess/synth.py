@@ -16,8 +16,15 @@ from typing import cast
 
 from preprocess.synth_encode import PARTIAL_SUFFIX, ClipJob, write_clip
 from preprocess.synth_plan import (
-    DEFAULT_NUM_CLASSES, DEFAULT_NUM_CLIPS, MAX_CLASSES, ClipSpec, Difficulty, SetParameters, class_counts, clip_specs,
-)  # fmt: skip
+    DEFAULT_NUM_CLASSES,
+    DEFAULT_NUM_CLIPS,
+    MAX_CLASSES,
+    ClipSpec,
+    Difficulty,
+    SetParameters,
+    class_counts,
+    clip_specs,
+)
 from preprocess.synth_scene import render_clip
 from preprocess.synth_stage import figure_boxes
 from preprocess.worker_pool import WorkerDied, WorkerOverran, WorkerPool
@@ -26,8 +33,9 @@ from shared.console import progress
 from shared.errors import DataError, UsageError
 
 __all__ = [
-    "DEFAULT_NUM_CLASSES", "DEFAULT_NUM_CLIPS", "MAX_CLASSES", "ClipSpec", "Difficulty", "SetParameters", "SynthSummary",
-    "class_counts", "clip_specs", "figure_boxes", "find_spec", "is_synthetic", "render_clip", "synthesize",
+    "DEFAULT_NUM_CLASSES", "DEFAULT_NUM_CLIPS", "MAX_CLASSES", "ClipSpec", "Difficulty", "SetParameters",
+    "SynthSummary", "class_counts", "clip_specs", "figure_boxes", "find_spec", "is_synthetic", "render_clip",
+    "synthesize",
 ]  # fmt: skip
 
 GENERATOR = "hmdb-prep synth"
@@ -102,7 +110,8 @@ def synthesize(
 def find_spec(folder: Path, clip_id: str) -> ClipSpec:
     """Rebuild the plan of one clip (``<class>/<file stem>``) of a synthetic folder from its marker.
 
-    Raises DataError where the folder is not synthetic, its marker is damaged or of another version, or has no such clip.
+    Raises DataError where the folder is not synthetic, its marker is damaged or of another version, or the
+    clip is none of it.
     """
     if not is_synthetic(folder):
         raise DataError(f"{folder} holds no {SYNTHETIC_MARKER}: its videos were not made by `{GENERATOR}`")

@@ -11,11 +11,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.synth_figure import (
-    FOREARM, SHIN, THIGH, TORSO, UPPER_ARM, Arm, Array, Clock, Leg, Pose, Proportions, joints_of, keyframes,
-)  # fmt: skip
+    FOREARM,
+    SHIN,
+    THIGH,
+    TORSO,
+    UPPER_ARM,
+    Arm,
+    Array,
+    Clock,
+    Leg,
+    Pose,
+    Proportions,
+    joints_of,
+    keyframes,
+)
 from preprocess.synth_props import (
-    STAIR_RISE, STAIR_RUN, Prop, bar, brush, chair, dribbled_ball, found_thing, stairs, thrown_ball,
-)  # fmt: skip
+    STAIR_RISE,
+    STAIR_RUN,
+    Prop,
+    bar,
+    brush,
+    chair,
+    dribbled_ball,
+    found_thing,
+    stairs,
+    thrown_ball,
+)
 
 GUARD = Arm(upper=0.35, upper_side=0.1, fore=2.2, fore_side=-0.1)
 
@@ -24,9 +45,9 @@ GUARD = Arm(upper=0.35, upper_side=0.1, fore=2.2, fore_side=-0.1)
 class Action:
     """One class.
 
-    hertz: turns a second. views: the viewpoints it is seen from, as often as they shall come up. close_up: may be shown
-    from the waist up. backwards: the frames are played in reverse. room_ahead: empty space that the picture must hold in
-    front of the figure, in body heights.
+    hertz: turns a second. views: the viewpoints it is seen from, as often as they shall come up. close_up: may be
+    shown from the waist up. backwards: the frames are played in reverse. room_ahead: empty space that the picture must
+    hold in front of the figure, in body heights.
     """
 
     pose: Callable[[Clock], Pose]
@@ -95,9 +116,7 @@ def _sit(clock: Clock) -> Pose:
     down = keyframes(clock.progress, (0.0, 1.0), (0.0, 1.0))
     leg = Leg(thigh=1.5 * down, shin=-0.12 * np.sin(np.pi * down))
     arm = Arm(upper=0.35 * down, fore=0.15 + 1.1 * down)
-    return Pose(
-        leg_r=leg, leg_l=leg, arm_r=arm, arm_l=arm, lean=0.03 + 0.5 * np.sin(np.pi * down), feet_fixed=True
-    )
+    return Pose(leg_r=leg, leg_l=leg, arm_r=arm, arm_l=arm, lean=0.03 + 0.5 * np.sin(np.pi * down), feet_fixed=True)
 
 
 def _throw(clock: Clock) -> Pose:
@@ -180,7 +199,7 @@ def _kick(clock: Clock) -> Pose:
     thigh = keyframes(turn, times, (-0.1, -0.6, 1.7 * clock.amplitude, 1.2, -0.1))
     shin = keyframes(turn, times, (-0.2, -1.6, 1.6 * clock.amplitude, 0.3, -0.2))
     lean = keyframes(turn, times, (0.05, 0.15, -0.35, -0.2, 0.05))
-    return Pose(leg_r=Leg(thigh=thigh, shin=shin, foot=shin + 0.9), arm_r=GUARD, arm_l=GUARD, lean=lean, feet_fixed=False)
+    return Pose(leg_r=Leg(thigh=thigh, shin=shin, foot=shin + 0.9), arm_r=GUARD, arm_l=GUARD, lean=lean)
 
 
 def _situp(clock: Clock) -> Pose:
@@ -203,7 +222,8 @@ def _pick(clock: Clock) -> Pose:
     leg = Leg(thigh=0.85 * down, shin=-0.55 * down)
     up_after = keyframes(clock.progress, (0.0, 0.55, 1.0), (0.0, 0.0, 1.0))
     arm = Arm(upper=1.65 * down + 0.2 * up_after, fore=0.15 + 1.5 * down + 1.2 * up_after)
-    return Pose(leg_r=leg, leg_l=leg, arm_r=arm, arm_l=Arm(upper=0.5 * down, fore=0.15 + 0.6 * down), lean=0.03 + 1.75 * down, feet_fixed=True)
+    other = Arm(upper=0.5 * down, fore=0.15 + 0.6 * down)
+    return Pose(leg_r=leg, leg_l=leg, arm_r=arm, arm_l=other, lean=0.03 + 1.75 * down, feet_fixed=True)
 
 
 def _brush_hair(clock: Clock) -> Pose:

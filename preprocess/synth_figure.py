@@ -1,7 +1,7 @@
 """A stick figure in three dimensions: the angles of a pose, and where its joints are.
 
-Body axes: x forward, y up, z to the figure's right; unit: the height of the standing figure. Every array runs over the n
-frames of a clip. Angles are radians: 0 lets a limb hang down, positive bends it forward (pi/2 ahead, pi up).
+Body axes: x forward, y up, z to the figure's right; unit: the height of the standing figure. Every array runs over
+the n frames of a clip. Angles are radians: 0 lets a limb hang down, positive bends it forward (pi/2 ahead, pi up).
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class Leg:
 class Pose:
     """Angles and displacement of a whole clip; every field is one number or an array (n,).
 
-    pitch turns the whole body forward, roll turns it to its right, lean bends the torso only. The figure then stands with
-    its lowest joint on the floor plus ``lift``, or hangs by its hands from the bar; ``forward`` and ``sideways`` move it.
+    pitch turns the whole body forward, roll turns it to its right, lean bends the torso only. The figure then stands
+    with its lowest joint on the floor plus ``lift``, or hangs by its hands from the bar; ``forward`` and ``sideways``
+    move it.
     ``feet_fixed`` keeps the ankles, not the pelvis, at x = 0.
     """
 
@@ -102,9 +103,10 @@ class Clock:
         return np.sin(2 * np.pi * self.cycles + ahead)
 
     def way(self, per_cycle: float, longest: float) -> Array:
-        """Distance (n,) walked at ``per_cycle`` body heights a turn, slowed so that the clip covers at most ``longest``."""
+        """Distance (n,) walked at ``per_cycle`` body heights a turn, slowed to cover at most ``longest`` in all."""
         distance = per_cycle * (self.cycles - self.cycles[0])
-        return self.travel * distance * min(1.0, longest / max(float(distance[-1]), 1e-9))
+        slowed: Array = self.travel * distance * min(1.0, longest / max(float(distance[-1]), 1e-9))
+        return slowed
 
 
 def keyframes(progress: Array, times: Sequence[float], values: Sequence[float]) -> Array:
@@ -113,7 +115,8 @@ def keyframes(progress: Array, times: Sequence[float], values: Sequence[float]) 
     start, end = np.asarray(times)[at], np.asarray(times)[at + 1]
     step = np.clip((progress - start) / (end - start), 0.0, 1.0)
     low, high = np.asarray(values)[at], np.asarray(values)[at + 1]
-    return low + (high - low) * step * step * (3 - 2 * step)
+    result: Array = low + (high - low) * step * step * (3 - 2 * step)
+    return result
 
 
 def joints_of(pose: Pose, proportions: Proportions, *, num_frames: int) -> Array:
@@ -125,12 +128,12 @@ def joints_of(pose: Pose, proportions: Proportions, *, num_frames: int) -> Array
     joints[:, JOINT["neck"]] = neck = TORSO * proportions.torso * torso
     joints[:, JOINT["head"]] = neck + NECK * torso
     for side, sign, arm, leg in (("r", 1.0, pose.arm_r, pose.leg_r), ("l", -1.0, pose.arm_l, pose.leg_l)):
-        joints[:, JOINT[f"shoulder_{side}"]] = shoulder = neck + (0.0, 0.0, sign * SHOULDER_HALF_WIDTH)
+        joints[:, JOINT[f"shoulder_{side}"]] = shoulder = neck + np.array((0.0, 0.0, sign * SHOULDER_HALF_WIDTH))
         upper = _pitched(_pointing(arm.upper, arm.upper_side, num_frames, sign), pose.lean)
         fore = _pitched(_pointing(arm.fore, arm.fore_side, num_frames, sign), pose.lean)
         joints[:, JOINT[f"elbow_{side}"]] = elbow = shoulder + UPPER_ARM * proportions.arm * upper
         joints[:, JOINT[f"hand_{side}"]] = elbow + FOREARM * proportions.arm * fore
-        joints[:, JOINT[f"hip_{side}"]] = hip = origin + (0.0, 0.0, sign * HIP_HALF_WIDTH)
+        joints[:, JOINT[f"hip_{side}"]] = hip = origin + np.array((0.0, 0.0, sign * HIP_HALF_WIDTH))
         knee = hip + THIGH * proportions.leg * _pointing(leg.thigh, leg.side, num_frames, sign)
         ankle = knee + SHIN * proportions.leg * _pointing(leg.shin, leg.side, num_frames, sign)
         joints[:, JOINT[f"knee_{side}"]], joints[:, JOINT[f"ankle_{side}"]] = knee, ankle
@@ -178,4 +181,5 @@ def _supported(joints: Array, pose: Pose) -> Array:
     else:
         placed[..., 1] += SOLE - joints[..., 1].min(axis=1, keepdims=True)
     shifts = np.stack(np.broadcast_arrays(pose.forward, pose.lift, pose.sideways), axis=-1)
-    return placed + (shifts if shifts.ndim == 1 else shifts[:, None, :])
+    placed += shifts if shifts.ndim == 1 else shifts[:, None, :]
+    return placed

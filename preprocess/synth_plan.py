@@ -71,8 +71,8 @@ class ClipSpec:
     yaw: direction the figure faces, radians: 0 to the right of the picture, pi/2 to the camera, pi to the left.
     height: of the standing figure, as a share of the picture's. place: where it stands, 0 left to 1 right.
     tempo: factor on the pace. start_cycle: phase of repeated movements. transition_frames: length of a movement that
-    happens once; transition_offset: frames that its middle comes after the clip's. noise: standard deviation, grey levels.
-    blur: passes of a [1, 2, 1] filter.
+    happens once; transition_offset: frames that its middle comes after the clip's. noise: standard deviation, grey
+    levels. blur: passes of a [1, 2, 1] filter.
     """
 
     index: int
@@ -132,9 +132,8 @@ def class_counts(num_clips: int, num_classes: int) -> dict[str, int]:
     if not 2 <= num_classes <= MAX_CLASSES:
         raise UsageError(f"--classes {num_classes} is out of range; give 2 to {MAX_CLASSES}")
     if num_clips < MIN_CLIPS_PER_CLASS * num_classes:
-        raise UsageError(
-            f"--clips {num_clips} is too few for {num_classes} classes; give at least {MIN_CLIPS_PER_CLASS * num_classes}"
-        )
+        least = MIN_CLIPS_PER_CLASS * num_classes
+        raise UsageError(f"--clips {num_clips} is too few for {num_classes} classes; give at least {least}")
     names = list(ACTIONS)[:num_classes]
     weights = np.geomspace(1.8, _TAIL_WEIGHT, num_classes)
     for place, name in enumerate(names):
@@ -177,7 +176,8 @@ def _source_order(parameters: SetParameters, num_sources: int) -> list[int]:
     """Source of each clip: all of them in a new order, again and again, so that a class meets as many as it can."""
     rng = np.random.default_rng([parameters.seed, 1])
     rounds = -(-parameters.num_clips // num_sources)
-    return np.concatenate([rng.permutation(num_sources) for _ in range(rounds)])[: parameters.num_clips].tolist()
+    order = [which for _ in range(rounds) for which in rng.permutation(num_sources).tolist()]
+    return order[: parameters.num_clips]
 
 
 def _sources(parameters: SetParameters) -> list[Source]:

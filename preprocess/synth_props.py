@@ -1,6 +1,7 @@
-"""Things beside the figures of the embedded data set: chair, ball, bar, brush, stairs. Units and axes as in synth_figure.
+"""Things beside the figures of the embedded data set: chair, ball, bar, brush, stairs.
 
-A thing appears in every clip of its class; both classes of a pair have the same ones.
+Units and axes are those of synth_figure. A thing appears in every clip of its class; both classes of
+a pair have the same ones.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def found_thing(joints: Array, clock: Clock) -> tuple[Prop, ...]:
     hand = joints[:, JOINT["hand_r"]]
     floor = np.array([np.interp(0.5, clock.progress, hand[:, axis]) for axis in range(3)])
     place = np.where((clock.progress < 0.5)[:, None], floor, hand)
-    return (Prop(start=place - (0.03, 0.0, 0.0), end=place + (0.03, 0.0, 0.0), radius=0.045, bright=True),)
+    half = np.array((0.03, 0.0, 0.0))
+    return (Prop(start=place - half, end=place + half, radius=0.045, bright=True),)
 
 
 def brush(joints: Array, clock: Clock) -> tuple[Prop, ...]:
@@ -98,4 +100,5 @@ def stairs(joints: Array, clock: Clock) -> tuple[Prop, ...]:
 
 
 def _still(start: tuple[float, float, float], end: tuple[float, float, float], radius: float, num_frames: int) -> Prop:
-    return Prop(start=np.tile(np.array(start), (num_frames, 1)), end=np.tile(np.array(end), (num_frames, 1)), radius=radius)
+    ends = [np.tile(np.array(end), (num_frames, 1)) for end in (start, end)]
+    return Prop(start=ends[0], end=ends[1], radius=radius)

@@ -1,4 +1,4 @@
-"""Where everything of a clip stands in the picture: the figure's joints and rods in pixels, under a camera that may move.
+"""Where everything of a clip stands in the picture: the figure and things in pixels, under a camera that may move.
 
 Pixels: x to the right, y down, the centre of the top left pixel at (0, 0); the picture is 240 high and 320 wide.
 """
@@ -42,7 +42,8 @@ _BODY: tuple[tuple[str, str, float, float, str], ...] = (
 class Rod:
     """A tapered rod with round ends, frame by frame.
 
-    start, end: float64 (n, 2) pixels; radii in pixels (n,); color (n, 3) in [0, 255]; depth (n,): the larger, the nearer.
+    start, end: float64 (n, 2) pixels; radii in pixels (n,); color (n, 3) in [0, 255]. The larger
+    the depth (n,), the nearer.
     """
 
     start: Array
@@ -129,16 +130,21 @@ def _body_parts(
 
 
 def figure_boxes(spec: ClipSpec) -> Array:
-    """Bounding box of the figure, without the things beside it: float64 (n, 4) of x0, y0, x1, y1 in pixels, cut to the picture."""
+    """Bounding boxes of the figure, without the things beside it, cut to the picture.
+
+    float64 (n, 4): x0, y0, x1, y1 in pixels.
+    """
     rods = stage_of(spec).figure
     low = np.min([np.minimum(r.start - r.start_radius[:, None], r.end - r.end_radius[:, None]) for r in rods], axis=0)
     high = np.max([np.maximum(r.start + r.start_radius[:, None], r.end + r.end_radius[:, None]) for r in rods], axis=0)
-    return np.clip(np.concatenate((low, high), axis=1), 0.0, (WIDTH, HEIGHT, WIDTH, HEIGHT))
+    boxes: Array = np.clip(np.concatenate((low, high), axis=1), 0.0, (WIDTH, HEIGHT, WIDTH, HEIGHT))
+    return boxes
 
 
 def to_frame(points: Array, camera: Array) -> Array:
     """Where the camera shows points (n, 2) that a still one would show at their coordinates."""
-    return (points - CENTRE) * camera[:, 2:] + CENTRE + camera[:, :2]
+    shown: Array = (points - CENTRE) * camera[:, 2:] + CENTRE + camera[:, :2]
+    return shown
 
 
 def camera_path(spec: ClipSpec) -> Array:
@@ -178,5 +184,5 @@ def _placement(spec: ClipSpec, points: Array, *, head_top: float) -> tuple[float
 
 
 def _shaded(color: Color, depth: Array) -> Array:
-    """Colour (n, 3) of a part: darker the further it is behind the middle of the body, so that left and right differ."""
+    """Colour (n, 3) of a part: darker behind the middle of the body than before it: left and right differ."""
     return np.array(color) * np.clip(1.0 + 1.8 * depth, 0.7, 1.12)[:, None]
