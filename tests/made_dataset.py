@@ -141,6 +141,6 @@ def _dataset(layout: ShardLayout, rows: list[ClipRow], shards: list[ShardEntry])
         num_quarantined=0,
         clips_per_class={},
         clips_per_split={},
-        rgb={name: colour for name in ("split1", "split2", "split3", "split_full")},
+        rgb=dict.fromkeys(("split1", "split2", "split3", "split_full"), colour),
         shards=tuple(shards),
     )

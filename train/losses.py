@@ -59,7 +59,8 @@ def clip_losses(
     log_probability = F.log_softmax(logits.float(), dim=1)
     terms = targets * log_probability
     if settings.name == "focal":
-        terms = terms * (1 - log_probability.exp()).clamp_min(0).pow(settings.gamma)
+        # Kept off zero: there the derivative of a power below 1 is infinite.
+        terms = terms * (-torch.expm1(log_probability)).clamp_min(1e-7).pow(settings.gamma)
     if settings.name == "class-balanced":
         if weights is None:
             raise ValueError("the class-balanced loss needs weights")

@@ -1,0 +1,210 @@
+"""Rows, order, sampling and reading: pure functions, the stored pixels, and the same clips however a batch is cut."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_dataset import DATASET_ID, MadeDataset, make_dataset
+
+from shared.errors import DataError
+from shared.manifests import read_manifests
+from train.dataset import ClipTable, Samples, choose_rows, make_table, planned_samples, real_samples, validation_part
+from train.plan import Plan, PlanRow
+from train.stream import (
+    BatchReader,
+    ClipReader,
+    Prefetcher,
+    blend,
+    cut_batch,
+    epoch_order,
+    epoch_steps,
+    training_batches,
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
+    return make_dataset(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def table(made: MadeDataset) -> ClipTable:
+    return make_table(read_manifests(made.manifests))
+
+
+@pytest.fixture
+def reader(made: MadeDataset, table: ClipTable) -> Iterator[BatchReader]:
+    clips = ClipReader(made.shards, table, dataset_id=DATASET_ID)
+    batches = BatchReader(clips, num_threads=2, pinned=False)
+    yield batches
+    batches.close()
+    clips.close()
+
+
+def stored(made: MadeDataset, table: ClipTable, clip: int) -> np.ndarray:
+    from shared.shards import ShardReader
+
+    with ShardReader(made.shards / table.shard[clip]) as shard:
+        return np.array(shard.frames[table.row[clip]])
+
+
+def samples_with_synthetic(table: ClipTable) -> Samples:
+    a, b = table.clip_id[0], table.clip_id[3]
+    rows = [PlanRow(clip_id=a), PlanRow(clip_id=a), PlanRow(clip_id=a, neighbor_id=b, lam=0.3)]
+    return planned_samples(table, Plan(path=Path(), sha256="", strategy="smote", rows=tuple(rows)))
+
+
+def test_order_is_a_pure_function_of_seed_and_epoch() -> None:
+    assert np.array_equal(epoch_order(50, seed=1, epoch=2), epoch_order(50, seed=1, epoch=2))
+    assert sorted(epoch_order(50, seed=1, epoch=2)) == list(range(50))
+    assert not np.array_equal(epoch_order(50, seed=1, epoch=2), epoch_order(50, seed=1, epoch=3))
+    assert not np.array_equal(epoch_order(50, seed=1, epoch=2), epoch_order(50, seed=2, epoch=2))
+
+
+def test_steps_continue_where_they_stopped_and_show_every_sample_once() -> None:
+    steps = list(epoch_steps(23, batch_size=5, seed=0, epoch=4))
+    assert sorted(np.concatenate([step.chosen for step in steps])) == list(range(23))
+    later = list(epoch_steps(23, batch_size=5, seed=0, epoch=4, first=3))
+    assert [step.chosen.tolist() for step in later] == [step.chosen.tolist() for step in steps[3:]]
+
+
+@given(num_clips=st.integers(1, 40), num_parts=st.integers(1, 9))
+def test_parts_hold_every_clip_once_in_whole_pairs(num_clips: int, num_parts: int) -> None:
+    parts = cut_batch(num_clips, num_parts=num_parts)
+    assert len(parts) == num_parts and len({len(part.places) for part in parts}) == 1
+    real = np.concatenate([part.places[part.weight > 0] for part in parts])
+    assert real.tolist() == list(range(num_clips))
+    for part in parts:
+        assert len(part.places) % 2 == 0
+        assert all(place % 2 == 0 for place in part.places[::2][part.weight[::2] > 0])
+
+
+def test_blend_is_the_formula_and_keeps_the_ends() -> None:
+    a, b = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    assert np.array_equal(blend(a, b, 0.0), a) and np.array_equal(blend(a, b, 1.0), b)
+    assert np.array_equal(blend(a, b, 0.5), (a.astype(int) + b + 1) // 2)
+    for lam in (0.25, 0.123456789):
+        expected = np.floor((1 - lam) * a.astype(np.float64) + lam * b.astype(np.float64) + 0.5)
+        assert np.array_equal(blend(a, b, lam), expected)
+
+
+def test_evaluation_reads_the_middle_candidates(made: MadeDataset, table: ClipTable, reader: BatchReader) -> None:
+    frames = reader.evaluation(np.array([5, 0]))
+    for place, clip in enumerate((5, 0)):
+        assert np.array_equal(frames[place].numpy(), stored(made, table, clip)[1::3])
+
+
+def test_training_reads_one_candidate_of_each_segment(made: MadeDataset, table: ClipTable, reader: BatchReader) -> None:
+    samples = real_samples(table, np.arange(len(table.clip_id)))
+    seen = set()
+    for epoch in range(6):
+        steps = epoch_steps(len(samples), batch_size=8, seed=0, epoch=epoch)
+        batches = training_batches(
+            reader,
+            samples,
+            steps,
+            seed=0,
+            num_segments=4,
+            frames_per_segment=3,
+            tsn=True,
+            num_parts=1,
+            own_parts=range(1),
+        )
+        for batch in batches:
+            for place, sample in enumerate(batch.step.chosen[:2]):
+                frames, rows = batch.frames[0][place].numpy(), stored(made, table, int(samples.clip[sample]))
+                for segment in range(4):
+                    matches = [j for j in range(3) if np.array_equal(frames[segment], rows[3 * segment + j])]
+                    assert len(matches) == 1
+                    seen.add((segment, matches[0]))
+    assert seen == {(segment, j) for segment in range(4) for j in range(3)}
+
+
+@pytest.mark.parametrize("num_parts", [2, 4])
+def test_parts_read_the_same_clips_as_the_whole(table: ClipTable, reader: BatchReader, num_parts: int) -> None:
+    samples = samples_with_synthetic(table)
+
+    def read(parts: int, own: range) -> list[np.ndarray]:
+        steps = epoch_steps(len(samples), batch_size=3, seed=3, epoch=1)
+        batches = training_batches(
+            reader,
+            samples,
+            steps,
+            seed=3,
+            num_segments=4,
+            frames_per_segment=3,
+            tsn=True,
+            num_parts=parts,
+            own_parts=own,
+        )
+        return [
+            frame.numpy()
+            for batch in batches
+            for part, frames in zip(batch.parts, batch.frames, strict=True)
+            for frame, weight in zip(frames, part.weight, strict=True)
+            if weight
+        ]
+
+    whole = read(1, range(1))
+    cut = [frame for index in range(num_parts) for frame in read(num_parts, range(index, index + 1))]
+    assert len(whole) == 3
+    for one, other in zip(whole, cut, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_synthetic_clips_are_blended_frame_by_frame(made: MadeDataset, table: ClipTable, reader: BatchReader) -> None:
+    samples = samples_with_synthetic(table)
+    chosen = np.flatnonzero(samples.synthetic)
+    rows = np.array([[0, 4, 8, 11]])
+    frames = reader.training(samples, chosen, rows)[0].numpy()
+    a = stored(made, table, int(samples.clip[chosen[0]]))[rows[0]].astype(np.float64)
+    b = stored(made, table, int(samples.neighbor[chosen[0]]))[rows[0]].astype(np.float64)
+    assert np.array_equal(frames, np.floor((1 - 0.3) * a + 0.3 * b + 0.5))
+
+
+def test_repetitions_show_other_frames(table: ClipTable) -> None:
+    samples = samples_with_synthetic(table)
+    assert len(set(samples.key.tolist())) == 3
+    plain = real_samples(table, np.array([0]))
+    assert plain.key[0] in samples.key
+
+
+def test_rows_keep_sources_apart_and_every_class_in_training(made: MadeDataset) -> None:
+    frame = read_manifests(made.manifests)
+    rows = choose_rows(frame, split="1", val_fraction=0.3, seed=0)
+    assert len(rows.training) + len(rows.validation) == 18 and len(rows.test) == 6
+    source = frame["source"].to_numpy(object)
+    assert not set(source[rows.training]) & set(source[rows.validation])
+    assert not set(rows.test) & (set(rows.training) | set(rows.validation))
+    assert set(frame["class_name"].to_numpy(object)[rows.training]) == {"jump", "run", "walk"}
+    everything = choose_rows(frame, split="all", val_fraction=0, seed=0)
+    assert len(everything.training) == 24 and not len(everything.test)
+
+
+def test_a_class_is_never_set_aside_whole() -> None:
+    assert not validation_part(["a", "b", "c"], ["x", "y", "z"], fraction=0.4, seed=0).any()
+
+
+def test_shards_that_do_not_fit_are_refused(made: MadeDataset, table: ClipTable, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="of another data set"):
+        ClipReader(made.shards, table, dataset_id="e" * 64)
+    with pytest.raises(DataError, match="no shard at"):
+        ClipReader(tmp_path, table, dataset_id=DATASET_ID)
+
+
+def test_prefetcher_hands_over_errors_and_ends_early() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise DataError("a shard went away")
+
+    with Prefetcher(failing(), ahead=2) as stream, pytest.raises(DataError, match="went away"):
+        assert list(stream) == [1]
+    with Prefetcher(iter(range(1000)), ahead=2) as stream:
+        assert next(iter(stream)) == 0
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
