@@ -38,9 +38,9 @@ def _interrupt(number: int, frame: object) -> None:
 def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     """Call ``command`` and translate what it raises into an exit code and at most two lines of text."""
     try:
-        result = command()
+        result: object = command()
     except typer.Exit as stop:
-        return int(stop.exit_code)
+        result = stop.exit_code
     except _CallError as error:
         error.show()
         return EXIT_USAGE
@@ -56,6 +56,8 @@ def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
             traceback.print_exc()
         say(f"error: {_one_line(error)}", to=sys.stderr)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_BAD_DATA
+    if result == EXIT_INTERRUPTED:  # some versions of Typer turn Ctrl-C into this, without a word
+        say("interrupted", to=sys.stderr)
     return result if isinstance(result, int) else 0
 
 

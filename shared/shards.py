@@ -94,6 +94,7 @@ class PendingShard:
             creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            creation.set_obj_track_times(False)  # the same clips give the same bytes
             space = h5py.h5s.create_simple(shape)
             frames = h5py.h5d.create(file.id, b"frames", h5py.h5t.STD_U8LE, space, creation)
             offset = int(frames.get_offset())
