@@ -1,0 +1,23 @@
+"""A decoder that does what its videos are called, for tests of decoding in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import torch
+
+from shared.decoding import VideoError
+from train.video_clips import ClipRequest
+
+
+def decode_by_name(request: ClipRequest) -> torch.Tensor:
+    """crash, hang or corrupt; a number is a clip of that one value."""
+    name = request.path.name
+    if name == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "hang":
+        signal.pause()
+    if name == "corrupt":
+        raise VideoError("decode", "corrupt")
+    return torch.full((1,), int(name), dtype=torch.uint8)

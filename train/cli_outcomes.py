@@ -1,0 +1,104 @@
+"""The commands that take something from a trained model: parses and calls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shared.errors import UsageError
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, or its name below --runs.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of runs.")]
+Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
+Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu or cuda.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Clips at once.")]
+ViewsText = Annotated[
+    str,
+    typer.Option("--views", metavar="CxS", help="Temporal candidates x spatial crops, averaged, such as 3x3."),
+]
+
+DEFAULT_RUNS = Path("runs")
+DEFAULT_SHARDS = Path("data/shards")
+DEFAULT_MANIFESTS = Path("data_manifests")
+
+
+def add_outcome_commands(app: typer.Typer) -> None:
+    """Add evaluate and predict to the app."""
+    app.command("evaluate")(evaluate_command)
+    # HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
+    app.command("predict", context_settings={"ignore_unknown_options": True})(predict_command)
+
+
+def evaluate_command(
+    run: Run,
+    splits: Annotated[
+        str, typer.Option("--splits", help="Splits of the run, such as 1,2,3; default: all it has.")
+    ] = "",
+    views: ViewsText = "1x1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    runs: Runs = DEFAULT_RUNS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+) -> None:
+    """Measure a run on the test clips of its splits: accuracies, confusions, calibration, results by tag."""
+    from train.evaluate import EvaluateOptions, evaluate
+
+    options = EvaluateOptions(
+        runs=runs,
+        shards=shards,
+        manifests=manifests,
+        splits=splits,
+        views=views,
+        json=as_json,
+        device=_device(device),
+        batch_size=batch_size,
+    )
+    evaluate(run, options)
+
+
+def predict_command(
+    run: Run,
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files, folders or patterns.")],
+    top: Annotated[int, typer.Option("--top", help="Classes of each video in the table.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every class, and nothing else.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a video.")] = None,
+    csv_format: Annotated[
+        Literal["probabilities", "competition"],
+        typer.Option("--csv-format", help="Columns: every class's probability, or id,class."),
+    ] = "probabilities",
+    views: ViewsText = "1x1",
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    workers: Annotated[int | None, typer.Option("--workers", help="Decoding processes; default: one a core.")] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """P(action given video) in percent, from raw video files. Exit code 1 where a file fails; the rest is answered."""
+    for video in videos:
+        if video.startswith("-") and not Path(video).exists():
+            raise UsageError(f"no such option or file: {video}; `lsvit-train predict --help` lists the options")
+    from train.predict import PredictOptions, predict
+
+    options = PredictOptions(
+        runs=runs,
+        top=top,
+        json=as_json,
+        csv=csv,
+        csv_format=csv_format,
+        views=views,
+        device=_device(device),
+        batch_size=batch_size,
+        workers=workers if workers is not None else len(os.sched_getaffinity(0)),
+    )
+    raise typer.Exit(predict(run, videos, options))
+
+
+def _device(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device is {name!r}; it must be auto, cpu or cuda")
+    return name
