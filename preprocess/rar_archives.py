@@ -11,6 +11,8 @@ import contextlib
 import io
 import itertools
 import os
+import resource
+import select
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, cast
 
 from preprocess.archive_members import ByteSource, Member
 from preprocess.rar_checksums import file_checksums
@@ -27,7 +29,9 @@ from shared.console import say
 from shared.errors import DataError
 
 INSTALL_BSDTAR = "apt-get install libarchive-tools"
+STALL_SECONDS = 120.0
 _CHUNK_BYTES = 1 << 20
+_MAX_TEXT_BYTES = 1 << 25
 
 
 def _bsdtar() -> str:
@@ -39,23 +43,75 @@ def _bsdtar() -> str:
     return tool
 
 
-def _environment() -> dict[str, str]:
-    """Names in archives are UTF-8, whatever the user's locale."""
-    return {**os.environ, "LC_ALL": "C.UTF-8"}
+class _Output:
+    """What bsdtar writes to its pipe. Malformed archives can make it write for ever, or never: neither may hang us."""
+
+    def __init__(self, pipe: IO[bytes], archive: Path) -> None:
+        self._pipe, self._archive = pipe, archive
+
+    def read(self, size: int = _CHUNK_BYTES, /) -> bytes:
+        """Read what is there, up to ``size`` bytes; empty at the end. Raises DataError after a long silence."""
+        if not select.select([self._pipe], [], [], STALL_SECONDS)[0]:
+            raise DataError(
+                f"{self._archive.name}: bsdtar gave nothing for {STALL_SECONDS:.0f} s; "
+                "the archive is damaged, fetch it anew"
+            )
+        return self._pipe.read(size)
+
+    def read_all(self, *, max_bytes: int) -> bytes:
+        """Read to the end. Raises DataError where that is more than ``max_bytes``."""
+        collected = bytearray()
+        while chunk := self.read():
+            collected += chunk
+            if len(collected) > max_bytes:
+                raise DataError(f"{self._archive.name} is damaged: its listing does not end; fetch it anew")
+        return bytes(collected)
+
+
+@contextlib.contextmanager
+def _bsdtar_output(arguments: Sequence[str], archive: Path) -> Iterator[_Output]:
+    """Run bsdtar and give its output; raise DataError afterwards where it failed or its output was no sound tar."""
+    tool = _bsdtar()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [tool, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},  # names in archives are UTF-8, whatever the user's locale
+            bufsize=0,
+        )
+        try:
+            assert process.stdout is not None
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(
+                    process.pid, resource.RLIMIT_FSIZE, (_MAX_TEXT_BYTES, _MAX_TEXT_BYTES)
+                )  # endless errors
+            output, problem = _Output(process.stdout, archive), b""
+            try:
+                yield output
+            except tarfile.TarError as error:
+                problem = str(error).encode()
+            output.read_all(max_bytes=_MAX_TEXT_BYTES)  # what follows the end mark; closing early would fail the tool
+            if process.wait() or problem:
+                errors.seek(0)
+                raise _rar_error(archive, errors.read(_CHUNK_BYTES) or problem)
+        finally:
+            _stop(process)
 
 
 def list_rar(archive: Path) -> list[Member]:
     """Every member, from its header. Raises DataError where the archive is damaged or bsdtar is missing."""
-    command = [_bsdtar(), "--numeric-owner", "-tvf", str(archive.resolve())]
-    done = subprocess.run(command, capture_output=True, env=_environment(), stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise _rar_error(archive, done.stderr)
-    return [_listed_member(line) for line in done.stdout.decode(errors="replace").splitlines()]
+    with _bsdtar_output(["--numeric-owner", "-tvf", str(archive.resolve())], archive) as output:
+        listing = output.read_all(max_bytes=_MAX_TEXT_BYTES)
+    return [_listed_member(line, archive) for line in listing.decode(errors="replace").split("\n") if line]
 
 
-def _listed_member(line: str) -> Member:
+def _listed_member(line: str, archive: Path) -> Member:
     """One line of ``tar -tv``: mode, links, owner, group, size, month, day, year or time, name."""
     fields = line.split(maxsplit=8)
+    if len(fields) < 9 or not fields[4].isdecimal():
+        raise DataError(f"{archive.name} is damaged: bsdtar lists a member as {line!r}; fetch it anew")
     kinds: dict[str, Literal["file", "folder", "other"]] = {"-": "file", "d": "folder"}
     return Member(name=fields[8], num_bytes=int(fields[4]), kind=kinds.get(line[0], "other"))
 
@@ -65,24 +121,12 @@ def read_rar(archive: Path) -> Iterator[tuple[Member, ByteSource]]:
 
     ``bsdtar -c @archive`` re-packs the archive as tar on its standard output; -P keeps names as they stand.
     """
-    command = [_bsdtar(), "-cPf", "-", "--format=pax", f"@{archive.resolve()}"]
-    with tempfile.TemporaryFile() as errors, contextlib.ExitStack() as cleanup:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, env=_environment()
-        )
-        cleanup.callback(_stop, process)
-        assert process.stdout is not None
-        problem: tarfile.TarError | None = None
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as stream:
-                yield from _verified(_tar_members(stream), _known_checksums(archive))
-        except tarfile.TarError as error:
-            problem = error
-        while process.stdout.read(_CHUNK_BYTES):  # what follows the end mark; closing early would fail the tool
-            pass
-        if process.wait() or problem:
-            errors.seek(0)
-            raise _rar_error(archive, errors.read() or str(problem).encode())
+    checksums = _known_checksums(archive)
+    with (
+        _bsdtar_output(["-cPf", "-", "--format=pax", f"@{archive.resolve()}"], archive) as output,
+        tarfile.open(fileobj=cast(IO[bytes], output), mode="r|") as stream,
+    ):
+        yield from _verified(_tar_members(stream), checksums)
 
 
 def _tar_members(stream: tarfile.TarFile) -> Iterator[tuple[Member, ByteSource]]:
@@ -144,5 +188,5 @@ def _rar_error(archive: Path, output: bytes) -> DataError:
     reason = reason.removeprefix(f"Error reading archive {archive.resolve()}: ")
     return DataError(
         f"{archive.name} cannot be read: {reason}; "
-        "fetch it anew, or unpack it with another tool and point --videos at the folder"
+        "fetch it anew, or unpack it with unrar or unar and point --videos at the folder"
     )

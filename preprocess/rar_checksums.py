@@ -49,6 +49,8 @@ def _walk_4(file: IO[bytes], total: int) -> Iterator[FileChecksum]:
         _, kind, flags, size = struct.unpack("<HBHH", file.read(7))
         if kind == _END_4:
             return
+        if size < 7:
+            raise ValueError("header too small")
         fields = file.read(size - 7)
         data_bytes = struct.unpack_from("<I", fields)[0] if flags & _LONG_BLOCK_4 else 0
         if kind == _FILE_4:
@@ -59,7 +61,7 @@ def _walk_4(file: IO[bytes], total: int) -> Iterator[FileChecksum]:
                 num_bytes += high_size << 32
             if flags & _FOLDER_4 != _FOLDER_4:
                 yield FileChecksum(num_bytes=num_bytes, crc32=crc32)
-        file.seek(start + size + data_bytes)
+        _skip_to(file, start + size + data_bytes, total)
 
 
 def _walk_5(file: IO[bytes], total: int) -> Iterator[FileChecksum]:
@@ -87,7 +89,13 @@ def _walk_5(file: IO[bytes], total: int) -> Iterator[FileChecksum]:
             crc32 = struct.unpack_from("<I", header, at)[0] if file_flags & _HAS_CRC_5 else None
             if not file_flags & _IS_FOLDER_5:
                 yield FileChecksum(num_bytes=num_bytes, crc32=crc32)
-        file.seek(start + used + size + data_bytes)
+        _skip_to(file, start + used + size + data_bytes, total)
+
+
+def _skip_to(file: IO[bytes], position: int, total: int) -> None:
+    if position > total:
+        raise ValueError("block beyond the end of the file")
+    file.seek(position)
 
 
 def _vint(data: bytes, at: int) -> tuple[int, int]:

@@ -71,6 +71,7 @@ class Unpacker:
                 )
                 nested.unlink()
             else:
+                self._budget.take_bytes(member.num_bytes)
                 self._tally.num_ignored += 1
             advance(member.num_bytes)
         for staged, target in videos:

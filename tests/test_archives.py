@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rar_writer import RarMember, write_rar4, write_rar5
 from preprocess.archive_members import Budget, HostileArchiveError, Limits, safe_parts
 from preprocess.archives import checked_members, read_members
 from preprocess.fetch import FetchSummary, fetch
+from preprocess.rar_checksums import file_checksums
 from shared.errors import DataError
 
 needs_bsdtar = pytest.mark.skipif(
@@ -326,6 +328,28 @@ def test_without_bsdtar_the_package_is_named(tmp_path: Path, monkeypatch: pytest
         fetch_local(archive, tmp_path / "videos")
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exec yes -- '-rw-r--r-- 0 0 0 1 Jan 1 2011 walk/a.avi'", "listing does not end"),
+        ("exec sleep 60", "gave nothing for 0 s"),
+        ("exec yes oh no >&2", "cannot be read"),
+        ("echo some trouble >&2; exit 1", "some trouble"),
+    ],
+)
+def test_a_tool_gone_mad_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str) -> None:
+    """Seen with bsdtar 3.6 on malformed archives of 200 bytes: it lists without end."""
+    archive = make_rar(tmp_path / "a.rar", {"walk/a.avi": b"A"})
+    tool = tmp_path / "bin" / "bsdtar"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("preprocess.rar_archives.STALL_SECONDS", 0.4 if "sleep" in script else 20.0)
+    with pytest.raises(DataError, match=reason):
+        fetch_local(archive, tmp_path / "videos")
+
+
 def test_names_are_split_into_safe_parts() -> None:
     assert safe_parts("./a//b/./c.avi") == ("a", "b", "c.avi")
     assert safe_parts("a\\b..avi") == ("a", "b..avi")
@@ -347,3 +371,19 @@ def test_a_listing_says_kinds_and_sizes(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(buffer.getvalue())
     listed = checked_members(tmp_path / "a.zip")
     assert [(m.name, m.num_bytes, m.kind) for m in listed] == [("walk/", 0, "folder"), ("walk/a.avi", 5, "file")]
+
+
+def test_checksums_of_malformed_headers_end(tmp_path: Path) -> None:
+    """A header of size 0 must not be read for ever, nor one that points beyond the file."""
+    path = tmp_path / "a.rar"
+    for write in (write_rar4, write_rar5):
+        data = make_rar(path, {"walk/a.avi": b"AAAA", "walk/b.avi": b"B"}, write=write).read_bytes()
+        known = file_checksums(path)
+        assert known is not None
+        assert [(one.num_bytes, one.crc32) for one in known] == [(4, zlib.crc32(b"AAAA")), (1, zlib.crc32(b"B"))]
+        for position in range(7, len(data)):
+            for value in (0x00, 0x80, 0xFF):
+                path.write_bytes(data[:position] + bytes([value]) + data[position + 1 :])
+                file_checksums(path)
+            path.write_bytes(data[:position])
+            file_checksums(path)
