@@ -60,7 +60,7 @@ class Step:
 
 
 def describe(config: ModelConfig) -> Description:
-    """Measure a model of this config: takes well under a second and no memory, whatever its size."""
+    """Measure a model of this config: takes a second or two and no memory, whatever its size."""
     with torch.device("meta"):
         model = LSViT(config).eval()
         x = torch.empty(1, config.num_frames, 3, config.image_size, config.image_size)

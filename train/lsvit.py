@@ -151,7 +151,7 @@ class LSViT(nn.Module):
         for block in self.backbone.blocks:
             assert isinstance(block, Block)
             x, weights, block_over_time = block.forward_with_weights(x)
-            attentions.append(torch.unflatten(weights, 0, video.shape[:2]))
+            attentions.append(weights)
             over_time.append(block_over_time)
         lmi_weights = tuple(weights for weights in over_time if weights is not None)
         return ModelTrace(

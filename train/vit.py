@@ -84,11 +84,15 @@ class Attention(nn.Module):
         query, key, value = self._split_heads(x)
         return self._merge_heads(F.scaled_dot_product_attention(query, key, value))
 
-    def forward_with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with an explicit softmax: output (B·T, N, D) and weights (B·T, h, N, N), rows summing to 1."""
+    def forward_with_weights(self, x: Tensor, *, num_frames: int) -> tuple[Tensor, Tensor]:
+        """The same with an explicit softmax: output (B·T, N, D) and weights (B, T, h, N, N), rows summing to 1.
+
+        The output is computed from the very tensor returned, so that it can be differentiated by the weights.
+        """
         query, key, value = self._split_heads(x)
-        weights = (query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)).softmax(dim=-1)
-        return self._merge_heads(weights.to(value.dtype) @ value), weights
+        scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
+        weights = torch.unflatten(scores.softmax(dim=-1), 0, (-1, num_frames))
+        return self._merge_heads(weights.flatten(0, 1) @ value), weights
 
     def _split_heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         qkv: Tensor = self.qkv(x)  # (B·T, N, 3·D)
@@ -163,10 +167,10 @@ class Block(nn.Module):
     def forward_with_weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The block with everything that `explain` shows, without DropPath.
 
-        Returns the output (B·T, N, D), the attention weights (B·T, h, N, N) and LMI's weights over time, (B, T) or
+        Returns the output (B·T, N, D), the attention weights (B, T, h, N, N) and LMI's weights over time, (B, T) or
         (B, T, T), None without LMI.
         """
-        attended, weights = self.attn.forward_with_weights(self.norm1(x))
+        attended, weights = self.attn.forward_with_weights(self.norm1(x), num_frames=self.num_frames)
         x = self.transform(x + attended)
         if self.lmim is None:
             return x, weights, None

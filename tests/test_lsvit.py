@@ -1,0 +1,284 @@
+"""The whole model: sizes, names, invariances, combinations, half precision, compile and export."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shared.errors import UsageError
+from train.lsvit import PRESETS, LSViT, ModelConfig, make_config
+from train.motion import ClassicSMIF, DirectionalLMI, DirectionalSMIF
+
+VARIANTS = ("none", "classic", "directional")
+FRAMES, SIZE, CLASSES = 4, 32, 5
+
+
+def small(*, smif: str = "directional", lmi: str = "directional", **changes: object) -> ModelConfig:
+    values = {
+        "num_classes": CLASSES,
+        "image_size": SIZE,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "num_frames": FRAMES,
+        "smif": smif,
+        "lmi": lmi,
+    }
+    return ModelConfig.from_dict(values | changes)
+
+
+def clips(count: int = 2, *, frames: int = FRAMES, size: int = SIZE) -> Tensor:
+    return torch.rand(count, frames, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
+def shaken(model: LSViT) -> LSViT:
+    """The model with noise on every parameter, so that nothing is zero."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def count_parameters(config: ModelConfig) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in LSViT(config).parameters())
+
+
+def test_base_has_the_published_number_of_parameters() -> None:
+    classic = count_parameters(make_config("base", num_classes=51, image_size=224, smif="classic", lmi="classic"))
+    assert classic == 90_282_325
+    directional = count_parameters(make_config("base", num_classes=51, image_size=224))
+    assert abs(directional / classic - 1) <= 0.08
+    plain = count_parameters(make_config("base", num_classes=1000, image_size=224, smif="none", lmi="none"))
+    assert plain == 86_567_656  # ViT-B/16 with 1000 classes
+
+
+def test_classic_state_dict_keys() -> None:
+    keys = set(LSViT(small(smif="classic", lmi="classic")).state_dict())
+    layers = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"]
+    layers += ["lmim.reduce", "lmim.expand", "lmim.temporal_mlp.0", "lmim.temporal_mlp.1", "lmim.temporal_mlp.3"]
+    roots = [f"backbone.blocks.{index}.{layer}" for index in range(2) for layer in layers]
+    roots += ["smif.conv_fuse", "backbone.patch_embed.proj", "backbone.norm", "head"]
+    expected = {f"{root}.{kind}" for root in roots for kind in ("weight", "bias")}
+    expected |= {"smif.alpha", "backbone.cls_token", "backbone.pos_embed"}
+    expected |= {f"backbone.blocks.{index}.lmim.delta" for index in range(2)}
+    assert keys == expected
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_have_the_shapes_of_vits(preset: str) -> None:
+    config = make_config(preset, num_classes=51, image_size=64)
+    assert config.embed_dim // config.num_heads in (32, 64)
+    assert config.num_tokens == 17
+
+
+@pytest.mark.parametrize(("smif", "lmi"), list(product(VARIANTS, VARIANTS)))
+def test_every_combination_learns(smif: str, lmi: str) -> None:
+    model = shaken(LSViT(small(smif=smif, lmi=lmi)))
+    logits = model(clips())
+    assert logits.shape == (2, CLASSES)
+    logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("start", ["identity", "active"])
+def test_gradient_reaches_every_parameter_from_the_start(start: str) -> None:
+    model = LSViT(small(motion_init=start, spatial_pool="heatmap", temporal_pool="attention"))
+    model(clips()).square().sum().backward()
+    silent = {name for name, parameter in model.named_parameters() if not parameter.grad.abs().max() > 0}
+    # Behind a zero `inject` nothing can move until it has made its first step.
+    behind_zero = ("lmim.squeeze", "lmim.norm", "lmim.query_key", "lmim.position")
+    expected = {name for name, _ in model.named_parameters() if any(part in name for part in behind_zero)}
+    assert silent == (expected if start == "identity" else set())
+
+
+@pytest.mark.parametrize(("spatial", "temporal"), list(product(("cls", "mean", "heatmap"), ("mean", "attention"))))
+def test_pools(spatial: str, temporal: str) -> None:
+    model = LSViT(small(spatial_pool=spatial, temporal_pool=temporal))
+    features = model.forward_features(clips())
+    assert features.shape == (2, 32)
+    torch.testing.assert_close(model.head(features), model(clips()))
+    tokens = model.backbone(model.normalise(model.inject_motion(clips())).flatten(0, 1)).view(2, FRAMES, -1, 32)
+    expected = tokens[:, :, 0] if spatial == "cls" else tokens[:, :, 1:].mean(dim=2)
+    torch.testing.assert_close(features, expected.mean(dim=1))  # queries start at zero: the plain mean
+
+
+def test_classic_is_blind_to_the_direction_of_time_and_directional_is_not() -> None:
+    video = clips().double()
+    classic = shaken(LSViT(small(smif="classic", lmi="classic"))).double()
+    torch.testing.assert_close(classic(video.flip(1)), classic(video), rtol=0, atol=1e-12)
+    for smif, lmi in (("directional", "none"), ("none", "directional"), ("directional", "directional")):
+        model = shaken(LSViT(small(smif=smif, lmi=lmi, motion_init="identity"))).double()
+        assert (model(video.flip(1)) - model(video)).abs().max() > 1e-3
+
+
+def test_identity_start_equals_the_plain_vit() -> None:
+    plain = LSViT(small(smif="none", lmi="none"))
+    model = LSViT(small(motion_init="identity"))
+    model.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(model(clips()), plain(clips()))
+
+
+def test_classic_smif_sees_the_normalised_input() -> None:
+    model = shaken(LSViT(small(smif="classic", lmi="none"))).double()
+    video = clips().double()
+    assert isinstance(model.smif, ClassicSMIF)
+    torch.testing.assert_close(model.normalise(model.inject_motion(video)), model.smif((video - 0.5) / 0.5))
+
+
+def test_normalisation_is_inside_and_can_be_adopted() -> None:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    model = LSViT(small(smif="none", lmi="none", mean=mean, std=std))
+    video = clips()
+    for colour in range(3):
+        expected = (video[:, :, colour] - mean[colour]) / std[colour]
+        torch.testing.assert_close(model.normalise(video)[:, :, colour], expected)
+    adopting = LSViT(small(smif="none", lmi="none"))
+    assert not torch.allclose(adopting(video), model(video))
+    adopting.adopt_normalisation(mean=mean, std=std)
+    assert torch.equal(adopting(video), model(video))
+    assert adopting.config == model.config
+    assert not {"mean", "std"} & set(model.state_dict())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_trace_equals_forward_and_can_be_differentiated(variant: str) -> None:
+    model = shaken(LSViT(small(smif=variant, lmi=variant))).eval()
+    video = clips()
+    trace = model.trace(video)
+    torch.testing.assert_close(trace.logits, model(video))
+    assert [tuple(weights.shape) for weights in trace.attentions] == [(2, FRAMES, 2, 5, 5)] * 2
+    for weights in trace.attentions:
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, FRAMES, 2, 5))
+    gradients = torch.autograd.grad(trace.logits[0, 1], trace.attentions)
+    assert all(gradient[0].abs().max() > 0 and not gradient[1].any() for gradient in gradients)
+    if variant == "none":
+        assert trace.motion_map is None and trace.lmi_weights is None
+        return
+    assert trace.motion_map is not None and trace.motion_map.shape == video.shape
+    over_time = (2, FRAMES) if variant == "classic" else (2, FRAMES, FRAMES)
+    assert trace.lmi_weights is not None
+    assert [tuple(weights.shape) for weights in trace.lmi_weights] == [over_time] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("variant", ["classic", "directional"])
+def test_autocast_stays_finite_and_close(variant: str, dtype: torch.dtype) -> None:
+    model = shaken(LSViT(small(smif=variant, lmi=variant)))
+    exact = model(clips())
+    with torch.autocast("cpu", dtype=dtype):
+        logits = model(clips())
+    assert logits.dtype == dtype
+    logits.float().square().mean().backward()
+    assert logits.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert (logits - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_drop_path_rises_linearly_and_rests_in_evaluation() -> None:
+    model = LSViT(small(depth=5, drop_path=0.2))
+    rates = [block.drop_path.probability for block in model.backbone.blocks]
+    assert rates == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2])
+    video = clips(8)
+    torch.manual_seed(0)
+    assert not torch.equal(model(video), model(video))
+    model.eval()
+    assert torch.equal(model(video), model(video))
+
+
+def test_start_is_a_function_of_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first, again, other = LSViT(small(), seed=7), LSViT(small(), seed=7), LSViT(small(), seed=8)
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    later = LSViT(small(), seed=7)
+    for model in (again, later):
+        assert all(torch.equal(a, b) for a, b in zip(first.parameters(), model.parameters(), strict=True))
+    assert not torch.equal(first.backbone.pos_embed, other.backbone.pos_embed)
+
+
+def test_active_start_reaches_the_directional_modules() -> None:
+    model = LSViT(small(motion_init="active"))
+    assert isinstance(model.smif, DirectionalSMIF) and model.smif.weight.any()
+    lmis = [module for module in model.modules() if isinstance(module, DirectionalLMI)]
+    assert len(lmis) == 2 and all(lmi.inject.weight.any() for lmi in lmis)
+
+
+def test_wrong_shapes_are_refused() -> None:
+    model = LSViT(small())
+    with pytest.raises(ValueError, match=r"5 frames.*takes 4"):
+        model(clips(frames=5))
+    with pytest.raises(ValueError, match=r"48x48.*32x32"):
+        model(clips(size=48))
+
+
+def test_config_survives_json() -> None:
+    config = small(mean=(0.1, 0.2, 0.3), drop_path=0.1)
+    restored = ModelConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config))))
+    assert restored == config and isinstance(restored.mean, tuple)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 30}, "image size 30 is no multiple of the patch size 16; try 16 or 32"),
+        ({"image_size": 8}, "try 16$"),
+        ({"num_heads": 3}, "embed_dim 32 is no multiple of num_heads 3"),
+        ({"embed_dim": 24}, "no multiple of 16, as directional LMI needs"),
+        ({"drop_path": 1.0}, "drop_path is 1.0"),
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"smif": "both"}, "smif is 'both'; choose one of none, classic, directional"),
+        ({"std": (0.5, 0.0, 0.5)}, "std"),
+        ({"colour": 1}, "unknown keys: colour"),
+    ],
+)
+def test_bad_configs_are_usage_errors(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small(**changes)
+
+
+def test_incomplete_config_and_unknown_preset() -> None:
+    with pytest.raises(UsageError, match="image_size"):
+        ModelConfig.from_dict({"num_classes": 3})
+    with pytest.raises(UsageError, match="'huge'; choose one of tiny, small, base"):
+        make_config("huge", num_classes=3, image_size=64)
+
+
+@pytest.mark.parametrize("variant", ["classic", "directional"])
+def test_export_takes_any_number_of_clips(variant: str) -> None:
+    model = shaken(LSViT(small(smif=variant, lmi=variant))).eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(model, (clips(2),), dynamic_shapes={"video": {0: batch}})
+    for count in (1, 5):
+        torch.testing.assert_close(program.module()(clips(count)), model(clips(count)))
+
+
+@pytest.mark.parametrize("variant", ["classic", "directional"])
+def test_captured_graph_trains_the_same(variant: str) -> None:
+    """What torch.compile sees, in one graph without a break, forward and backward; run without its code generator."""
+    check_compiled(small(smif=variant, lmi=variant, depth=1), backend="aot_eager")
+
+
+@pytest.mark.slow
+def test_compiled_model_trains_the_same() -> None:
+    check_compiled(small(depth=1), backend="inductor")
+
+
+def check_compiled(config: ModelConfig, *, backend: str) -> None:
+    model = shaken(LSViT(config))
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(clips()), model(clips()))
+    for ours, theirs in zip(gradients_of(compiled, model), gradients_of(model, model), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def gradients_of(run: nn.Module, model: LSViT) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(run(clips()).square().mean(), tuple(model.parameters()))

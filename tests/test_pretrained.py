@@ -1,0 +1,296 @@
+"""Weights from files and from a hub: what is loaded, what is not, and every way in which it can go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save, save_file
+from torch import Tensor
+
+from shared.errors import DataError
+from train.lsvit import LSViT, ModelConfig, make_config
+from train.pretrained import load_pretrained
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def config(**changes: object) -> ModelConfig:
+    values = {"num_classes": 5, "image_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_frames": 4}
+    return ModelConfig.from_dict(values | changes)
+
+
+def timm_vit(
+    *, dim: int = 32, depth: int = 2, positions: int = 5, classes: int = 1000, patch: int = 16
+) -> dict[str, Tensor]:
+    """A state dict with the names and shapes of timm's VisionTransformer."""
+    generator = torch.Generator().manual_seed(0)
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, dim),
+        "pos_embed": (1, positions, dim),
+        "patch_embed.proj.weight": (dim, 3, patch, patch),
+        "patch_embed.proj.bias": (dim,),
+        "norm.weight": (dim,),
+        "norm.bias": (dim,),
+        "head.weight": (classes, dim),
+        "head.bias": (classes,),
+    }
+    linear = {"attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim), "mlp.fc1": (4 * dim, dim), "mlp.fc2": (dim, 4 * dim)}
+    for block in range(depth):
+        for name, shape in linear.items():
+            shapes[f"blocks.{block}.{name}.weight"] = shape
+            shapes[f"blocks.{block}.{name}.bias"] = shape[:1]
+        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+            shapes[f"blocks.{block}.{name}"] = (dim,)
+    return {name: 0.2 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def clips() -> Tensor:
+    return torch.rand(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_vit_base_into_classic(tmp_path: Path) -> None:
+    save_file(timm_vit(dim=768, depth=12, positions=197), tmp_path / "vit.safetensors")
+    model = LSViT(make_config("base", num_classes=51, image_size=224, smif="classic", lmi="classic"))
+    report = load_pretrained(model, str(tmp_path / "vit.safetensors"))
+    in_blocks = [key for key in report.missing if key.startswith("backbone.blocks.")]
+    assert len(in_blocks) == 132 and all(".lmim." in key for key in in_blocks)
+    others = set(report.missing) - set(in_blocks)
+    assert others == {"smif.alpha", "smif.conv_fuse.weight", "smif.conv_fuse.bias", "head.weight", "head.bias"}
+    assert report.unexpected == () and report.interpolated == ()
+    assert len(report.loaded) == 150  # 12 a block, 6 outside
+    assert [skipped.reason for skipped in report.skipped] == ["1000 classes in the file, 51 here"] * 2
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod.", "model.", "backbone.", "_orig_mod.module.backbone."])
+@pytest.mark.parametrize("nesting", [(), ("state_dict",), ("model",), ("model", "state_dict")])
+def test_directional_equals_the_plain_vit_after_loading(tmp_path: Path, wrapper: str, nesting: tuple[str, ...]) -> None:
+    tensors = timm_vit(classes=5)
+    content: dict[str, object] = {wrapper + key: value for key, value in tensors.items()}
+    for name in nesting:
+        content = {name: content, "epoch": 3}
+    torch.save(content, tmp_path / "vit.pth")
+    plain, model = LSViT(config(smif="none", lmi="none")), LSViT(config(motion_init="active"), seed=1)
+    plain_report = load_pretrained(plain, str(tmp_path / "vit.pth"))
+    assert plain_report.missing == plain_report.unexpected == ()
+    report = load_pretrained(model, str(tmp_path / "vit.pth"))
+    assert {key.split(".")[0] for key in report.missing} == {"smif", "backbone"}
+    assert torch.equal(plain.backbone.blocks[1].mlp.fc1.weight, tensors["blocks.1.mlp.fc1.weight"])
+    torch.testing.assert_close(model(clips()), plain(clips()), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["classic", "directional"])
+def test_own_state_dict_restores_the_model(tmp_path: Path, variant: str) -> None:
+    first, second = (LSViT(config(smif=variant, lmi=variant), seed=seed) for seed in (1, 2))
+    torch.save({"model": first.state_dict()}, tmp_path / "own.pt")
+    report = load_pretrained(second, str(tmp_path / "own.pt"))
+    assert report.missing == report.unexpected == report.skipped == ()
+    assert torch.equal(first(clips()), second(clips()))
+
+
+def test_classic_weights_in_a_directional_model_leave_the_plain_vit(tmp_path: Path) -> None:
+    classic = LSViT(config(smif="classic", lmi="classic"), seed=1)
+    torch.save(classic.state_dict(), tmp_path / "classic.pth")
+    plain, model = LSViT(config(smif="none", lmi="none")), LSViT(config())
+    unexpected = load_pretrained(plain, str(tmp_path / "classic.pth")).unexpected
+    assert load_pretrained(model, str(tmp_path / "classic.pth")).unexpected == unexpected
+    assert len(unexpected) == 3 + 2 * 11
+    assert torch.equal(model(clips()), plain(clips()))
+
+
+@pytest.mark.parametrize("has_class", [True, False])
+def test_positions_are_interpolated(tmp_path: Path, has_class: bool) -> None:
+    tensors = timm_vit(positions=36 + has_class)
+    save_file(tensors, tmp_path / "vit.safetensors")
+    model = LSViT(config(image_size=64))
+    report = load_pretrained(model, str(tmp_path / "vit.safetensors"))
+    assert report.interpolated == ("backbone.pos_embed",)
+    of_class = tensors["pos_embed"][0, 0] if has_class else torch.zeros(32)
+    assert torch.equal(model.backbone.pos_embed[0, 0], of_class)
+    for channel in (0, 17):
+        grid = tensors["pos_embed"][0, int(has_class) :, channel].view(1, 1, 6, 6)
+        expected = F.interpolate(grid, size=(4, 4), mode="bicubic", antialias=True).flatten()
+        torch.testing.assert_close(model.backbone.pos_embed[0, 1:, channel], expected)
+
+
+def test_positions_of_a_smooth_field_stay_where_they_are(tmp_path: Path) -> None:
+    tensors = timm_vit(positions=14 * 14 + 1)
+    across = (torch.arange(14) + 0.5) / 14  # horizontal position of each patch, in the picture's width
+    tensors["pos_embed"][0, 1:, 3] = across.repeat(14)
+    save_file(tensors, tmp_path / "vit.safetensors")
+    model = LSViT(config(image_size=16 * 7))
+    load_pretrained(model, str(tmp_path / "vit.safetensors"))
+    found = model.backbone.pos_embed[0, 1:, 3].view(7, 7)
+    torch.testing.assert_close(found[3, 1:-1], ((torch.arange(7) + 0.5) / 7)[1:-1], rtol=0, atol=0.01)
+
+
+def test_positions_that_form_no_square_are_skipped(tmp_path: Path) -> None:
+    save_file(timm_vit(positions=198), tmp_path / "distilled.safetensors")
+    report = load_pretrained(LSViT(config()), str(tmp_path / "distilled.safetensors"))
+    assert "backbone.pos_embed" in report.missing
+    assert ("backbone.pos_embed", "shape (1, 198, 32) in the file, (1, 5, 32) here") in {
+        (skipped.key, skipped.reason) for skipped in report.skipped
+    }
+
+
+def test_temporal_positions_follow_the_number_of_frames(tmp_path: Path) -> None:
+    first, second = LSViT(config(num_frames=4)), LSViT(config(num_frames=7))
+    torch.save(first.state_dict(), tmp_path / "own.pt")
+    report = load_pretrained(second, str(tmp_path / "own.pt"))
+    assert report.interpolated == tuple(f"backbone.blocks.{index}.lmim.position" for index in range(2))
+    short, long = first.backbone.blocks[0].lmim.position, second.backbone.blocks[0].lmim.position
+    assert torch.equal(long[:, ::6, ::6], short[:, ::3, ::3])  # corners stay
+    torch.testing.assert_close(long[:, ::2, ::2], short, rtol=0, atol=1e-5)  # so does every frame that coincides
+
+
+def test_extra_tensors_are_reported(tmp_path: Path) -> None:
+    tensors = timm_vit() | {"blocks.0.ls1.gamma": torch.ones(32)}
+    save_file(tensors, tmp_path / "vit.safetensors")
+    report = load_pretrained(LSViT(config()), str(tmp_path / "vit.safetensors"))
+    assert report.unexpected == ("backbone.blocks.0.ls1.gamma",)
+    text = "\n".join(report.lines())
+    assert "in the file, not used: 1 (backbone.blocks.0.ls1.gamma)" in text
+    assert "skipped head.weight: 1000 classes in the file, 5 here" in text
+
+
+class NoWeights:
+    """Something that a pickle of plain weights may not hold."""
+
+
+def test_bad_files_are_data_errors(tmp_path: Path) -> None:
+    model = LSViT(config())
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    save_file(timm_vit(dim=48), tmp_path / "wide.safetensors")
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
+    torch.save({"model": NoWeights()}, tmp_path / "code.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name in ("broken.pth", "broken.safetensors"):
+        (tmp_path / name).write_bytes(b"no weights at all")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    expected = {
+        "absent.pth": "no weights at .*absent.pth",
+        "wide.safetensors": "width 48, this model's is 32",
+        "resnet.pth": "it holds conv1.weight.*blocks.0.attn.qkv.weight",
+        "code.pth": "is no file of plain weights.*safetensors",
+        "list.pth": "holds no state dict",
+        "broken.pth": "is no file of plain weights|cannot read weights",
+        "broken.safetensors": "cannot read weights",
+        "empty.pth": "cannot read weights",
+    }
+    for name, message in expected.items():
+        with pytest.raises(DataError, match=message):
+            load_pretrained(model, str(tmp_path / name))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_normalisation_beside_a_local_file(tmp_path: Path) -> None:
+    save_file(timm_vit(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": MEAN, "std": STD}}))
+    report = load_pretrained(LSViT(config()), str(tmp_path / "model.safetensors"))
+    assert report.mean == tuple(MEAN) and report.std == tuple(STD)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(DataError, match=r"cannot read .*config.json"):
+        load_pretrained(LSViT(config()), str(tmp_path / "model.safetensors"))
+
+
+def hub_files() -> dict[str, bytes]:
+    settings = json.dumps({"architecture": "vit", "pretrained_cfg": {"mean": MEAN, "std": STD}}).encode()
+    return {
+        "good/vit/model.safetensors": save(timm_vit()),
+        "good/vit/config.json": settings,
+        "bare/vit/README.md": b"-",
+    }
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The part of the Hugging Face hub's protocol that fetches a file of a repository."""
+
+    files = hub_files()
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def answer(self, *, with_body: bool) -> None:
+        repo, _, name = self.path.lstrip("/").partition("/resolve/main/")
+        content = self.files.get(f"{repo}/{name}")
+        if content is None:
+            known = any(path.startswith(f"{repo}/") for path in self.files)
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", f'"{name}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+LOAD_FROM_HUB = """
+import json, sys
+from shared.errors import DataError
+from train.lsvit import LSViT, ModelConfig
+from train.pretrained import load_pretrained
+sources, cache = sys.argv[2:], sys.argv[1]
+config = ModelConfig(num_classes=5, image_size=32, embed_dim=32, depth=2, num_heads=2, num_frames=4)
+for source in sources:
+    try:
+        report = load_pretrained(LSViT(config), source, cache_dir=cache)
+        print(json.dumps([len(report.loaded), report.mean, report.std]))
+    except DataError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def load_from_hub(*sources: str, endpoint: str, cache: Path, offline: bool = False) -> list[object]:
+    """Load in a process of its own, since the hub's client reads its environment when it is imported."""
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": str(int(offline)), "HF_HOME": str(cache)}
+    environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", LOAD_FROM_HUB, str(cache), *sources]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_hub(hub: str, tmp_path: Path) -> None:
+    sources = ["hf:good/vit", "hf:bare/vit", "hf:no/where", "hf:not a name"]
+    good, bare, nowhere, misnamed = load_from_hub(*sources, endpoint=hub, cache=tmp_path)
+    assert good == [30, MEAN, STD]
+    assert bare == "hf:bare/vit holds neither model.safetensors nor pytorch_model.bin; choose another repository"
+    assert "no repository hf:no/where" in str(nowhere)
+    assert "hf:OWNER/NAME" in str(misnamed)
+    cached, absent = load_from_hub("hf:good/vit", "hf:bare/vit", endpoint=hub, cache=tmp_path, offline=True)
+    assert cached == good
+    assert "out of reach" in str(absent) and "--init" in str(absent)
+    (refused,) = load_from_hub("hf:other/vit", endpoint="http://127.0.0.1:9", cache=tmp_path)
+    assert "out of reach" in str(refused)

@@ -1,0 +1,113 @@
+"""The ViT parts against torch's own layers with the same weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from train.vit import Attention, AttentionPool, Block, DropPath, PatchEmbed
+
+DIM, HEADS, TOKENS, FRAMES = 24, 3, 7, 4
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def frames(count: int = 2 * FRAMES) -> torch.Tensor:
+    return torch.randn(count, TOKENS, DIM, dtype=torch.float64)
+
+
+def test_attention_equals_multihead_attention() -> None:
+    ours = Attention(DIM, num_heads=HEADS).double()
+    theirs = nn.MultiheadAttention(DIM, HEADS, batch_first=True, dtype=torch.float64)
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": ours.qkv.weight,
+            "in_proj_bias": ours.qkv.bias,
+            "out_proj.weight": ours.proj.weight,
+            "out_proj.bias": ours.proj.bias,
+        }
+    )
+    x = frames()
+    expected, expected_weights = theirs(x, x, x, average_attn_weights=False)
+    torch.testing.assert_close(ours(x), expected, rtol=1e-10, atol=1e-12)
+    explicit, weights = ours.forward_with_weights(x, num_frames=FRAMES)
+    torch.testing.assert_close(explicit, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(weights.flatten(0, 1), expected_weights, rtol=1e-10, atol=1e-12)
+
+
+def test_block_equals_pre_norm_encoder_layer() -> None:
+    ours = Block(DIM, num_heads=HEADS, mlp_ratio=4.0, drop_path=0.0, num_frames=FRAMES, lmim=None).double()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    theirs = nn.TransformerEncoderLayer(
+        DIM, HEADS, 4 * DIM, dropout=0.0, activation="gelu", norm_first=True, batch_first=True, layer_norm_eps=1e-6
+    ).double()
+    names = {
+        "self_attn.in_proj_weight": "attn.qkv.weight",
+        "self_attn.in_proj_bias": "attn.qkv.bias",
+        "self_attn.out_proj.weight": "attn.proj.weight",
+        "self_attn.out_proj.bias": "attn.proj.bias",
+        "linear1.weight": "mlp.fc1.weight",
+        "linear1.bias": "mlp.fc1.bias",
+        "linear2.weight": "mlp.fc2.weight",
+        "linear2.bias": "mlp.fc2.bias",
+    }
+    names |= {f"norm{i}.{kind}": f"norm{i}.{kind}" for i in (1, 2) for kind in ("weight", "bias")}
+    state = ours.state_dict()
+    assert sorted(names.values()) == sorted(state)
+    theirs.load_state_dict({there: state[here] for there, here in names.items()})
+    x = frames()
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-10, atol=1e-12)
+
+
+def test_patch_embed_is_a_linear_map_of_each_patch_row_by_row() -> None:
+    layer = PatchEmbed(image_size=12, patch_size=4, embed_dim=DIM).double()
+    images = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    tokens = layer(images)
+    assert tokens.shape == (2, layer.num_patches, DIM)
+    for row in range(3):
+        for column in range(3):
+            patch = images[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].flatten(1)
+            expected = F.linear(patch, layer.proj.weight.flatten(1), layer.proj.bias)
+            torch.testing.assert_close(tokens[:, 3 * row + column], expected)
+    theirs = nn.Conv2d(3, DIM, 4, stride=4, dtype=torch.float64)
+    theirs.load_state_dict(layer.proj.state_dict())
+    torch.testing.assert_close(tokens, theirs(images).flatten(2).transpose(1, 2))
+
+
+def test_patch_embed_refuses_another_size() -> None:
+    with pytest.raises(ValueError, match=r"8x12.*12x12"):
+        PatchEmbed(image_size=12, patch_size=4, embed_dim=DIM)(torch.zeros(1, 3, 8, 12))
+
+
+def test_drop_path_drops_whole_clips_and_keeps_the_expectation() -> None:
+    layer = DropPath(0.25, num_frames=FRAMES)
+    x = torch.ones(4000 * FRAMES, 1, 1)
+    clips = layer(x).view(4000, FRAMES)
+    assert (clips == clips[:, :1]).all()
+    kept = clips[:, 0] > 0
+    torch.testing.assert_close(clips[kept], torch.full_like(clips[kept], 1 / 0.75))
+    assert abs(kept.double().mean().item() - 0.75) < 0.03  # four standard deviations
+    assert layer.eval()(x) is x
+    assert DropPath(0.0, num_frames=FRAMES)(x) is x
+
+
+def test_block_uses_drop_path_on_both_branches() -> None:
+    block = Block(DIM, num_heads=HEADS, mlp_ratio=2.0, drop_path=1 - 1e-9, num_frames=FRAMES, lmim=None).double()
+    x = frames()
+    assert torch.equal(block(x), x)
+    assert not torch.equal(block.eval()(x), x)
+
+
+def test_attention_pool_starts_as_the_mean_and_follows_its_query() -> None:
+    pool = AttentionPool(DIM).double()
+    x = frames()
+    torch.testing.assert_close(pool(x), x.mean(dim=1))
+    nn.init.normal_(pool.query)
+    weights = torch.softmax(torch.einsum("bnd,d->bn", x, pool.query) / DIM**0.5, dim=1)
+    torch.testing.assert_close(pool(x), torch.einsum("bn,bnd->bd", weights, x))
