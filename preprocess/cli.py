@@ -57,6 +57,18 @@ def synth(
 
 
 @app.command()
+def fetch(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Address or local path of a .rar or .zip archive.")],
+    destination: Annotated[Path, typer.Argument(metavar="[DEST]", help="Folder to write to.")] = DEFAULT_VIDEOS,
+    sha256: Annotated[str | None, typer.Option("--sha256", help="Expected SHA-256 of the archive.")] = None,
+) -> None:
+    """Bring a real HMDB51 to DEST/<class>/: download (continued after a break), check and unpack."""
+    from preprocess.fetch import fetch as fetch_archive
+
+    fetch_archive(source, destination, sha256=sha256)
+
+
+@app.command()
 def extract(
     videos: Videos = DEFAULT_VIDEOS,
     shards: Shards = DEFAULT_SHARDS,
@@ -148,6 +160,18 @@ def verify(shards: Shards = DEFAULT_SHARDS, manifests: Manifests = DEFAULT_MANIF
             f"{len(faults)} faults in {shards} and {manifests}; delete damaged shards and run `hmdb-prep extract` again"
         )
     say(f"{num_clips} clips verified in {shards}: no faults")
+
+
+@app.command()
+def eda(
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+    out: Annotated[Path | None, typer.Option("--out", help="HTML report; default: <manifests>/eda.html.")] = None,
+) -> None:
+    """Print tables of the data set and write one self-contained HTML report."""
+    from preprocess.eda import run_eda
+
+    run_eda(manifests=manifests, shards=shards, out=out or manifests / "eda.html")
 
 
 def main() -> None:
