@@ -1,4 +1,4 @@
-"""Sizes and CRC32s from the headers of a RAR archive: libarchive 3.6 unpacks damaged members without a word.
+"""Sizes and CRC32s from the headers of a RAR archive: bsdtar of libarchive neither lists nor verifies them.
 
 Walks the blocks of the formats 4.x and 5.0 as RARLAB's public technical notes describe them; decompresses nothing.
 """
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from preprocess.archive_members import Member
+
 _SIGNATURE_4, _SIGNATURE_5 = b"Rar!\x1a\x07\x00", b"Rar!\x1a\x07\x01\x00"
 _MAX_HEADER_BYTES = 1 << 21
 _FILE_4, _END_4, _LONG_BLOCK_4, _FOLDER_4, _LARGE_4 = 0x74, 0x7B, 0x8000, 0xE0, 0x100
@@ -24,6 +26,14 @@ class FileChecksum:
     """Of one file: its unpacked size and CRC32, None where the archive holds another kind of checksum."""
 
     num_bytes: int
+    crc32: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedMember:
+    """A member of an archive and the CRC32 of its bytes, None where that is not known."""
+
+    member: Member
     crc32: int | None
 
 

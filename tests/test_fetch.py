@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_archives import files_below, make_rar, make_zip, needs_bsdtar
+from test_archives import files_below, make_rar, make_zip, needs_rar
 
 from preprocess.download import Retry, archive_name, download
 from preprocess.fetch import fetch, print_summary
@@ -310,7 +310,7 @@ def test_fetch_over_http_with_checksum(served: Served, tmp_path: Path, capsys: p
         fetch(served.url, destination, sha256="abc")
 
 
-@needs_bsdtar
+@needs_rar
 def test_fetch_of_the_official_form_over_http(served: Served, tmp_path: Path) -> None:
     clip_ids = [clip for clip in official_splits() if clip.startswith(("walk/", "wave/"))]
     inner = {}
