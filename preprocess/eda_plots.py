@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from preprocess.eda_summary import PICTURE_COLUMNS, Summary
 from shared.manifests import SPLIT_COLUMNS
@@ -25,7 +26,7 @@ UNITS = {
     "contrast": "standard deviation of luma",
     "blur": "variance of the Laplacian; higher is sharper",
     "colorfulness": "Hasler and Süsstrunk",
-    "motion": "mean absolute luma difference of adjacent frames",
+    "motion": "mean luma difference of adjacent frames",
 }
 LOGARITHMIC = ("blur",)
 _STYLE: Mapping[Any, Any] = {
@@ -133,7 +134,7 @@ def _splits(summary: Summary) -> Figure:
                 axes.step(np.arange(len(counts)) + 1, counts.to_numpy(), where="mid", color=colour, label=part)
         axes.set_title(split)
         axes.set_xlabel("classes, largest first")
-        axes.set_ylim(bottom=0)
+    all_axes[0].set_ylim(0, 1.05 * float(all_axes[0].get_ylim()[1]))
     all_axes[0].set_ylabel("clips")
     all_axes[0].legend()
     return figure
@@ -149,6 +150,7 @@ def _distribution(clips: pd.DataFrame, column: str) -> Figure:
     left.axvline(float(np.median(values)), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     left.set_xlabel(UNITS[column])
     left.set_ylabel("clips")
+    left.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     grouped = dict(tuple(clips.groupby("class_name")[column]))
     names = sorted(grouped, key=lambda name: float(grouped[name].median()))
     boxes = [_box(grouped[name].to_numpy()) for name in names]
@@ -167,6 +169,9 @@ def _distribution(clips: pd.DataFrame, column: str) -> Figure:
     if logarithmic:
         left.set_xscale("log")
         right.set_yscale("log")
+        for axis in (left.xaxis, right.yaxis):
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     _class_axis(right, [str(name) for name in names])
     return figure
 
@@ -191,7 +196,7 @@ def _colour(summary: Summary) -> Figure:
     shares = clips[[f"hue_hist_{index}" for index in range(8)]].mean().to_numpy()
     hue.bar(range(8), shares, color=_hue_colours(), width=0.86)
     hue.set_xticks(range(8), [f"{45 * index}°" for index in range(8)])
-    hue.set_title("hue, from ... on, weighted by saturation")
+    hue.set_title("hue in steps of 45°, weighted by saturation")
     hue.grid(visible=False, axis="x")
     return figure
 
@@ -220,7 +225,7 @@ def _class_hues(summary: Summary) -> Figure:
 
 def _correlations(correlations: pd.DataFrame) -> Figure:
     names = [str(name) for name in correlations.columns]
-    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 5.4), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
     values = correlations.to_numpy()
@@ -228,7 +233,7 @@ def _correlations(correlations: pd.DataFrame) -> Figure:
     for row in range(len(names)):
         for column in range(len(names)):
             value = values[row, column]
-            text = "" if np.isnan(value) else f"{value:.1f}".replace("-0.0", "0.0")
+            text = "" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
             colour = "white" if abs(value) > 0.6 else INK
             axes.text(column + 0.5, len(names) - row - 0.5, text, ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90, fontsize=8)

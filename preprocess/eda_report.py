@@ -20,6 +20,7 @@ from preprocess.eda_summary import (
     OUTLIERS,
     PICTURE_COLUMNS,
     SHORTFALL_SHARE,
+    Outliers,
     Summary,
     extreme_clips,
     is_marked,
@@ -28,10 +29,10 @@ from preprocess.eda_tables import cell_text
 from preprocess.near_duplicates import MAX_PAIRS, NearDuplicates
 from shared.manifests import SPLIT_COLUMNS
 
-CLIPS_A_KIND = 12  # thumbnails of each kind of outlier
+CLIPS_A_KIND = 12  # thumbnails of each kind of outlier, at most; of a small data set a quarter of its clips
 PAIRS_SHOWN = 12  # near duplicates with thumbnails
 CLIP_COLUMNS = (
-    "clip_id", "class_name", "split1", "split_full", "source", "num_frames", "num_padded", "width", "height",
+    "clip_id", "split1", "split_full", "num_frames", "num_padded", "width", "height",
     *PICTURE_COLUMNS, "saturation_mean", "crop_loss", "shard", "row",
 )  # fmt: skip
 
@@ -82,11 +83,16 @@ class Pair:
 
 def shown_clips(summary: Summary, duplicates: NearDuplicates | None) -> pd.DataFrame:
     """The clips of which the report shows a thumbnail: rows of ``summary.clips``, some perhaps twice."""
-    parts = [extreme_clips(summary.clips, kind, count=CLIPS_A_KIND) for kind in OUTLIERS]
+    parts = [_extremes(summary, kind) for kind in OUTLIERS]
     if duplicates is not None:
         shown = duplicates.pairs.head(PAIRS_SHOWN)
         parts += [summary.clips.iloc[shown["row_a"].to_numpy()], summary.clips.iloc[shown["row_b"].to_numpy()]]
     return pd.concat(parts)
+
+
+def _extremes(summary: Summary, kind: Outliers) -> pd.DataFrame:
+    count = min(CLIPS_A_KIND, -(-len(summary.clips) // 4))
+    return extreme_clips(summary.clips, kind, count=count)
 
 
 def render_report(
@@ -131,7 +137,7 @@ def _figures(summary: Summary) -> list[tuple[str, str]]:
         (f"{clips['source'].nunique():,}", "sources"),
         (f"{summary.imbalance:.2f}", "imbalance ratio"),
         (f"{dataset.num_segments} × {dataset.frames_per_segment}", "stored frames a clip"),
-        (dataset.size.replace("x", " × "), "size" if dataset.size == "native" else f"size, fit {dataset.fit}"),
+        (dataset.size.replace("x", "×"), "size" if dataset.size == "native" else f"size, fit {dataset.fit}"),
         (f"{int((clips['num_padded'] > 0).sum()):,}", "padded clips"),
         (f"{len(summary.quarantine):,}", "quarantined videos"),
     ]
@@ -217,7 +223,7 @@ def _pair_rows(duplicates: NearDuplicates) -> pd.DataFrame:
 def _outliers(summary: Summary, thumbnails: dict[str, str]) -> list[tuple[str, list[Thumbnail]]]:
     groups = []
     for kind in OUTLIERS:
-        members = extreme_clips(summary.clips, kind, count=CLIPS_A_KIND)
+        members = _extremes(summary, kind)
         shown = [
             Thumbnail(picture=thumbnails[clip_id], clip_id=clip_id, caption=f"{kind.column} {value:.2f}")
             for clip_id, value in zip(members["clip_id"], members[kind.column], strict=True)
@@ -240,6 +246,6 @@ def _pairs(duplicates: NearDuplicates, thumbnails: dict[str, str]) -> list[Pair]
 
 def _clip_rows(clips: pd.DataFrame) -> dict[str, Sequence[object]]:
     """All clips for the table at the end: the page's script makes rows of them as they come into view."""
-    chosen = clips[list(CLIP_COLUMNS)].round(4)
+    chosen = clips[list(CLIP_COLUMNS)].round(3)
     numeric = [bool(pd.api.types.is_numeric_dtype(chosen[column])) for column in CLIP_COLUMNS]
     return {"columns": CLIP_COLUMNS, "numeric": numeric, "rows": chosen.to_numpy(dtype=object).tolist()}

@@ -77,7 +77,7 @@ def _print_lists(summary: Summary) -> None:
 def _print_duplicates(duplicates: NearDuplicates) -> None:
     counts = duplicates.counts()
     rows = [[name, str(count)] for name, count in counts.items()]
-    print_table("Pairs of clips that look alike (perceptual hash)", ["pairs", "count"], rows)
+    print_table("Near duplicates", ["pairs", "count"], rows)
 
 
 def _print_frame(title: str, frame: pd.DataFrame) -> None:

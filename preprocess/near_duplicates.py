@@ -57,8 +57,7 @@ def small_pictures(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     step = max(1, min(frames.shape[1:3]) // (3 * _SIDE))
     pixels = torch.from_numpy(np.ascontiguousarray(frames[:, ::step, ::step])).to(torch.float32)
     luma = pixels @ torch.tensor([0.299, 0.587, 0.114])
-    small: torch.Tensor = F.adaptive_avg_pool2d(luma[:, None], (_SIDE, _SIDE))[:, 0]
-    return np.asarray(small.numpy(), dtype=np.float32)
+    return np.asarray(F.adaptive_avg_pool2d(luma[:, None], (_SIDE, _SIDE))[:, 0].numpy(), dtype=np.float32)
 
 
 def perceptual_hashes(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
@@ -74,7 +73,7 @@ def _cosine_basis() -> npt.NDArray[np.float32]:
     frequency, position = np.arange(_LOWEST)[:, None], np.arange(_SIDE)[None]
     basis = np.sqrt(2 / _SIDE) * np.cos(np.pi * frequency * (2 * position + 1) / (2 * _SIDE))
     basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
+    return np.asarray(basis, dtype=np.float32)
 
 
 def find_near_duplicates(

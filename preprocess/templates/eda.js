@@ -8,7 +8,7 @@ function makeRow(values, numeric) {
   values.forEach((value, index) => {
     const cell = row.insertCell();
     cell.textContent = value;
-    if (numeric[index]) cell.className = "number";
+    cell.className = numeric[index] ? "number" : String(value).length > 24 ? "long" : "";
   });
   return row;
 }

@@ -1,0 +1,164 @@
+"""The report's tables against counts made by hand, and HMDB51's own numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from eda_data import write_data_set
+
+from preprocess.eda_summary import (
+    OUTLIERS,
+    Summary,
+    class_counts,
+    crop_loss_counts,
+    deviations_of,
+    extreme_clips,
+    is_marked,
+    leaks_of,
+    shortfalls_of,
+    split_balance,
+    summarize,
+    tag_counts,
+)
+from preprocess.eda_tables import bar, cell_text, print_summary
+from shared.classes import parse_name
+from shared.manifests import read_dataset, read_manifests, read_quarantine
+from shared.splits import official_splits
+
+
+@pytest.fixture(scope="module")
+def official() -> pd.DataFrame:
+    """clip_id, class_name, source, tags and splits of all 6766 clips."""
+    rows = []
+    for clip_id, splits in official_splits().items():
+        class_name, stem = clip_id.split("/", 1)
+        tags = dataclasses.asdict(parse_name(stem, class_name=class_name))
+        rows.append({"clip_id": clip_id, "class_name": class_name, **tags, **dataclasses.asdict(splits)})
+    return pd.DataFrame(rows)
+
+
+def summary_of(folder: Path) -> Summary:
+    return summarize(read_manifests(folder), read_dataset(folder), read_quarantine(folder))
+
+
+def test_hmdb51_leaks_across_classes(official: pd.DataFrame) -> None:
+    leaks = leaks_of(official).set_index("split")
+    assert leaks["sources on both sides"].to_dict() == {"split1": 133, "split2": 149, "split3": 144, "split_full": 0}
+    assert leaks.loc["split1"].tolist() == [133, 1530, 457, 0, 457]
+
+
+def test_a_leak_counts_once_on_each_side_of_the_class() -> None:
+    rows = [
+        ("run", "film", "train"),
+        ("run", "film", "test"),  # shares its source with a clip of its own class only
+        ("walk", "film", "test"),  # with one of another class
+        ("walk", "other", "train"),
+        ("walk", "alone", "test"),
+        ("run", "other", "test"),
+        ("walk", "both", "train"),
+        ("run", "both", "train"),
+        ("run", "both", "test"),  # with its own and another class
+    ]
+    clips = pd.DataFrame(rows, columns=["class_name", "source", "split1"])
+    clips = clips.assign(split2="unused", split3="unused", split_full="train")
+    leaks = leaks_of(clips).set_index("split")
+    assert leaks.loc["split1"].tolist() == [3, 5, 4, 2, 3]
+    assert leaks.loc["split2"].tolist() == [0, 0, 0, 0, 0]
+
+
+def test_hmdb51_classes_and_splits(official: pd.DataFrame) -> None:
+    counts = class_counts(official)
+    assert counts.index[:3].tolist() == ["walk", "turn", "run"]
+    assert counts["clips"].iloc[:3].tolist() == [548, 240, 232]
+    assert int(counts["clips"].sum()) == 6766
+    splits = split_balance(official).set_index(["split", "part"])
+    assert splits.loc[("split1", "train"), ["clips", "smallest class", "largest class", "ratio"]].tolist() == [
+        3570, 70, 70, 1.0,
+    ]  # fmt: skip
+    assert splits.loc[("split2", "test"), "clips"] == 1530
+    assert ("split_full", "unused") not in splits.index
+
+
+def test_tags_sum_to_all_clips_and_empty_ones_are_named(official: pd.DataFrame) -> None:
+    clips = official.assign(codec="mpeg4", decoder="cpu")
+    clips.loc[0, "body"] = ""
+    tags = tag_counts(clips)
+    assert set(tags.groupby("tag")["clips"].sum()) == {6766}
+    assert tags.loc[(tags["tag"] == "body") & (tags["value"] == "(none)"), "clips"].tolist() == [1]
+    people = tags.loc[tags["tag"] == "num_people", "value"].tolist()
+    assert people == sorted(people, key=int)
+
+
+def test_crop_loss_of_the_widths_of_hmdb51(tmp_path: Path) -> None:
+    clips = list(official_splits())[:9]
+    manifests, _ = write_data_set(tmp_path, clips, with_shards=False)
+    summary = summary_of(manifests)
+    losses = summary.clips.groupby("width")["crop_loss"].first()
+    assert losses[424] == pytest.approx(0.23, abs=0.005)
+    assert losses[560] == pytest.approx(0.42, abs=0.005)
+    assert losses[320] == pytest.approx(1 - 224 / 228)
+    assert summary.crop_losses["clips"].tolist() == [0, 3, 0, 3, 0, 3]
+    squashed = dataclasses.replace(summary.dataset, fit="squash")
+    assert set(summarize(summary.clips, squashed, summary.quarantine).clips["crop_loss"]) == {0.0}
+
+
+def test_crop_losses_fall_into_the_bin_that_starts_with_them() -> None:
+    counts = crop_loss_counts(pd.DataFrame({"crop_loss": [0.0, 0.1, 0.0999, 0.2, 0.4, 1.0]}))
+    assert counts["clips"].tolist() == [1, 1, 1, 1, 0, 2]
+
+
+def test_deviations_mark_the_odd_class_only() -> None:
+    statistics = pd.DataFrame({"blur": [10.0, 11.0, 9.0, 10.0, 10.5, 9.5, 60.0], "motion": [3.0] * 7})
+    deviations = deviations_of(statistics)
+    expected = (statistics["blur"] - statistics["blur"].mean()) / np.std(statistics["blur"])
+    np.testing.assert_allclose(deviations["blur"], expected)
+    assert [is_marked(z) for z in deviations["blur"]] == [False] * 6 + [True]
+    assert set(deviations["motion"]) == {0.0}
+    assert (is_marked(2.0), is_marked(-2.01)) == (False, True)
+
+
+def test_shortfalls_leave_out_the_frames_that_headers_count_too_many() -> None:
+    clips = pd.DataFrame(
+        {
+            "clip_id": ["a", "b", "c", "d"],
+            "num_frames_header": [100, 9, 100, 50],
+            "num_frames": [99, 7, 60, 10],
+        }
+    )
+    assert shortfalls_of(clips)["clip_id"].tolist() == ["d", "c"]
+
+
+def test_extremes_are_ordered_and_ties_are_settled_by_name() -> None:
+    clips = pd.DataFrame({"clip_id": list("dcba"), "brightness": [5.0, 1.0, 1.0, 9.0]})
+    darkest, brightest = OUTLIERS[0], OUTLIERS[1]
+    assert extreme_clips(clips, darkest, count=3)["clip_id"].tolist() == ["b", "c", "d"]
+    assert extreme_clips(clips, brightest, count=1)["clip_id"].tolist() == ["a"]
+
+
+def test_bars_are_proportional_and_never_empty_for_a_count() -> None:
+    assert bar(10, 10, width=4) == "████"
+    assert bar(5, 10, width=4) == "██"
+    assert bar(1, 32, width=4) == "▏"
+    assert bar(1, 10_000, width=4) == "▏"
+    assert bar(0, 10, width=4) == ""
+
+
+def test_cells_are_readable() -> None:
+    assert cell_text(0.123, "share") == "12.3%"
+    assert cell_text(1.0, "ratio") == "1.00"
+    assert cell_text(float("nan"), "ratio") == "-"
+    assert cell_text("[red]", "path") == "[red]"
+
+
+def test_terminal_tables_say_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = [clip_id for clip_id in official_splits() if clip_id.split("/")[0] in ("walk", "run", "wave")][:400]
+    manifests, _ = write_data_set(tmp_path, clips, with_shards=False, synthetic=True)
+    print_summary(summary_of(manifests), None)
+    text = capsys.readouterr().out
+    for word in ("SYNTHETIC", "imbalance ratio", "standard deviations", "padded", "centre crop", "split_full",
+                 "both sides", "camera_motion", "Quarantined videos: 0", "num_frames_header", "█"):  # fmt: skip
+        assert word in text
