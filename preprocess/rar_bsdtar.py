@@ -1,7 +1,7 @@
 """Reads .rar archives through bsdtar of libarchive, for machines without unar.
 
-bsdtar lists the archive, then re-packs it as a tar stream that Python reads. (``bsdtar -xO`` would be simpler, but for an
-empty file in RAR 5 version 3.6 writes without end.)
+bsdtar lists the archive, then re-packs it as a tar stream that Python reads. (``bsdtar -xO`` would be simpler, but version
+3.6 writes without end for an empty file in RAR 5.)
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _listed_member(line: str, archive: Path) -> Member:
 
 
 def read_with_bsdtar(archive: Path) -> Iterator[ByteSource]:
-    """Yield the bytes of each plain file, in order. ``-P`` keeps names as they stand; ``@`` means an archive to re-pack."""
+    """Yield the bytes of each plain file, in order. ``@`` means an archive to re-pack; -P leaves its names alone."""
     command = ["bsdtar", "-cPf", "-", "--format=pax", f"@{archive.resolve()}"]
     with tool_output(command, archive) as output:
         yield from _tar_files(output, archive)

@@ -1,4 +1,4 @@
-"""Runs a tool that reads archives and gives its output through a pipe: bounded, never silent for ever, never orphaned."""
+"""Runs a tool that reads archives and gives its output through a pipe: bounded, never silent for ever."""
 
 from __future__ import annotations
 
