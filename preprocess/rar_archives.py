@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocess.archive_members import ByteSource, Member
+from preprocess.archive_members import ByteSource, Member, check_member
 from preprocess.rar_bsdtar import list_with_bsdtar, read_with_bsdtar
 from preprocess.rar_checksums import CheckedMember
 from preprocess.rar_unar import list_with_unar, read_with_unar
@@ -27,8 +27,13 @@ def list_rar(archive: Path) -> list[Member]:
 
 
 def read_rar(archive: Path) -> Iterator[tuple[Member, ByteSource]]:
-    """Yield each plain file with its bytes; read them before asking for the next. Raises DataError for damage."""
+    """Yield each plain file with its bytes, to be read before the next; nothing where one member is hostile.
+
+    Raises HostileArchiveError for such a member, DataError for damage.
+    """
     listing = _listing(archive)
+    for checked in listing:
+        check_member(checked.member)
     members = [checked.member for checked in listing]
     parts = read_with_unar(archive, members) if _has_unar() else read_with_bsdtar(archive)
     files = (checked for checked in listing if checked.member.kind == "file")

@@ -1,7 +1,7 @@
 """Reads .rar archives through bsdtar of libarchive, for machines without unar.
 
-bsdtar lists the archive, then re-packs it as a tar stream that Python reads. (``bsdtar -xO`` would be simpler, but version
-3.6 writes without end for an empty file in RAR 5.)
+bsdtar lists the archive, then re-packs it as a tar stream that Python reads. (``bsdtar -xO`` would be simpler, but 3.6
+writes without end for an empty file in RAR 5.)
 """
 
 from __future__ import annotations

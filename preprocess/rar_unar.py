@@ -1,6 +1,6 @@
 """Reads .rar archives through unar and lsar, which know every version of the format.
 
-``unar -o -`` writes the plain files one after the other to its standard output; the sizes of ``lsar -j`` say where each ends.
+``unar -o -`` writes the plain files one after the other to its standard output; ``lsar -j`` says where each ends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from preprocess.archive_members import ByteSource, Member
 from preprocess.rar_checksums import CheckedMember
 from preprocess.rar_tool import ToolOutput, tool_output
 from shared.errors import DataError
+
+_REMEDY = "fetch it anew, or unpack it with another tool and point --videos at the folder"
+_SPECIAL = ("XADIsLink", "XADIsHardLink", "XADIsFIFO", "XADIsCharacterDevice", "XADIsBlockDevice")
 
 
 def list_with_unar(archive: Path) -> list[CheckedMember]:
@@ -33,21 +36,17 @@ def _member(entry: dict[str, object], archive: Path) -> CheckedMember:
         raise DataError(
             f"{archive.name} is encrypted (member {name!r}); unpack it by hand and name the folder with --videos"
         )
-    special = any(entry.get(key) for key in ("XADIsLink", "XADIsHardLink", "XADIsFIFO")) or any(
-        entry.get(key) for key in ("XADIsCharacterDevice", "XADIsBlockDevice")
-    )
-    kind: Literal["file", "folder", "other"] = (
-        "other" if special else "folder" if entry.get("XADIsDirectory") else "file"
-    )
+    special = any(entry.get(key) for key in _SPECIAL)
+    kind: Literal["file", "folder", "other"] = "folder" if entry.get("XADIsDirectory") else "file"
     num_bytes, crc32 = entry.get("XADFileSize", 0), entry.get("RAR5CRC32", entry.get("RARCRC32"))
     if not isinstance(num_bytes, int) or num_bytes < 0:
         raise DataError(f"{archive.name} is damaged: {name!r} has a size of {num_bytes}; fetch it anew")
-    member = Member(name=name, num_bytes=num_bytes, kind=kind)
+    member = Member(name=name, num_bytes=num_bytes, kind="other" if special else kind)
     return CheckedMember(member=member, crc32=crc32 if isinstance(crc32, int) else None)
 
 
 def read_with_unar(archive: Path, members: Sequence[Member]) -> Iterator[ByteSource]:
-    """Yield the bytes of each plain file among ``members``. Raises DataError where they are fewer or more than listed."""
+    """Yield the bytes of each plain file among ``members``. Raises DataError where they are not as listed."""
     command = ["unar", "-quiet", "-no-recursion", "-forks", "skip", "-output-directory", "-", str(archive.resolve())]
     with tool_output(command, archive) as output:
         for member in members:
@@ -70,6 +69,6 @@ class _Part:
         """Read up to ``size`` bytes. Raises DataError where the stream ends before the member does."""
         chunk = self._output.read(min(size, self._left)) if self._left else b""
         if self._left and not chunk:
-            raise DataError(f"{self._member.name} in {self._archive.name} is damaged: it ends too early; fetch it anew")
+            raise DataError(f"{self._member.name} in {self._archive.name} is damaged: it ends too early; {_REMEDY}")
         self._left -= len(chunk)
         return chunk

@@ -164,6 +164,9 @@ def test_reading_checks_what_listing_checked(tmp_path: Path, rar_tool: str) -> N
     archive = write_rar5(tmp_path / "a.rar", [RarMember(name="../evil.avi", data=b"1")])
     with pytest.raises(HostileArchiveError):
         list(read_members(archive))
+    archive = write_rar4(tmp_path / "b.rar", [RarMember(name="l.avi", link_to="/etc/passwd")])
+    with pytest.raises(HostileArchiveError):
+        list(read_members(archive))
     with pytest.raises(HostileArchiveError):
         list(read_members(make_zip(tmp_path / "c.zip", {"../evil.avi": b"1"})))
 
