@@ -148,13 +148,21 @@ def augment(frames: torch.Tensor, changes: ClipChanges, *, image_size: int) -> t
     """Apply the changes: uint8 (B, T, H, W, 3) -> float32 (B, T, 3, S, S) in [0, 1], on the device of
     ``frames``.
     """
-    video = torch.stack(
-        [
-            crop_and_resize(clip, box, image_size=image_size, flip=flip)
-            for clip, box, flip in zip(frames, changes.box.tolist(), changes.flip.tolist(), strict=True)
-        ]
-    ).to(torch.float32)
-    return _photometric(video, changes).div_(255)
+    # The CPU is five times faster clip by clip, as a clip stays in its cache; a GPU takes the batch at once.
+    at_once = 1 if frames.device.type == "cpu" else len(frames)
+    video = torch.empty((*frames.shape[:2], 3, image_size, image_size), dtype=torch.float32, device=frames.device)
+    for start in range(0, len(frames), at_once):
+        rows = np.arange(start, min(start + at_once, len(frames)))
+        video[start : start + at_once] = _augment_some(frames[start : start + at_once], changes.part(rows), image_size)
+    return video
+
+
+def _augment_some(frames: torch.Tensor, changes: ClipChanges, image_size: int) -> torch.Tensor:
+    clips = [
+        crop_and_resize(clip, box, image_size=image_size, flip=flip)
+        for clip, box, flip in zip(frames, changes.box.tolist(), changes.flip.tolist(), strict=True)
+    ]
+    return _photometric(torch.stack(clips).to(torch.float32), changes).div_(255)
 
 
 def crop_and_resize(clip: torch.Tensor, box: list[int], *, image_size: int, flip: bool) -> torch.Tensor:
@@ -177,29 +185,34 @@ def crop_and_resize(clip: torch.Tensor, box: list[int], *, image_size: int, flip
 
 def luma(video: torch.Tensor) -> torch.Tensor:
     """Y = 0.299R + 0.587G + 0.114B of (B, T, 3, h, w): (B, T, 1, h, w)."""
-    weights = video.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-    return (video * weights).sum(dim=2, keepdim=True)
+    red, green, blue = video[:, :, 0:1], video[:, :, 1:2], video[:, :, 2:3]
+    return (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
 
 def _photometric(video: torch.Tensor, changes: ClipChanges) -> torch.Tensor:
-    """Blur, colour, then contrast and brightness, on float32 (B, T, 3, h, w) in [0, 255]."""
+    """Blur, colour, then contrast and brightness, on float32 (B, T, 3, h, w) in [0, 255]; overwrites
+    ``video``.
+    """
 
     def clipwise(values: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(values).to(video.device).view(-1, 1, 1, 1, 1)
 
     if np.any(changes.blur):
-        video = torch.lerp(video, _binomial(video), clipwise(changes.blur))
+        video = _binomial(video).lerp_(video, 1 - clipwise(changes.blur))
     if np.any(changes.colour != 1):
         video = torch.lerp(luma(video), video, clipwise(changes.colour))
     middle = clipwise(changes.middle)
-    return (video - middle).mul_(clipwise(changes.contrast)).add_(middle + clipwise(changes.shift)).clamp_(0, 255)
+    return video.sub_(middle).mul_(clipwise(changes.contrast)).add_(middle + clipwise(changes.shift)).clamp_(0, 255)
 
 
 def _binomial(video: torch.Tensor) -> torch.Tensor:
     """The 3x3 binomial filter ([1, 2, 1]/4 along each axis), the border repeated."""
     for axis in (-1, -2):
-        length = video.shape[axis]
-        before = torch.cat([video.narrow(axis, 0, 1), video.narrow(axis, 0, length - 1)], dim=axis)
-        after = torch.cat([video.narrow(axis, 1, length - 1), video.narrow(axis, length - 1, 1)], dim=axis)
-        video = before.add_(after).add_(video, alpha=2).mul_(0.25)
+        last = video.shape[axis] - 1
+        filtered = video * 0.5
+        filtered.narrow(axis, 1, last).add_(video.narrow(axis, 0, last), alpha=0.25)
+        filtered.narrow(axis, 0, last).add_(video.narrow(axis, 1, last), alpha=0.25)
+        filtered.narrow(axis, 0, 1).add_(video.narrow(axis, 0, 1), alpha=0.25)
+        filtered.narrow(axis, last, 1).add_(video.narrow(axis, last, 1), alpha=0.25)
+        video = filtered
     return video

@@ -91,7 +91,7 @@ class RunConfig:
     init: str = _flag("", "Weights to start from: a .safetensors or .pth file, or hf:REPO.")
 
     # Length and batches
-    epochs: int = _flag(30, "Passes over the training rows.", least=1)
+    epochs: int = _flag(10, "Passes over the training rows.", least=1)
     batch_size: int = _flag(16, "Clips of one optimiser step, over all processes and accumulation steps.", least=1)
     grad_accum_steps: int = _flag(1, "Parts into which a batch is cut to save memory; the result is the same.", least=1)
     max_minutes: float = _flag(0.0, "Stop with a full checkpoint after so many minutes. 0: no limit.", least=0)
