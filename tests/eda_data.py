@@ -69,9 +69,9 @@ def clip_row(index: int, clip_id: str, class_names: list[str], splits: ClipSplit
     )
 
 
-def picture_of(key: object) -> npt.NDArray[np.uint8]:
+def picture_of(key: str) -> npt.NDArray[np.uint8]:
     """A clip, uint8 (T, 48, 64, 3): a smooth pattern of its own for each key, drifting a little from frame to frame."""
-    generator = np.random.default_rng(abs(hash(str(key))) if isinstance(key, int) else list(str(key).encode()))
+    generator = np.random.default_rng(list(key.encode()))
     coarse = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     picture = coarse.repeat(8, axis=0).repeat(8, axis=1)
     return np.stack([np.roll(picture, shift, axis=1) for shift in range(NUM_SEGMENTS)])

@@ -48,7 +48,7 @@ def summary_of(folder: Path) -> Summary:
 def test_hmdb51_leaks_across_classes(official: pd.DataFrame) -> None:
     leaks = leaks_of(official).set_index("split")
     assert leaks["sources on both sides"].to_dict() == {"split1": 133, "split2": 149, "split3": 144, "split_full": 0}
-    assert leaks.loc["split1"].tolist() == [133, 1530, 457, 0, 457]
+    assert list(leaks.loc["split1"]) == [133, 1530, 457, 0, 457]
 
 
 def test_a_leak_counts_once_on_each_side_of_the_class() -> None:
@@ -66,8 +66,8 @@ def test_a_leak_counts_once_on_each_side_of_the_class() -> None:
     clips = pd.DataFrame(rows, columns=["class_name", "source", "split1"])
     clips = clips.assign(split2="unused", split3="unused", split_full="train")
     leaks = leaks_of(clips).set_index("split")
-    assert leaks.loc["split1"].tolist() == [3, 5, 4, 2, 3]
-    assert leaks.loc["split2"].tolist() == [0, 0, 0, 0, 0]
+    assert list(leaks.loc["split1"]) == [3, 5, 4, 2, 3]
+    assert list(leaks.loc["split2"]) == [0, 0, 0, 0, 0]
 
 
 def test_hmdb51_classes_and_splits(official: pd.DataFrame) -> None:
@@ -76,7 +76,7 @@ def test_hmdb51_classes_and_splits(official: pd.DataFrame) -> None:
     assert counts["clips"].iloc[:3].tolist() == [548, 240, 232]
     assert int(counts["clips"].sum()) == 6766
     splits = split_balance(official).set_index(["split", "part"])
-    assert splits.loc[("split1", "train"), ["clips", "smallest class", "largest class", "ratio"]].tolist() == [
+    assert list(splits.loc[("split1", "train"), ["clips", "smallest class", "largest class", "ratio"]]) == [
         3570, 70, 70, 1.0,
     ]  # fmt: skip
     assert splits.loc[("split2", "test"), "clips"] == 1530

@@ -28,7 +28,7 @@ def scene(seed: int, height: int = 224, width: int = 304) -> Frame:
         coarse = generator.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
         large = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
         total += weight * np.asarray(large, dtype=np.float64)
-    return (total / total.max() * 255).astype(np.uint8)
+    return np.asarray(total / total.max() * 255, dtype=np.uint8)
 
 
 def recompressed(frame: Frame) -> Frame:
