@@ -20,7 +20,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 
-_CHUNK_ENTRIES = 2**21  # of a block of the neighbour search: some 50 MB
+_LONGEST_REACH = 8  # times k' + 1 neighbours are looked at in search of some of another source
 _OUTSIDER = -1  # label of a row that belongs to no class: imbalanced-learn asks for two classes at least
 
 IntArray = npt.NDArray[np.int64]
@@ -150,15 +150,20 @@ def neighbors_of_other_sources(features: FloatArray, sources: npt.NDArray[np.str
     index = NearestNeighbors(n_neighbors=width + 1).fit(features)
     result = np.empty((num_clips, width), dtype=np.int64)
     pending, reach = np.arange(num_clips), width + 1
-    while len(pending):
-        unfinished = []
-        for part in np.array_split(pending, -(-len(pending) * reach // _CHUNK_ENTRIES)):
-            found = index.kneighbors(features[part], n_neighbors=reach, return_distance=False)
-            foreign = groups[found] != groups[part][:, None]
-            enough = foreign.sum(axis=1) >= wanted[part]
-            result[part[enough]] = _first_in_turn(found[enough], foreign[enough], wanted[part[enough]], width=width)
-            unfinished.append(part[~enough])
-        pending, reach = np.concatenate(unfinished), min(num_clips, 2 * reach)
+    while len(pending) and reach <= min(num_clips, _LONGEST_REACH * (width + 1)):
+        found = index.kneighbors(features[pending], n_neighbors=reach, return_distance=False)
+        foreign = groups[found] != groups[pending][:, None]
+        enough = foreign.sum(axis=1) >= wanted[pending]
+        done = pending[enough]
+        result[done] = _first_in_turn(found[enough], foreign[enough], wanted[done], width=width)
+        pending, reach = pending[~enough], 2 * reach
+    # The rest stand in a crowd of their own source: search among the others alone.
+    for group in np.unique(groups[pending]):
+        members, others = pending[groups[pending] == group], np.flatnonzero(groups != group)
+        count = int(wanted[members[0]])
+        index = NearestNeighbors(n_neighbors=count).fit(features[others])
+        found = others[index.kneighbors(features[members], return_distance=False)]
+        result[members] = found[:, np.arange(width) % count]
     return result
 
 

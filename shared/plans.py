@@ -54,8 +54,9 @@ class PlanInfo:
 
     split: 1, 2, 3 or full. target: as asked for (median, mean, max or a number); target_count: what that came to.
     imbalance_ratio: largest over smallest class among those that have clips. features: ``descriptors`` or the name of
-    the file given; features_sha256: of that file, else empty. library_versions: by package name. notes: what the
-    command said besides (a k that shrank, repetition, classes without clips).
+    the file given, empty where nothing was synthesised; features_sha256: of that file, else empty.
+    library_versions: by package name. notes: what the command said besides (a k that shrank, repetition, classes
+    without clips).
     """
 
     dataset_id: str
