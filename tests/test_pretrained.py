@@ -292,5 +292,9 @@ def test_hub(hub: str, tmp_path: Path) -> None:
     cached, absent = load_from_hub("hf:good/vit", "hf:bare/vit", endpoint=hub, cache=tmp_path, offline=True)
     assert cached == good
     assert "out of reach" in str(absent) and "--init" in str(absent)
+
+
+@pytest.mark.slow  # the hub's client tries five times more before it gives up
+def test_hub_out_of_reach(tmp_path: Path) -> None:
     (refused,) = load_from_hub("hf:other/vit", endpoint="http://127.0.0.1:9", cache=tmp_path)
     assert "out of reach" in str(refused)

@@ -36,9 +36,9 @@ def render_svg(description: Description) -> str:
         parts += drawn
         top += height
     legend = "orange: motion; blue: transformer; green: input and output; grey: reshape"
-    parts.append(_text(_MARGIN, top + 8, legend, size=12, colour="#57606a"))
+    parts.append(_text(_MARGIN, top + 16, legend, size=12, colour="#57606a"))
     body = "\n".join(parts)
-    height = top + 28
+    height = top + 36
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'font-family="Helvetica, Arial, sans-serif">\n<title>{escape(title)}</title>\n'
