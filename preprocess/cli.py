@@ -45,15 +45,12 @@ def synth(
 ) -> None:
     """Render the embedded data set: encoded videos of stick figures in HMDB51's layout."""
     from preprocess.synth import synthesize
+    from shared.console import say
 
-    synthesize(
-        destination,
-        num_clips=clips,
-        num_classes=classes,
-        difficulty=difficulty,
-        seed=seed,
-        num_workers=workers,
+    summary = synthesize(
+        destination, num_clips=clips, num_classes=classes, difficulty=difficulty, seed=seed, num_workers=workers
     )
+    say(summary.describe())
 
 
 @app.command()

@@ -28,14 +28,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     is_terminal = sys.stdout.isatty()
-    Console(file=sys.stdout, width=None if is_terminal else 140, highlight=False).print(table)
+    console = Console(file=sys.stdout, width=None if is_terminal else 140, highlight=False)
+    console.print(Text(title, style="bold"))
+    console.print(table)
 
 
 def _is_number(cell: str) -> bool:
