@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,10 +28,12 @@ DEFAULT_MANIFESTS = Path("data_manifests")
 
 
 def add_outcome_commands(app: typer.Typer) -> None:
-    """Add evaluate and predict to the app."""
-    app.command("evaluate")(evaluate_command)
+    """Add evaluate, predict and explain to the app."""
     # HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
-    app.command("predict", context_settings={"ignore_unknown_options": True})(predict_command)
+    takes_videos = {"ignore_unknown_options": True}
+    app.command("evaluate")(evaluate_command)
+    app.command("predict", context_settings=takes_videos)(predict_command)
+    app.command("explain", context_settings=takes_videos)(explain_command)
 
 
 def evaluate_command(
@@ -79,9 +82,7 @@ def predict_command(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """P(action given video) in percent, from raw video files. Exit code 1 where a file fails; the rest is answered."""
-    for video in videos:
-        if video.startswith("-") and not Path(video).exists():
-            raise UsageError(f"no such option or file: {video}; `lsvit-train predict --help` lists the options")
+    _check_dashes(videos, command="predict")
     from train.predict import PredictOptions, predict
 
     options = PredictOptions(
@@ -96,6 +97,29 @@ def predict_command(
         workers=workers if workers is not None else len(os.sched_getaffinity(0)),
     )
     raise typer.Exit(predict(run, videos, options))
+
+
+def explain_command(
+    run: Run,
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to; default: in the run's own.")
+    ] = None,
+    action: Annotated[str, typer.Option("--action", help="The class to explain; default: the predicted one.")] = "",
+    device: Device = "auto",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Heatmaps over a video's frames: what the model looks at, as a picture, a video and a page."""
+    _check_dashes([video], command="explain")
+    from train.explain import ExplainOptions, explain
+
+    explain(run, Path(video), ExplainOptions(runs=runs, out=out, action=action, device=_device(device)))
+
+
+def _check_dashes(videos: Sequence[str], *, command: str) -> None:
+    for video in videos:
+        if video.startswith("-") and not Path(video).exists():
+            raise UsageError(f"no such option or file: {video}; `lsvit-train {command} --help` lists the options")
 
 
 def _device(name: str) -> str:

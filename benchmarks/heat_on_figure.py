@@ -1,0 +1,91 @@
+"""Do the heatmaps follow the figure? Share of each map's heat within the moving figure's box, against the box's area.
+
+    python -m benchmarks.heat_on_figure RUN [--videos data/videos] [--clips 40]
+
+Works on the embedded data set alone, whose generator knows where the figure is in every frame. Numbers on it say
+nothing about HMDB51.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.synth import figure_boxes, find_spec
+from shared.classes import find_videos
+from shared.decoding import decode_clip
+from shared.resizing import FrameSize, resize_frames, scaled_size
+from train.checkpoint import LoadedModel, load_model
+from train.eval_transform import square_boxes
+from train.explain_maps import Explanation, Floats, explain_clip, heat_share
+from train.run_folders import find_run
+
+Boxes = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipHeat:
+    """Of one clip, by frame: share of the area in the box, and of the heat of each map; float64 (T,)."""
+
+    area: Boxes
+    heat: dict[str, Boxes]
+
+
+def boxes_in_view(boxes: Boxes, *, height: int, width: int, size: FrameSize) -> Boxes:
+    """Boxes (n, 4) in pixels of a height x width video -> x0, y0, x1, y1 in [0, 1] of evaluation's centre crop."""
+    scaled_height, scaled_width = scaled_size(height, width, size)
+    scale = np.array([scaled_width / width, scaled_height / height] * 2)
+    cut = np.array([(scaled_width - size.width) // 2, (scaled_height - size.height) // 2] * 2)
+    ((top, left, side, _),) = square_boxes(size.height, size.width, num_crops=1)
+    moved: Boxes = (boxes * scale - cut - np.array([left, top, left, top])) / side
+    return moved.clip(0.0, 1.0)
+
+
+def maps_of(explanation: Explanation) -> dict[str, Floats]:
+    """The maps that an explanation has."""
+    maps = {"rollout": explanation.rollout, "gradient": explanation.gradient}
+    return maps if explanation.motion is None else maps | {"motion": explanation.motion}
+
+
+def clip_heat(loaded: LoadedModel, videos: Path, path: str) -> ClipHeat:
+    """Explain one synthetic video and measure where its heat lies."""
+    size = FrameSize(height=loaded.height, width=loaded.width, fit=loaded.fit)  # type: ignore[arg-type]
+    clip = decode_clip(
+        videos / path,
+        num_segments=loaded.num_segments,
+        frames_per_segment=1,
+        transform=lambda frames: resize_frames(frames, size),
+    )
+    boxes = figure_boxes(find_spec(videos, str(Path(path).with_suffix(""))))[clip.frame_index]
+    view = boxes_in_view(boxes, height=clip.header.height, width=clip.header.width, size=size)
+    area = (view[:, 2] - view[:, 0]) * (view[:, 3] - view[:, 1])
+    explanation = explain_clip(loaded, clip.frames)
+    return ClipHeat(area=area, heat={name: heat_share(heat, view) for name, heat in maps_of(explanation).items()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--videos", type=Path, default=Path("data/videos"))
+    parser.add_argument("--clips", type=int, default=40)
+    arguments = parser.parse_args()
+    loaded = load_model(find_run(arguments.run, runs=arguments.runs))
+    found = find_videos(arguments.videos)
+    chosen = found[:: max(1, len(found) // arguments.clips)][: arguments.clips]
+    measured = [clip_heat(loaded, arguments.videos, video.path) for video in chosen]
+    area = np.concatenate([each.area for each in measured])
+    print(f"{len(measured)} synthetic clips; the figure's box takes {100 * area.mean():.1f} % of the picture")
+    for name in measured[0].heat:
+        heat = np.concatenate([each.heat[name] for each in measured])
+        there = np.isfinite(heat)
+        inside, expected = heat[there].mean(), area[there].mean()
+        print(f"{name:8} {100 * inside:5.1f} % of the heat lies in the box, {inside / expected:.2f} times its area")
+
+
+if __name__ == "__main__":
+    main()
