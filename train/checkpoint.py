@@ -165,11 +165,13 @@ def _synchronise_folder(folder: Path) -> None:
 
 def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
     """Read a checkpoint. Raises DataError where there is none, it is damaged, or holds more than data."""
+    if not path.is_file():
+        raise DataError(f"no checkpoint at {path}; train one with `lsvit-train run`")
+    if not zipfile.is_zipfile(path):  # what torch.save writes; older pickles are not even looked at
+        raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: it is no zip file")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"no checkpoint at {path}; train one with `lsvit-train run`") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:

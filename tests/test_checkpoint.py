@@ -1,0 +1,164 @@
+"""Checkpoints: whole or absent, data only, and refusals that say what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared.errors import DataError
+from train.checkpoint import Checkpoint, RunFacts, checkpoint_path, load_model, read_checkpoint, write_checkpoint
+from train.lsvit import LSViT
+from train.model_config import ModelConfig
+from train.progress import EpochRow, Progress, write_metrics
+
+SHAPE = ModelConfig(num_classes=2, image_size=16, embed_dim=32, depth=1, num_heads=2, num_frames=4, patch_size=8)
+FACTS = RunFacts(
+    model_config=SHAPE,
+    class_names=("run", "walk"),
+    num_segments=4,
+    frames_per_segment=3,
+    height=24,
+    width=32,
+    fit="crop",
+    dataset_id="d" * 64,
+    synthetic=True,
+    split="1",
+    plan_sha256="",
+)
+ROW = EpochRow(
+    epoch=1,
+    step=4,
+    learning_rate=1e-3,
+    train_loss=1.0,
+    train_top1=0.5,
+    val_clips=2,
+    val_loss=0.7,
+    val_top1=0.5,
+    val_top5=1.0,
+    val_mean_class_accuracy=0.5,
+    val_calibration_error=0.1,
+    best=1,
+)
+
+
+def make_checkpoint(*, seed: int = 0, average: bool = False) -> Checkpoint:
+    model = LSViT(SHAPE, seed=seed)
+    return Checkpoint(
+        facts=FACTS,
+        progress=Progress().after_step(loss_sum=2.0, num_right=1, num_clips=2).after_epoch(ROW, ((1, 0), (1, 0))),
+        config={"epochs": 3, "scale": [0.4, 1.0]},
+        model=model.state_dict(),
+        average=LSViT(SHAPE, seed=seed + 1).state_dict() if average else None,
+        optimizer=torch.optim.AdamW(model.parameters()).state_dict(),
+        scheduler={"peak": 1.0},
+        scaler={},
+        rng={"cpu": torch.get_rng_state()},
+    )
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    written = make_checkpoint(average=True)
+    write_checkpoint(tmp_path, written, is_best=True)
+    for which in ("last", "best"):
+        read = read_checkpoint(tmp_path / "checkpoints" / f"{which}.pt")
+        assert read.facts == written.facts and read.progress == written.progress and read.config == written.config
+        assert all(torch.equal(read.model[name], value) for name, value in written.model.items())
+    content = torch.load(checkpoint_path(tmp_path, "last"), weights_only=True)
+    assert {"image_size", "mean", "std", "class_names", "num_segments", "dataset_id"} <= set(content["facts"])
+
+
+def test_best_stays_when_last_goes_on(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, make_checkpoint(seed=1), is_best=True)
+    write_checkpoint(tmp_path, make_checkpoint(seed=2), is_best=False)
+    assert torch.equal(load_model(tmp_path).model.head.weight, LSViT(SHAPE, seed=1).head.weight)
+    assert torch.equal(load_model(tmp_path, which="last").model.head.weight, LSViT(SHAPE, seed=2).head.weight)
+
+
+def test_the_averaged_weights_are_loaded_and_in_evaluation_mode(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, make_checkpoint(seed=1, average=True), is_best=True)
+    loaded = load_model(tmp_path)
+    assert torch.equal(loaded.model.head.weight, LSViT(SHAPE, seed=2).head.weight)
+    assert not loaded.model.training and loaded.epoch == 1
+    assert (loaded.image_size, loaded.height, loaded.width, loaded.fit) == (16, 24, 32, "crop")
+
+
+def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path, make_checkpoint(), is_best=True)
+    before = checkpoint_path(tmp_path, "last").read_bytes()
+
+    def fail(content: object, file: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_checkpoint(tmp_path, make_checkpoint(seed=3), is_best=True)
+    assert checkpoint_path(tmp_path, "last").read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
+
+
+class Malicious:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_is_never_a_way_to_run_code(tmp_path: Path) -> None:
+    proof, path = tmp_path / "ran", checkpoint_path(tmp_path, "last")
+    path.parent.mkdir()
+    torch.save({"format": "lsvit-checkpoint", "version": 1, "facts": Malicious(proof)}, path)
+    with pytest.raises(DataError, match="no checkpoint of lsvit-train, or damaged"):
+        read_checkpoint(path)
+    path.write_bytes(pickle.dumps(Malicious(proof)))
+    with pytest.raises(DataError):
+        load_model(tmp_path)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 broken"])
+def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
+    path = checkpoint_path(tmp_path, "last")
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"last\.pt"):
+        load_model(tmp_path)
+
+
+def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, make_checkpoint(), is_best=False)
+    path = checkpoint_path(tmp_path, "last")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match="damaged"):
+        read_checkpoint(path)
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(DataError, match="--init"):
+        read_checkpoint(path)
+    with pytest.raises(DataError, match="no checkpoint in"):
+        load_model(tmp_path / "absent")
+
+
+def test_a_run_of_several_splits_names_them(tmp_path: Path) -> None:
+    for name in ("split1", "split2"):
+        write_checkpoint(tmp_path / name, make_checkpoint(), is_best=True)
+    with pytest.raises(DataError, match="split1, split2"):
+        load_model(tmp_path)
+    assert load_model(tmp_path / "split2").split == "1"
+
+
+def test_differences_are_listed() -> None:
+    other = dataclasses.replace(FACTS, dataset_id="e" * 64, split="2")
+    assert [line.split(":")[0] for line in FACTS.differences(other)] == ["dataset_id", "split"]
+
+
+def test_metrics_are_written_with_empty_cells_where_nothing_was_validated(tmp_path: Path) -> None:
+    write_metrics(tmp_path, (ROW, dataclasses.replace(ROW, epoch=2, val_clips=0, val_loss=None, val_top1=None)))
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines[0].startswith("epoch,step,learning_rate,train_loss,train_top1,val_clips,val_loss")
+    assert lines[2].split(",")[6:8] == ["", ""]

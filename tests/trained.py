@@ -1,0 +1,53 @@
+"""Runs ``lsvit-train run`` in this process on a made data set, small and quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from made_dataset import MadeDataset
+
+from train.config import Value
+from train.run import run
+
+TINY: dict[str, Value] = {
+    "img_size": 16,
+    "patch_size": 8,
+    "embed_dim": 32,
+    "depth": 2,
+    "num_heads": 2,
+    "epochs": 2,
+    "batch_size": 4,
+    "val_fraction": 0.3,
+    "device": "cpu",
+    "workers": 1,
+}
+
+
+def train(made: MadeDataset, runs: Path, name: str, *, resume: bool = False, **changes: Value) -> Path:
+    """Train with TINY and the changes; returns the run's folder."""
+    folders: dict[str, Value] = {"shards": str(made.shards), "manifests": str(made.manifests), "runs": str(runs)}
+    run(command_line={**TINY, **folders, "name": name, **changes}, config_file=None, resume=resume)
+    return runs / name
+
+
+def checkpoint(folder: Path, which: str = "last") -> Any:
+    """The content of a checkpoint of a run's folder."""
+    return torch.load(folder / "checkpoints" / f"{which}.pt", weights_only=True)
+
+
+def assert_same(one: Any, other: Any, *, path: str = "", ignored: frozenset[str] = frozenset()) -> None:
+    """Both hold the same values, bit for bit; keys named in ``ignored`` may differ."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one.keys() - ignored:
+            assert_same(one[key], other[key], path=f"{path}.{key}", ignored=ignored)
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        for index, (first, second) in enumerate(zip(one, other, strict=True)):
+            assert_same(first, second, path=f"{path}[{index}]", ignored=ignored)
+    else:
+        assert one == other, path
