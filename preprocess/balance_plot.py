@@ -43,7 +43,8 @@ def draw_counts(path: Path, rows: Sequence[PlanRow], info: PlanInfo) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     ratios = f"imbalance ratio {info.imbalance_ratio_before:.2f} before, {info.imbalance_ratio_after:.2f} after"
     axes.set_title(f"Split {info.split}, strategy {info.strategy}: {ratios}", fontsize=10, loc="left")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.margins(x=0.02)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4)
     _save(figure, path)
 
 
