@@ -1,0 +1,40 @@
+# make demo: the whole chain on the embedded data set.  make test: everything that must hold.
+# Both set up what they need the first time (scripts/setup) and are quick after that.
+SHELL := /bin/bash
+VENV ?= .venv
+export VENV
+NUM_TEST_PROCESSES ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+
+.PHONY: demo test lint test-slow test-stress test-cuda clean
+
+demo:
+	@scripts/setup
+	@scripts/demo
+
+test: lint
+	$(PYTEST) -n $(NUM_TEST_PROCESSES) -m "not slow and not cuda and not stress"
+
+lint:
+	@scripts/setup test
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test-slow:
+	@scripts/setup test
+	$(PYTEST) -m "slow and not cuda and not stress"
+
+test-stress:
+	@scripts/setup test
+	$(PYTEST) -m stress
+
+test-cuda:
+	@scripts/setup test
+	$(PYTEST) -m cuda
+
+# Caches and what the demo made; never videos, shards and runs of your own, nor the virtual environment.
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis data/demo runs/demo
+	find shared preprocess train tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
