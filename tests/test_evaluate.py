@@ -27,8 +27,9 @@ from tests.made_dataset import CLASSES, MadeDataset, make_dataset
 from tests.made_run import make_run
 from train.cli import app
 from train.eval_transform import evaluation_views
-from train.evaluate import EvaluateOptions, check_dataset, evaluate, stored_probabilities
+from train.evaluate import EvaluateOptions, evaluate
 from train.evaluation import TAG_MEANINGS, SplitResult, split_result, summary
+from train.stored_clips import check_dataset, stored_probabilities
 from train.views import Views
 
 NAMES = tuple("abcdefgh")

@@ -24,11 +24,11 @@ from tests.made_dataset import CLASSES
 from tests.made_run import make_run, small_config
 from tests.misbehaving import decode_by_name
 from train.cli import app
-from train.evaluate import stored_probabilities
 from train.predict import answer_all
 from train.predict_inputs import Input, find_inputs
 from train.predict_output import Answer, bar, print_answers, ranked, write_answers
 from train.run_folders import find_run
+from train.stored_clips import stored_probabilities
 from train.video_clips import ClipRequest, decode_all, decode_frames
 from train.views import Views, candidate_rows, parse_views
 

@@ -28,12 +28,14 @@ DEFAULT_MANIFESTS = Path("data_manifests")
 
 
 def add_outcome_commands(app: typer.Typer) -> None:
-    """Add evaluate, predict and explain to the app."""
+    """Add evaluate, predict, explain, embed and export to the app."""
     # HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
     takes_videos = {"ignore_unknown_options": True}
     app.command("evaluate")(evaluate_command)
     app.command("predict", context_settings=takes_videos)(predict_command)
     app.command("explain", context_settings=takes_videos)(explain_command)
+    app.command("embed")(embed_command)
+    app.command("export")(export_command)
 
 
 def evaluate_command(
@@ -114,6 +116,42 @@ def explain_command(
     from train.explain import ExplainOptions, explain
 
     explain(run, Path(video), ExplainOptions(runs=runs, out=out, action=action, device=_device(device)))
+
+
+def embed_command(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="F.npz", help="File to write; default: features.npz in the run.")
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    runs: Runs = DEFAULT_RUNS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+) -> None:
+    """The model's features of every clip, as clip_id and features, for `hmdb-prep balance --features`."""
+    from train.embed import EmbedOptions, embed
+
+    options = EmbedOptions(
+        runs=runs, shards=shards, manifests=manifests, out=out, device=_device(device), batch_size=batch_size
+    )
+    embed(run, options)
+
+
+def export_command(
+    run: Run,
+    form: Annotated[
+        Literal["onnx", "torch"], typer.Option("--format", help="onnx (extra `export`) or torch (torch.export).")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write; default: model.* in the run.")
+    ] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """A portable model, checked against the original on the same input; preprocessing and classes are inside."""
+    from train.export import ExportOptions, export
+
+    export(run, ExportOptions(runs=runs, form=form, out=out))
 
 
 def _check_dashes(videos: Sequence[str], *, command: str) -> None:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from shared.console import progress
 from shared.errors import DataError, UsageError
-from shared.manifests import Dataset, read_dataset, read_manifests
+from shared.manifests import read_dataset, read_manifests
 from shared.splits import part_of
 from train.checkpoint import LoadedModel, load_model
 from train.config import requested_splits
-from train.dataset import make_table
 from train.distributed import choose_device
-from train.eval_transform import evaluation_views
 from train.evaluation import SplitResult, split_result
 from train.evaluation_output import Evaluation, print_evaluation, write_evaluation
-from train.inference import view_probabilities
 from train.run_folders import find_run, run_name, split_folders
-from train.stream import ClipReader, Prefetcher
-from train.views import Views, candidate_rows, parse_views
+from train.stored_clips import check_dataset, stored_probabilities
+from train.views import Views, parse_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,25 +84,6 @@ def _check_split(loaded: LoadedModel, splits: str) -> None:
         )
 
 
-def check_dataset(loaded: LoadedModel, dataset: Dataset) -> None:
-    """Raise DataError where the manifests are of another data set than the one the model was trained on."""
-    if loaded.dataset_id == dataset.dataset_id:
-        return
-    pairs = (
-        ("classes", ", ".join(loaded.class_names), ", ".join(dataset.class_names)),
-        ("frames", loaded.num_segments, dataset.num_segments),
-        ("frames a segment", loaded.frames_per_segment, dataset.frames_per_segment),
-        ("fit", loaded.fit, dataset.fit),
-        ("size", f"{loaded.height}x{loaded.width}", dataset.size),
-    )
-    differing = [f"{name} {own} -> {other}" for name, own, other in pairs if own != other]
-    raise DataError(
-        f"the run was trained on data set {loaded.dataset_id[:12]}, these manifests are of {dataset.dataset_id[:12]} "
-        f"(different: {'; '.join(differing) or 'the videos'}); "
-        "name the folders it was trained on with --shards and --manifests"
-    )
-
-
 def _evaluate_split(loaded: LoadedModel, frame: pd.DataFrame, *, views: Views, options: EvaluateOptions) -> SplitResult:
     test, training = _test_and_training(frame, split=loaded.split)
     probabilities = stored_probabilities(
@@ -150,53 +124,3 @@ def _tags(test: pd.DataFrame, training: pd.DataFrame, *, num_segments: int) -> d
     tags["length"] = ["padded" if frames < num_segments else "full" for frames in test["num_frames"]]
     tags["source"] = ["seen" if source in seen else "new" for source in test["source"]]
     return tags
-
-
-def stored_probabilities(
-    loaded: LoadedModel, clips: pd.DataFrame, *, shards: Path, views: Views, batch_size: int
-) -> npt.NDArray[np.float64]:
-    """P(class | clip) of manifest rows, the mean over all views: float64 (N, classes), rows summing to 1."""
-    rows = candidate_rows(views, num_segments=loaded.num_segments, frames_per_segment=loaded.frames_per_segment)
-    total = torch.zeros(len(clips), len(loaded.class_names), dtype=torch.float64)
-    device = next(loaded.model.parameters()).device
-
-    def classify(frames: torch.Tensor) -> torch.Tensor:
-        pictures = evaluation_views(frames.to(device), image_size=loaded.image_size, num_crops=views.num_crops)
-        return view_probabilities(loaded.model, pictures, amp_dtype=None).cpu()
-
-    title = f"evaluating split {loaded.split}"
-    with progress(title, len(clips) * len(rows), unit="clips") as advance:
-        for candidate in rows:
-            batches = read_stored(loaded, clips, candidate, shards=shards, batch_size=batch_size)
-            _add_probabilities(total, batches, classify, advance)
-    result: npt.NDArray[np.float64] = (total / len(rows)).numpy()
-    return result
-
-
-def _add_probabilities(
-    total: torch.Tensor,
-    batches: Iterator[tuple[int, torch.Tensor]],
-    classify: Callable[[torch.Tensor], torch.Tensor],
-    advance: Callable[[int], None],
-) -> None:
-    with torch.inference_mode(), Prefetcher(batches, ahead=2) as stream:
-        for start, frames in stream:
-            total[start : start + len(frames)] += classify(frames)
-            advance(len(frames))
-
-
-def read_stored(
-    loaded: LoadedModel, clips: pd.DataFrame, rows: npt.NDArray[np.int64], *, shards: Path, batch_size: int
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Batches of stored clips, ``rows`` (T,) of each: the position of the first, and uint8 (b, T, H, W, 3)."""
-    reader = ClipReader(shards, make_table(clips), dataset_id=loaded.dataset_id)
-    layout = reader.layout
-    try:
-        for start in range(0, len(clips), batch_size):
-            count = min(batch_size, len(clips) - start)
-            frames = torch.empty((count, len(rows), layout.height, layout.width, 3), dtype=torch.uint8)
-            for place, out in enumerate(frames.numpy()):
-                reader.read(start + place, rows, out)
-            yield start, frames
-    finally:
-        reader.close()

@@ -1,0 +1,58 @@
+"""lsvit-train embed: one row a clip, what the head sees, as `hmdb-prep balance --features` reads it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from preprocess.descriptors import read_features
+from shared.command_line import exit_code_of
+from shared.manifests import read_manifests
+from shared.shards import ShardReader
+from tests.made_dataset import MadeDataset, make_dataset
+from tests.made_run import make_run
+from train.cli import app
+from train.eval_transform import evaluation_views
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
+    return make_dataset(tmp_path_factory.mktemp("made"))
+
+
+def embed_command(made: MadeDataset, runs: Path, *more: str) -> int:
+    folders = ["--runs", str(runs), "--shards", str(made.shards), "--manifests", str(made.manifests)]
+    return exit_code_of(partial(app, ["embed", "one", *folders, "--batch-size", "5", *more], standalone_mode=False))
+
+
+def test_features_are_what_the_head_sees(made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = make_run(tmp_path / "one")
+    assert embed_command(made, tmp_path) == 0
+    out = tmp_path / "one" / "features.npz"
+    assert f"wrote 24 clips of 32 features to {out}" in capsys.readouterr().out
+    frame = read_manifests(made.manifests)
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["clip_id"].tolist() == frame["clip_id"].tolist()
+        assert arrays["features"].dtype == np.float32 and arrays["features"].shape == (24, 32)
+        assert str(arrays["dataset_id"]) == loaded.dataset_id
+    features = read_features(out, frame["clip_id"].tolist())
+    row = frame.iloc[17]
+    with ShardReader(made.shards / row["shard"]) as shard:
+        frames = torch.from_numpy(shard.frames[row["row"]][1::3].copy())  # the middle of K = 3
+    with torch.no_grad():
+        expected = loaded.model.forward_features(evaluation_views(frames[None], image_size=32)[:, 0])[0]
+        head = loaded.model.head(torch.from_numpy(features[17]).float())
+        torch.testing.assert_close(head, loaded.model(evaluation_views(frames[None], image_size=32)[:, 0])[0])
+    np.testing.assert_allclose(features[17], expected.numpy(), atol=1e-5)
+    assert np.std(features, axis=0).max() > 1e-2
+
+
+def test_another_data_set_is_refused(made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "one", dataset_id="e" * 64)
+    assert embed_command(made, tmp_path, "--out", str(tmp_path / "f.npz")) == 1
+    assert "was trained on data set eeee" in capsys.readouterr().err
+    assert not (tmp_path / "f.npz").exists()
