@@ -171,6 +171,51 @@ def eda(
     run_eda(manifests=manifests, shards=shards, out=out or manifests / "eda.html")
 
 
+@app.command()
+def balance(
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+    split: Annotated[
+        str, typer.Option("--split", help="The split whose training rows are balanced: 1, 2, 3 or full.")
+    ] = "1",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="smote, oversample (repetition), undersample or none.")
+    ] = "smote",
+    target: Annotated[
+        str, typer.Option("--target", help="Clips of each class afterwards: median, mean, max or a number.")
+    ] = "median",
+    k: Annotated[int, typer.Option("--k", help="Nearest neighbours that SMOTE chooses from.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all choices.")] = 0,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="A trained model's features, from `lsvit-train embed`.")
+    ] = None,
+) -> None:
+    """Write the balancing plan for the training rows of one split."""
+    from preprocess.balance import BalanceSettings, run_balance
+
+    settings = BalanceSettings(
+        manifests=manifests,
+        shards=shards,
+        split=split,
+        strategy=strategy,
+        target=target,
+        k=k,
+        seed=seed,
+        features=features,
+    )
+    run_balance(settings)
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path, typer.Option("--data", help="Folder on the disk where the data shall lie.")] = Path("data"),
+) -> None:
+    """Check Python, torch, torchcodec, FFmpeg, CUDA, HDF5, disk and cores; say what is wrong and how to mend it."""
+    from preprocess.doctor import diagnose, print_diagnosis
+
+    raise typer.Exit(print_diagnosis(diagnose(data=data)))
+
+
 def main() -> None:
     """Entry point of the console script."""
     run_app(app, program="hmdb-prep")
