@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from shared.command_line import run_app
+from train.cli_describe import add_describe_command
 from train.cli_outcomes import add_outcome_commands
 from train.cli_run import add_run_command
 
@@ -27,6 +28,7 @@ def options(
 
 add_run_command(app)
 add_outcome_commands(app)
+add_describe_command(app)
 
 
 def main() -> None:
