@@ -1,0 +1,93 @@
+"""Several processes under torchrun give the losses of one, and continue each other's runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_dataset import MadeDataset, make_dataset
+from trained import TINY, checkpoint, train
+
+from train.config import Value
+
+OPTIONS: dict[str, Value] = {
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "drop_path": 0.3,
+    "batch_size": 6,
+    "model_ema": True,
+    "epochs": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
+    return make_dataset(tmp_path_factory.mktemp("made"))
+
+
+def launch(made: MadeDataset, runs: Path, name: str, *, processes: int, words: tuple[str, ...] = ()) -> Path:
+    """``torchrun`` with TINY and OPTIONS on the CPU."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += ["-m", "train.cli", "run", "--shards", str(made.shards), "--manifests", str(made.manifests)]
+    command += ["--runs", str(runs), "--name", name]
+    for key, value in {**TINY, **OPTIONS}.items():
+        name = f"--{key.replace('_', '-')}"
+        command += [name] if value is True else [name, str(value)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return runs
+
+
+def history(folder: Path) -> np.ndarray:
+    rows = checkpoint(folder)["progress"]["history"]
+    return np.array([[row["train_loss"], row["val_loss"], row["train_top1"]] for row in rows])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_together_match_one(made: MadeDataset, tmp_path: Path, processes: int) -> None:
+    alone = train(made, tmp_path, "alone", **OPTIONS)
+    launch(made, tmp_path, "together", processes=processes)
+    np.testing.assert_allclose(history(tmp_path / "together"), history(alone), rtol=2e-4)
+    for name, value in checkpoint(alone)["model"].items():
+        other = checkpoint(tmp_path / "together")["model"][name]
+        # Adam divides by the size of a gradient, so rounding shows most where gradients are nearly zero.
+        assert (value - other).abs().max() < 2e-3, name
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_continued_by_one(made: MadeDataset, tmp_path: Path) -> None:
+    whole = train(made, tmp_path, "whole", **OPTIONS)
+    launch(made, tmp_path, "cut", processes=2, words=("--max-minutes", "1e-7"))
+    assert checkpoint(tmp_path / "cut")["progress"]["step"] == 1
+    train(made, tmp_path, "cut", resume=True, **OPTIONS, max_minutes=0.0)
+    np.testing.assert_allclose(history(tmp_path / "cut"), history(whole), rtol=2e-4)
+
+
+def test_drop_path_draws_are_the_same_for_a_part() -> None:
+    from train import drop_path
+    from train.lsvit import LSViT
+    from train.model_config import ModelConfig
+
+    shape = ModelConfig(
+        num_classes=2, image_size=16, embed_dim=32, depth=2, num_heads=2, num_frames=4, patch_size=8, drop_path=0.5
+    )
+    model = LSViT(shape)
+    draws = drop_path.install(model)
+    model.train()
+    video, numbers = torch.rand(6, 4, 3, 16, 16), drop_path.draw(2, 6, seed=0, epoch=0, step=0)
+
+    def logits(rows: slice) -> torch.Tensor:
+        draws.uniform, draws.call = numbers[:, rows], 0
+        result: torch.Tensor = model(video[rows])
+        return result
+
+    whole = logits(slice(0, 6))
+    torch.testing.assert_close(logits(slice(2, 4)), whole[2:4])
+    assert not torch.allclose(model.eval()(video), whole)
