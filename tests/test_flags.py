@@ -152,6 +152,16 @@ def check_motion_init(tools: Tools) -> None:
         assert torch.equal(smif(video), video) == same
 
 
+def check_normalisation(tools: Tools) -> None:
+    means = {name: tools.build(normalisation=name).model.config.mean for name in ("dataset", "imagenet", "half")}
+    assert means == {"dataset": (0.3, 0.3, 0.3), "imagenet": (0.485, 0.456, 0.406), "half": (0.5, 0.5, 0.5)}
+    assert tools.build().model.config.mean == means["dataset"]
+    torch.save(tools.build().model.state_dict(), tools.folder / "bare.pth")  # names no mean: 0.5 is what ViTs expect
+    init = str(tools.folder / "bare.pth")
+    assert tools.build(init=init).model.config.mean == means["half"]
+    assert tools.build(init=init, normalisation="dataset").model.mean.flatten().tolist() == pytest.approx([0.3] * 3)
+
+
 def check_init(tools: Tools) -> None:
     source = tools.build(seed=5)
     torch.save(source.model.state_dict(), tools.folder / "weights.pth")

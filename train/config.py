@@ -17,21 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from shared.errors import DataError, UsageError
+from train.config_values import Flag, Value, checked
 
-Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flag:
-    """What a field says about itself. choices: allowed texts (empty: any); least and most: inclusive
-    bounds.
-    """
-
-    help: str
-    choices: tuple[str, ...] = ()
-    least: float = -math.inf
-    most: float = math.inf
 
 
 def _flag(
@@ -87,6 +75,12 @@ class RunConfig:
         "auto",
         "Start of the directional modules. auto: identity with --init, else active.",
         choices=("auto", "identity", "active"),
+    )
+    normalisation: str = _flag(
+        "auto",
+        "Mean and deviation taken out of the input: dataset (of the training clips), imagenet, half (0.5) or auto "
+        "(what the weights of --init expect, else dataset).",
+        choices=("auto", "dataset", "imagenet", "half"),
     )
     init: str = _flag("", "Weights to start from: a .safetensors or .pth file, or hf:REPO.")
 
@@ -179,7 +173,7 @@ def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> 
     """
     values = {**file, **command_line}
     known = flags()
-    checked: dict[str, Any] = {key: _checked(key, value, *known[key]) for key, value in values.items()}
+    checked: dict[str, Any] = {key: checked(key, value, *known[key]) for key, value in values.items()}
     config = RunConfig(**checked)
     for key in ("scale", "ratio"):
         low, high = getattr(config, key)
@@ -208,7 +202,7 @@ def read_config(path: Path) -> dict[str, Value]:
         key = written.replace("-", "_")
         if key not in known:
             raise UsageError(f"{path} has an unknown key {written!r}{_nearest(key, list(known))}")
-        values[key] = _checked(key, value, *known[key])
+        values[key] = checked(key, value, *known[key])
     return values
 
 
@@ -263,46 +257,3 @@ def differences(saved: RunConfig, wanted: RunConfig) -> list[str]:
 def _nearest(key: str, known: list[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else "; `lsvit-train run --help` lists the keys"
-
-
-def _checked(key: str, value: Any, kind: type, flag: Flag) -> Value:
-    if key == "split" and isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)  # TOML's natural way to write split = 1
-    converted = _converted(value, kind)
-    if converted is None:
-        raise UsageError(f"{key} is {value!r}; expected {_kind_name(kind)}")
-    if flag.choices and converted not in flag.choices:
-        raise UsageError(f"{key} is {converted!r}; it must be one of {', '.join(flag.choices)}")
-    numbers = converted if isinstance(converted, tuple) else (converted,)
-    for number in numbers:
-        if isinstance(number, (int, float)) and not (flag.least <= number <= flag.most and math.isfinite(number)):
-            raise UsageError(f"{key} is {number}; it must be {_bounds(flag)}")
-    return converted
-
-
-def _bounds(flag: Flag) -> str:
-    if math.isinf(flag.most):
-        return f"at least {flag.least:g}" if math.isfinite(flag.least) else "a finite number"
-    return f"from {flag.least:g} to {flag.most:g}"
-
-
-def _kind_name(kind: type) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    return names.get(kind, "a list of two numbers" if kind == tuple[float, float] else "a list of texts")
-
-
-def _converted(value: Any, kind: type) -> Value | None:
-    """The value as ``kind``, None where it is something else. No text is read as a number, no bool as one."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is float:
-        return float(value) if number else None
-    if kind in (bool, int, str):
-        return value if type(value) is kind else None
-    if not isinstance(value, (list, tuple)):
-        return None
-    if kind == tuple[float, float]:
-        items = [_converted(item, float) for item in value]
-        return (
-            tuple(item for item in items if isinstance(item, float)) if len(items) == 2 and None not in items else None
-        )
-    return tuple(value) if all(isinstance(item, str) for item in value) else None

@@ -17,7 +17,7 @@ from train.ema import make_average
 from train.losses import LossName, LossSettings, class_weights
 from train.lsvit import LSViT
 from train.mix import MixSettings
-from train.model_config import PRESETS, ModelConfig, MotionInit, SpatialPool, TemporalPool, Variant
+from train.model_config import PRESETS, Colour, ModelConfig, MotionInit, SpatialPool, TemporalPool, Variant
 from train.optimizer import Schedule, make_optimizer
 from train.pretrained import load_pretrained
 from train.run_data import RunData
@@ -28,13 +28,15 @@ from train.stream import num_steps
 _AMP_DTYPES = {"none": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 _LEAST_STD = 0.01  # a data set of flat pictures must not blow the input up
 _LARGEST_WARMUP = 1 / 3  # of the run
+_HALF: tuple[Colour, Colour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's and timm's constants
 
 
 def model_config(config: RunConfig, data: RunData) -> ModelConfig:
-    """The model's config. Without --init it normalises by the training clips' mean and standard deviation."""
+    """The model's config."""
     preset = PRESETS[config.preset]
     start = config.motion_init if config.motion_init != "auto" else ("identity" if config.init else "active")
-    mean, std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if config.init else (data.rgb.mean, data.rgb.std)
+    mean, std = _normalisation(config, data)
     return ModelConfig(
         num_classes=len(data.dataset.class_names),
         image_size=config.img_size,
@@ -54,6 +56,15 @@ def model_config(config: RunConfig, data: RunData) -> ModelConfig:
     )
 
 
+def _normalisation(config: RunConfig, data: RunData) -> tuple[Colour, Colour]:
+    """Mean and standard deviation of the input. With --init and auto those that the weights name come later."""
+    if config.normalisation == "imagenet":
+        return _IMAGENET
+    if config.normalisation == "half" or (config.normalisation == "auto" and config.init):
+        return _HALF
+    return data.rgb.mean, data.rgb.std
+
+
 def make_model(config: RunConfig, data: RunData, processes: Processes) -> LSViT:
     """The model at its start, on the host: seeded, or with the weights of --init and what they expect of the
     input.
@@ -63,7 +74,7 @@ def make_model(config: RunConfig, data: RunData, processes: Processes) -> LSViT:
         report = load_pretrained(model, config.init)
         for line in report.lines():
             processes.say(line)
-        if report.mean is not None and report.std is not None:
+        if config.normalisation == "auto" and report.mean is not None and report.std is not None:
             model.adopt_normalisation(mean=report.mean, std=report.std)
     return model
 
