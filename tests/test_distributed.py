@@ -13,7 +13,7 @@ import torch
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, checkpoint, train
 
-from train.config import Value
+from train.config_values import Value
 
 OPTIONS: dict[str, Value] = {
     "mixup": 0.4,

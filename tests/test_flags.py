@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from shared.errors import DataError, UsageError
 from train.cli import app
-from train.config import RunConfig, Value, flags, resolve
+from train.config import RunConfig, flags, resolve
+from train.config_values import Value
 from train.distributed import Processes, choose_device
 from train.lsvit import LSViT
 from train.run_data import RunData, open_data

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from made_dataset import MadeDataset
 
-from train.config import Value
+from train.config_values import Value
 from train.run import run
 
 TINY: dict[str, Value] = {

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from train.config import Flag, RunConfig, Value, flags
+from train.config import RunConfig, flags
+from train.config_values import Flag, Value
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file of these flags as keys; flags win over it.")

@@ -173,8 +173,8 @@ def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> 
     """
     values = {**file, **command_line}
     known = flags()
-    checked: dict[str, Any] = {key: checked(key, value, *known[key]) for key, value in values.items()}
-    config = RunConfig(**checked)
+    complete: dict[str, Any] = {key: checked(key, value, *known[key]) for key, value in values.items()}
+    config = RunConfig(**complete)
     for key in ("scale", "ratio"):
         low, high = getattr(config, key)
         if low > high:

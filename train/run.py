@@ -13,7 +13,8 @@ import torch
 
 from shared.errors import DataError, UsageError
 from train.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint, write_checkpoint
-from train.config import RunConfig, Value, differences, read_config, requested_splits, resolve, write_config
+from train.config import RunConfig, differences, read_config, requested_splits, resolve, write_config
+from train.config_values import Value
 from train.distributed import Processes, joined_processes
 from train.interruption import Interruption
 from train.loop import Session, train
