@@ -19,6 +19,19 @@ from typing import Any, TypeVar, get_type_hints
 from shared.errors import DataError, UsageError
 from train.config_values import Flag, Value, checked
 
+__all__ = [
+    "HARMLESS_ON_RESUME",
+    "RunConfig",
+    "Value",
+    "class_strengths",
+    "differences",
+    "flags",
+    "read_config",
+    "requested_splits",
+    "resolve",
+    "write_config",
+]
+
 T = TypeVar("T")
 
 
