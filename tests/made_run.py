@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from made_dataset import CLASSES, DATASET_ID
 
-from tests.made_dataset import CLASSES, DATASET_ID
 from train.checkpoint import Checkpoint, LoadedModel, RunFacts, load_model, write_checkpoint
 from train.lsvit import LSViT
 from train.model_config import ModelConfig

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_dataset import MadeDataset, make_dataset
+from made_run import make_run
 
 from preprocess.descriptors import read_features
 from shared.command_line import exit_code_of
 from shared.manifests import read_manifests
 from shared.shards import ShardReader
-from tests.made_dataset import MadeDataset, make_dataset
-from tests.made_run import make_run
 from train.cli import app
 from train.eval_transform import evaluation_views
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import torch
+from made_dataset import CLASSES, MadeDataset, make_dataset
+from made_run import make_run
 from sklearn.metrics import (
     balanced_accuracy_score,
     confusion_matrix,
@@ -23,8 +25,6 @@ from shared.command_line import exit_code_of
 from shared.errors import DataError, UsageError
 from shared.manifests import read_dataset, read_manifests
 from shared.splits import part_of
-from tests.made_dataset import CLASSES, MadeDataset, make_dataset
-from tests.made_run import make_run
 from train.cli import app
 from train.eval_transform import evaluation_views
 from train.evaluate import EvaluateOptions, evaluate

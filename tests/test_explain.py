@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import HMDB_LIKE, ffmpeg_frames, make_video
+from made_run import make_run, small_config, spread_weights
 
 from benchmarks.heat_on_figure import boxes_in_view, maps_of
 from preprocess.synth import SetParameters, clip_specs, figure_boxes, render_clip
 from shared.command_line import exit_code_of
 from shared.resizing import FrameSize, resize_frames
 from shared.sampling import candidate_frames
-from tests.conftest import HMDB_LIKE, ffmpeg_frames, make_video
-from tests.made_run import make_run, small_config, spread_weights
 from train.checkpoint import LoadedModel
 from train.cli import app
 from train.explain_maps import attention_rollout, explain_clip, explain_video, gradient_rollout, heat_share

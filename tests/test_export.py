@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_dataset import CLASSES
+from made_run import make_run, small_config
 
 from shared.command_line import exit_code_of
 from shared.errors import DataError
-from tests.made_dataset import CLASSES
-from tests.made_run import make_run, small_config
 from train import export as export_module
 from train.checkpoint import LoadedModel
 from train.cli import app

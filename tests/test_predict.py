@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import run
+from conftest import HMDB_LIKE, make_video
+from made_dataset import CLASSES
+from made_run import make_run, small_config
+from misbehaving import decode_by_name
 
 from preprocess.extract import ExtractionSettings, run_extraction
 from preprocess.plan import ExtractionParameters
@@ -18,11 +23,6 @@ from shared.decoding import VideoError
 from shared.errors import DataError, UsageError
 from shared.manifests import read_manifests
 from shared.resizing import FrameSize
-from tests.commands import run
-from tests.conftest import HMDB_LIKE, make_video
-from tests.made_dataset import CLASSES
-from tests.made_run import make_run, small_config
-from tests.misbehaving import decode_by_name
 from train.cli import app
 from train.predict import answer_all
 from train.predict_inputs import Input, find_inputs

@@ -28,7 +28,7 @@ DEFAULT_MANIFESTS = Path("data_manifests")
 
 
 def add_outcome_commands(app: typer.Typer) -> None:
-    """Add evaluate, predict, explain, embed and export to the app."""
+    """Add evaluate, predict, explain, embed, export and ablate to the app."""
     # HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
     takes_videos = {"ignore_unknown_options": True}
     app.command("evaluate")(evaluate_command)
@@ -36,6 +36,7 @@ def add_outcome_commands(app: typer.Typer) -> None:
     app.command("explain", context_settings=takes_videos)(explain_command)
     app.command("embed")(embed_command)
     app.command("export")(export_command)
+    app.command("ablate")(ablate_command)
 
 
 def evaluate_command(
@@ -152,6 +153,28 @@ def export_command(
     from train.export import ExportOptions, export
 
     export(run, ExportOptions(runs=runs, form=form, out=out))
+
+
+def ablate_command(
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="FILE", help="TOML file of rows; default: the built-in grid.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Seeds of each row: 0, 1, ...")] = 3,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML file of flags of `run` for every row.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the study: its folder below --runs.")] = "ablation",
+    runs: Runs = DEFAULT_RUNS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+) -> None:
+    """The effect of each improvement as one table: trains every row with every seed; the same call continues."""
+    from train.ablate import AblateOptions, ablate
+
+    options = AblateOptions(
+        grid=grid, config=config, seeds=seeds, name=name, runs=runs, shards=shards, manifests=manifests
+    )
+    raise typer.Exit(ablate(options))
 
 
 def _check_dashes(videos: Sequence[str], *, command: str) -> None:

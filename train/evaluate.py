@@ -51,7 +51,7 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
         loaded = load_model(split_folder, device=choose_device(options.device))
         _check_split(loaded, options.splits)
         check_dataset(loaded, dataset)
-        results.append(_evaluate_split(loaded, frame, views=views, options=options))
+        results.append(evaluate_split(loaded, frame, shards=options.shards, views=views, batch_size=options.batch_size))
         folders.append(split_folder)
     evaluation = Evaluation(
         run=run_name(folder), folder=folder, views=views, dataset_id=dataset.dataset_id, results=tuple(results)
@@ -84,17 +84,17 @@ def _check_split(loaded: LoadedModel, splits: str) -> None:
         )
 
 
-def _evaluate_split(loaded: LoadedModel, frame: pd.DataFrame, *, views: Views, options: EvaluateOptions) -> SplitResult:
+def evaluate_split(
+    loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, views: Views, batch_size: int
+) -> SplitResult:
+    """Measure a model on the test clips of its split, all clips for split ``all``. frame: all manifest rows."""
     test, training = _test_and_training(frame, split=loaded.split)
-    probabilities = stored_probabilities(
-        loaded, test, shards=options.shards, views=views, batch_size=options.batch_size
-    )
     return split_result(
         split=loaded.split,
         class_names=loaded.class_names,
         clip_ids=list(test["clip_id"]),
         labels=test["label"].to_numpy(np.int64),
-        probabilities=probabilities,
+        probabilities=stored_probabilities(loaded, test, shards=shards, views=views, batch_size=batch_size),
         tags=_tags(test, training, num_segments=loaded.num_segments),
         remarks=_remarks(loaded),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,15 +118,18 @@ def write_onnx(path: Path, loaded: LoadedModel, *, metadata: str) -> None:
     """One ONNX file with any batch size, the metadata as JSON under the key ``lsvit``."""
     import onnx
 
-    program = torch.onnx.export(
-        Probabilities(loaded.model).eval(),
-        (example_video(loaded, num_clips=2),),
-        dynamo=True,
-        input_names=[INPUT_NAME],
-        output_names=[OUTPUT_NAME],
-        dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}},
-        verbose=False,
-    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision, not used here, is absent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+        program = torch.onnx.export(
+            Probabilities(loaded.model).eval(),
+            (example_video(loaded, num_clips=2),),
+            dynamo=True,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}},
+            verbose=False,
+        )
     assert program is not None  # it is None only where a file is given
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {METADATA_KEY: metadata})
