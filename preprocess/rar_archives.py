@@ -38,10 +38,10 @@ def read_rar(archive: Path) -> Iterator[tuple[Member, ByteSource]]:
     parts = read_with_unar(archive, members) if _has_unar() else read_with_bsdtar(archive)
     files = (checked for checked in listing if checked.member.kind == "file")
     for part in parts:
-        checked = next(files, None)
-        if checked is None:
+        listed = next(files, None)
+        if listed is None:
             raise DataError(f"{archive.name} is damaged: it holds more than its listing says; fetch it anew")
-        yield checked.member, _VerifiedStream(part, checked)
+        yield listed.member, _VerifiedStream(part, listed)
     if next(files, None) is not None:
         raise DataError(f"{archive.name} is damaged: it holds less than its listing says; fetch it anew")
 
