@@ -255,3 +255,12 @@ def test_command_writes_sheet_video_and_page(
         command = partial(app, ["explain", *arguments, "--runs", str(tmp_path / "runs")], standalone_mode=False)
         assert exit_code_of(command) == code
     assert "fly" in capsys.readouterr().err
+
+
+def test_a_real_clip_is_explained(loaded: LoadedModel, real_videos: Path, tmp_path: Path) -> None:
+    (clip,) = (real_videos / "hmdb51" / "punch").glob("*.avi")
+    arguments = ["explain", "one", str(clip), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert exit_code_of(partial(app, arguments, standalone_mode=False)) == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert 'data-frame="21"' in page and clip.name in page  # the middle of the first quarter of 172 frames
+    assert len(ffmpeg_frames(tmp_path / "out" / "heat.mp4", height=240, width=960)) == 4

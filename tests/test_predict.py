@@ -161,6 +161,34 @@ def test_raw_files_give_the_probabilities_of_the_stored_clips(
     np.testing.assert_allclose(predicted.sum(axis=1), 1.0, atol=1e-12)
 
 
+def test_real_clips_give_the_probabilities_of_their_stored_clips(real_videos: Path, tmp_path: Path) -> None:
+    settings = ExtractionSettings(
+        videos=real_videos / "hmdb51",
+        shards=tmp_path / "shards",
+        manifests=tmp_path / "manifests",
+        parameters=ExtractionParameters(size="48x64", num_segments=16),
+        num_workers=2,
+    )
+    dataset = run_extraction(settings)
+    assert dataset is not None and dataset.num_clips == 5
+    loaded = make_run(
+        tmp_path / "run",
+        config=small_config(num_classes=5, num_frames=16),
+        class_names=dataset.class_names,
+        dataset_id=dataset.dataset_id,
+        frames_per_segment=1,
+        height=48,
+        width=64,
+    )
+    frame = read_manifests(tmp_path / "manifests")
+    stored = stored_probabilities(loaded, frame, shards=tmp_path / "shards", views=Views(), batch_size=5)
+    inputs = find_inputs([str(real_videos / "hmdb51")])
+    answers = answer_all(loaded, inputs, views=Views(), batch_size=2, num_workers=2)
+    predicted = np.stack([answer.probabilities for answer in answers if answer.probabilities is not None])
+    np.testing.assert_allclose(predicted, stored, rtol=0, atol=1e-5)
+    assert np.ptp(stored, axis=0).max() > 1e-2
+
+
 def test_one_broken_video_does_not_cost_the_others(ffmpeg: str, video_set: Path, tmp_path: Path) -> None:
     loaded = make_run(tmp_path / "run", class_names=("jump", "run"))
     (tmp_path / "text.avi").write_text("no video")
