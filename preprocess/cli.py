@@ -61,8 +61,9 @@ def fetch(
 ) -> None:
     """Bring a real HMDB51 to DEST/<class>/: download (continued after a break), check and unpack."""
     from preprocess.fetch import fetch as fetch_archive
+    from preprocess.fetch import print_summary
 
-    fetch_archive(source, destination, sha256=sha256)
+    raise typer.Exit(print_summary(fetch_archive(source, destination, sha256=sha256)))
 
 
 @app.command()

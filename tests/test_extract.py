@@ -251,7 +251,7 @@ def test_tasks_in_any_order_equal_one_run(videos: Path, extracted: Path, tmp_pat
     for task in ("2", "0", "2"):
         assert "still to come" in succeed("hmdb-prep", *base, task)
     error = fail(1, "hmdb-prep", "merge", "--videos", videos, *places(tmp_path))
-    assert "1 of 3 shards are not there yet" in error
+    assert "1 of 4 shards are not there yet" in error
     succeed("hmdb-prep", *base, "1")
     assert content(tmp_path) == content(extracted)
     assert "--task-id is 3" in fail(2, "hmdb-prep", *base, "3")
