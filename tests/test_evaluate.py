@@ -69,6 +69,7 @@ def random_answers(seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.i
 # Measures
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 def test_measures_equal_scikit_learn() -> None:
     probabilities, labels = random_answers(0)
     result = result_of(probabilities, labels)
