@@ -2,8 +2,8 @@
 
     python benchmarks/whole_hmdb51.py --originals FOLDER_OF_VIDEOS --workplace FOLDER
 
-The content comes from the videos given (hard links where the file system has them): sizes, names, classes and splits are those of
-HMDB51 while its pictures are not. Prints seconds, peak memory of the largest process and bytes of each command.
+The content comes from the videos given (hard links where the file system has them): names, classes and splits are those
+of HMDB51 while its pictures are not. Prints seconds, peak memory of the largest process and bytes of each command.
 """
 
 from __future__ import annotations
