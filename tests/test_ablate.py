@@ -196,3 +196,15 @@ def test_a_run_that_fails_does_not_cost_the_others(
     out = capsys.readouterr().out
     assert "failed: bad, seed 0: training has diverged" in out and "good" in out
     assert (tmp_path / "runs/ablation/summary.md").is_file()
+
+
+def test_a_plan_that_is_not_there_is_named_before_anything_is_trained(
+    made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[dict[str, Value]] = [{"name": "plain", "plan": "none"}, {"name": "plan", "plan": "absent.csv"}]
+    assert ablate_command(tmp_path, made, rows, "--seeds", "1") == 2
+    assert "no plan at absent.csv" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    rows[1] = {"name": "plan", "plan": "auto"}
+    assert ablate_command(tmp_path, made, rows[1:], "--seeds", "1", split="all") == 1
+    assert "not run: plan (no balancing plan: split all has none)" in capsys.readouterr().out

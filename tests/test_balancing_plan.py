@@ -1,68 +1,81 @@
-"""Reading a balancing plan: what is refused, what is used, and that validation clips never come in through it."""
+"""Training on a balancing plan: which one is chosen, what is refused, and that validation clips never come in by it."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from made_dataset import CLASSES, MadeDataset, make_dataset
+from made_plan import plan_row, write_made_plan
 
+from preprocess.balance import BalanceSettings, run_balance
 from shared.errors import DataError, UsageError
-from train.plan import PLAN_COLUMNS, Plan, find_plan, plan_name, read_plan
+from shared.plans import PlanRow
+from train.config import resolve
+from train.config_values import Value
+from train.plan import TrainingPlan, find_plan, read_training_plan
+from train.run_data import RunData, open_data
 
-TRAINING = {"walk/a": "walk", "walk/b": "walk", "walk/c": "walk", "run/a": "run"}
-ROWS = [
-    ("real", "walk", "2", "walk/a", "", ""),
-    ("real", "walk", "2", "walk/a", "", ""),
-    ("dropped", "walk", "2", "walk/b", "", ""),
-    ("synthetic", "walk", "2", "walk/a", "walk/c", "0.25"),
-    ("real", "run", "1", "run/a", "", ""),
-]
-
-
-def write_plan(folder: Path, rows: Sequence[Sequence[str]] = ROWS, *, dataset_id: str = "d", split: str = "1") -> Path:
-    path = folder / f"{plan_name(split)}.csv"
-    path.write_text("\n".join(",".join(row) for row in [PLAN_COLUMNS, *rows]) + "\n", encoding="utf-8")
-    facts = {"dataset_id": dataset_id, "split": split, "strategy": "smote"}
-    path.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
-    return path
+TRAINING = {name: (name[:-2], CLASSES.index(name[:-2])) for name in ("walk/a", "walk/b", "walk/c", "run/a")}
+ROWS = (
+    plan_row("real", "walk/a"),
+    plan_row("real", "walk/a"),
+    plan_row("dropped", "walk/b"),
+    plan_row("synthetic", "walk/a", "walk/c", lam=0.25),
+    plan_row("real", "run/a"),
+)
 
 
-def read(path: Path, *, held_out: frozenset[str] = frozenset(), split: str = "1") -> tuple[Plan, int]:
-    return read_plan(path, dataset_id="d", split=split, training=TRAINING, held_out=held_out)
+def write_plan(folder: Path, rows: Sequence[PlanRow] = ROWS, *, dataset_id: str = "d", split: str = "1") -> Path:
+    return write_made_plan(folder / f"split{split}.csv", rows, dataset_id=dataset_id, split=split)
+
+
+def read(path: Path, *, held_out: frozenset[str] = frozenset()) -> TrainingPlan:
+    return read_training_plan(path, dataset_id="d", split="1", training=TRAINING, held_out=held_out)
 
 
 def test_rows_to_train_on(tmp_path: Path) -> None:
-    plan, left_out = read(write_plan(tmp_path))
+    plan = read(write_plan(tmp_path))
     assert [(row.clip_id, row.neighbor_id, row.lam) for row in plan.rows] == [
+        ("run/a", "", 0.0),
         ("walk/a", "", 0.0),
         ("walk/a", "", 0.0),
         ("walk/a", "walk/c", 0.25),
-        ("run/a", "", 0.0),
     ]
-    assert left_out == 0 and plan.strategy == "smote" and len(plan.sha256) == 64
+    assert plan.strategy == "smote" and len(plan.sha256) == 64
+    assert plan.num_left_out == 0 and plan.num_unmentioned == 0
 
 
 def test_what_shows_a_validation_clip_is_left_out(tmp_path: Path) -> None:
-    plan, left_out = read(write_plan(tmp_path), held_out=frozenset({"walk/c", "run/a"}))
-    assert [row.clip_id for row in plan.rows] == ["walk/a", "walk/a"] and left_out == 2
+    plan = read(write_plan(tmp_path), held_out=frozenset({"walk/b", "walk/c", "run/a"}))
+    assert [row.clip_id for row in plan.rows] == ["walk/a", "walk/a"] and plan.num_left_out == 2
+    assert plan.num_unmentioned == 0
     with pytest.raises(DataError, match="leaves no clip"):
         read(write_plan(tmp_path), held_out=frozenset(TRAINING))
+
+
+@pytest.mark.parametrize(("left", "unmentioned"), [(ROWS[:1], 3), (ROWS[:3], 2), (ROWS[3:4], 2), (ROWS[2:], 0)])
+def test_training_rows_that_a_plan_omits_are_counted(
+    tmp_path: Path, left: tuple[PlanRow, ...], unmentioned: int
+) -> None:
+    assert read(write_plan(tmp_path, left)).num_unmentioned == unmentioned
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (("real", "walk", "2", "walk/z", "", ""), "walk/z"),
-        (("synthetic", "walk", "2", "walk/a", "walk/test", "0.5"), "walk/test"),
-        (("synthetic", "walk", "2", "walk/a", "run/a", "0.5"), "is of class run"),
-        (("synthetic", "walk", "2", "walk/a", "walk/b", "1.5"), "lam is '1.5'"),
-        (("synthetic", "walk", "2", "walk/a", "walk/b", ""), "lam is ''"),
-        (("copied", "walk", "2", "walk/a", "", ""), "kind is 'copied'"),
+        (plan_row("real", "walk/z"), "names 'walk/z', which is not among the training rows"),
+        (plan_row("dropped", "walk/z"), "names 'walk/z', which is not among the training rows"),
+        (plan_row("synthetic", "walk/a", "walk/test", lam=0.5), "names 'walk/test'"),
+        (
+            dataclasses.replace(plan_row("real", "walk/a"), label=1),
+            r"line \d+: walk/a is of class walk \(label 2\), not walk \(label 1\)",
+        ),
     ],
 )
-def test_rows_that_are_refused(tmp_path: Path, row: tuple[str, ...], said: str) -> None:
+def test_rows_that_are_refused(tmp_path: Path, row: PlanRow, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read(write_plan(tmp_path, [*ROWS, row]))
 
@@ -70,32 +83,88 @@ def test_rows_that_are_refused(tmp_path: Path, row: tuple[str, ...], said: str) 
 def test_plans_of_other_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="another data set"):
         read(write_plan(tmp_path, dataset_id="other"))
-    with pytest.raises(DataError, match="plan of split 2"):
+    with pytest.raises(DataError, match="plan of split 2, this run trains on 1"):
         read(write_plan(tmp_path, split="2"))
+
+
+def test_damaged_plans_are_refused(tmp_path: Path) -> None:
     path = write_plan(tmp_path)
-    path.with_suffix(".json").unlink()
-    with pytest.raises(DataError, match="cannot be read"):
+    path.write_text(path.read_text().replace("real,run,1,run/a,,0.0\n", ""))
+    with pytest.raises(DataError, match="differ in the counts"):
         read(path)
-    broken = write_plan(tmp_path)
-    broken.write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(DataError, match="lacks columns"):
-        read(broken)
+    path = write_plan(tmp_path)
+    path.write_text(path.read_text().replace("walk/c,0.25", "run/a,0.25"))
+    with pytest.raises(DataError, match="'run/a' is no clip of class walk"):
+        read(path)
 
 
 def test_auto_takes_the_splits_own_plan_where_it_fits(tmp_path: Path) -> None:
-    balance = tmp_path / "balance"
-    balance.mkdir()
-
     def find(choice: str, split: str = "1", dataset_id: str = "d") -> tuple[Path | None, str]:
         return find_plan(choice, manifests=tmp_path, split=split, dataset_id=dataset_id)
 
     assert find("auto")[0] is None
-    path = write_plan(balance)
+    path = write_plan(tmp_path / "balance")
     assert find("auto") == (path, f"balancing plan {path}")
-    assert find("auto", split="2")[0] is None
+    missing, said = find("auto", split="full")
+    assert missing is None and "full.csv; `hmdb-prep balance --split full` makes one" in said
     other, said = find("auto", dataset_id="e")
     assert other is None and "another data set" in said
-    assert find("none")[0] is None
+    assert find("none") == (None, "no balancing plan (--plan none)")
     assert find(str(path), split="2")[0] == path
     with pytest.raises(UsageError, match="no plan at"):
         find("absent.csv")
+    path.with_suffix(".json").unlink()
+    with pytest.raises(DataError, match=r"no .*split1\.json beside the plan"):
+        find("auto")
+
+
+def test_split_all_has_no_plan(tmp_path: Path) -> None:
+    path = write_plan(tmp_path)
+    for choice in ("auto", "none"):
+        chosen, said = find_plan(choice, manifests=tmp_path, split="all", dataset_id="d")
+        assert chosen is None and said.startswith("no balancing plan")
+    with pytest.raises(UsageError, match="split all has no balancing plan"):
+        find_plan(str(path), manifests=tmp_path, split="all", dataset_id="d")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
+    return make_dataset(tmp_path_factory.mktemp("made"))
+
+
+def open_made(made: MadeDataset, **changes: Value) -> RunData:
+    folders: dict[str, Value] = {"shards": str(made.shards), "manifests": str(made.manifests)}
+    _, data = open_data(resolve(command_line={"val_fraction": 0.0, **folders, **changes}, file={}))
+    data.reader.close()
+    return data
+
+
+def test_a_run_says_what_a_partial_plan_omits(made: MadeDataset, tmp_path: Path) -> None:
+    rows = [plan_row("real", "walk/clip00"), plan_row("dropped", "walk/clip01"), plan_row("real", "run/clip00")]
+    data = open_made(made, plan=str(write_made_plan(tmp_path / "partial.csv", rows)))
+    assert [data.table.clip_id[clip] for clip in data.samples.clip] == ["run/clip00", "walk/clip00"]
+    (note,) = [note for note in data.notes if "does not mention" in note]
+    assert "does not mention 15 of the 18 training rows of split 1" in note
+
+
+def test_a_plan_that_shows_a_test_clip_stops_the_run(made: MadeDataset, tmp_path: Path) -> None:
+    rows = [plan_row("real", "walk/clip00"), plan_row("synthetic", "walk/clip00", "walk/clip06", lam=0.5)]
+    plan = write_made_plan(tmp_path / "leak.csv", rows)
+    with pytest.raises(DataError, match="'walk/clip06', which is not among the training rows"):
+        open_made(made, plan=str(plan))
+
+
+def test_what_balance_writes_is_trained_on(tmp_path: Path) -> None:
+    made = make_dataset(tmp_path)
+    plan = run_balance(BalanceSettings(manifests=made.manifests, shards=made.shards, target="8"))
+    data = open_made(made, val_fraction=0.3)
+    held_out = {data.table.clip_id[row] for row in data.rows.validation}
+    shown = [row for row in plan.rows if not held_out & {row.clip_id, row.neighbor_id}]
+    assert held_out and 0 < len(shown) < len(plan.rows) == 24
+    assert len(data.samples) == len(shown) and data.plan_sha256 == plan.sha256
+    assert sorted(data.samples.lam) == sorted(row.lam for row in shown)
+    (note,) = [note for note in data.notes if "balancing plan" in note]
+    num_synthetic = sum(row.kind == "synthetic" for row in shown)
+    assert f"split1.csv (smote): {len(shown)} clips an epoch, {num_synthetic} of them synthetic" in note
+    assert f"{24 - len(shown)} left out, as they show validation clips" in note
+    assert not any("does not mention" in note for note in data.notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from made_dataset import MadeDataset, make_dataset
+from made_plan import plan_row, write_made_plan
 from trained import TINY, checkpoint, train
 from typer.testing import CliRunner
 
@@ -112,9 +112,7 @@ def check_split(tools: Tools) -> None:
 
 
 def check_plan(tools: Tools) -> None:
-    plan = tools.folder / "plan.csv"
-    plan.write_text("kind,class_name,label,clip_id,neighbor_id,lam\nreal,walk,2,walk/clip00,,\n")
-    plan.with_suffix(".json").write_text(json.dumps({"dataset_id": "d" * 64, "split": 1}))
+    plan = write_made_plan(tools.folder / "plan.csv", [plan_row("real", "walk/clip00")])
     assert len(tools.build(plan=str(plan)).data.samples) == 1
     assert len(tools.build(plan="none").data.samples) == 18
 
@@ -295,10 +293,8 @@ def check_loss(tools: Tools) -> None:
 
 
 def check_class_balanced_beta(tools: Tools) -> None:
-    plan = tools.folder / "plan.csv"
-    rows = ["kind,class_name,label,clip_id,neighbor_id,lam", "real,walk,2,walk/clip00,,", "real,run,1,run/clip00,,"]
-    plan.write_text("\n".join([*rows, "real,run,1,run/clip01,,"]) + "\n")
-    plan.with_suffix(".json").write_text(json.dumps({"dataset_id": "d" * 64, "split": "1"}))
+    rows = [plan_row("real", name) for name in ("walk/clip00", "run/clip00", "run/clip01")]
+    plan = write_made_plan(tools.folder / "plan.csv", rows)
     options: dict[str, Value] = {"loss": "class-balanced", "plan": str(plan)}
     weights = [tools.build(class_balanced_beta=beta, **options).recipe.class_weights for beta in (0.0, 0.9)]
     assert weights[0] is not None and weights[1] is not None
@@ -333,10 +329,8 @@ def check_mixup_switch_prob(tools: Tools) -> None:
 
 
 def check_mix_synthetic(tools: Tools) -> None:
-    plan = tools.folder / "plan.csv"
-    row = "synthetic,walk,2,walk/clip00,walk/clip02,0.5"
-    plan.write_text(f"kind,class_name,label,clip_id,neighbor_id,lam\n{row}\n{row}\n")
-    plan.with_suffix(".json").write_text(json.dumps({"dataset_id": "d" * 64, "split": "1"}))
+    row = plan_row("synthetic", "walk/clip00", "walk/clip02", lam=0.5)
+    plan = write_made_plan(tools.folder / "plan.csv", [row, row])
     options: dict[str, Value] = {"plan": str(plan), "mixup": 0.8}
     mixes = [tools.build(mix_synthetic=on, **options).draws().mix for on in (False, True)]
     assert mixes[0] is not None and (mixes[0].own == 1).all()

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_dataset import DATASET_ID, MadeDataset, make_dataset
+from made_plan import plan_row
 
 from shared.errors import DataError
 from shared.manifests import read_manifests
 from train.dataset import ClipTable, Samples, choose_rows, make_table, planned_samples, real_samples, validation_part
-from train.plan import Plan, PlanRow
 from train.stream import (
     BatchReader,
     ClipReader,
@@ -56,8 +56,7 @@ def stored(made: MadeDataset, table: ClipTable, clip: int) -> np.ndarray:
 
 def samples_with_synthetic(table: ClipTable) -> Samples:
     a, b = table.clip_id[0], table.clip_id[3]
-    rows = [PlanRow(clip_id=a), PlanRow(clip_id=a), PlanRow(clip_id=a, neighbor_id=b, lam=0.3)]
-    return planned_samples(table, Plan(path=Path(), sha256="", strategy="smote", rows=tuple(rows)))
+    return planned_samples(table, [plan_row("real", a), plan_row("real", a), plan_row("synthetic", a, b, lam=0.3)])
 
 
 def test_order_is_a_pure_function_of_seed_and_epoch() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import CLASSES, MadeDataset, make_dataset
+from made_plan import plan_row, write_made_plan
 from trained import assert_same, checkpoint, train
 
 from shared.errors import DataError, UsageError
@@ -27,19 +28,14 @@ def finished(made: MadeDataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return train(made, tmp_path_factory.mktemp("runs"), "a", **EVERYTHING)
 
 
-def write_plan(made: MadeDataset, path: Path) -> Path:
-    import json
-
-    lines = ["kind,class_name,label,clip_id,neighbor_id,lam"]
-    lines += [
-        f"real,{name},{label},{name}/clip{clip:02d},,"
-        for label, name in enumerate(("jump", "run", "walk"))
-        for clip in range(6)
+def write_plan(path: Path) -> Path:
+    """Every training clip once, and two synthetic ones."""
+    real = [plan_row("real", f"{name}/clip{clip:02d}") for name in CLASSES for clip in range(6)]
+    synthetic = [
+        plan_row("synthetic", "walk/clip00", "walk/clip02", lam=0.4),
+        plan_row("synthetic", "run/clip01", "run/clip04", lam=0.7),
     ]
-    lines += ["synthetic,walk,2,walk/clip00,walk/clip02,0.4", "synthetic,run,1,run/clip01,run/clip04,0.7"]
-    path.write_text("\n".join(lines) + "\n")
-    path.with_suffix(".json").write_text(json.dumps({"dataset_id": "d" * 64, "split": "1", "strategy": "smote"}))
-    return path
+    return write_made_plan(path, [*real, *synthetic])
 
 
 def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
@@ -95,7 +91,7 @@ def test_a_killed_run_continues_to_the_bit(
 def test_a_killed_run_with_a_plan_continues_to_the_bit(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {**EVERYTHING, "plan": str(write_plan(made, tmp_path / "plan.csv")), "val_fraction": 0.0, "epochs": 2}
+    options = {**EVERYTHING, "plan": str(write_plan(tmp_path / "plan.csv")), "val_fraction": 0.0, "epochs": 2}
     whole = train(made, tmp_path, "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
         patch.setattr("train.loop.train_step", StopAfter(6))
@@ -165,7 +161,7 @@ def test_resume_refuses_what_would_change_the_run(
         manifests = made.manifests / "balance"
         manifests.mkdir()
         try:
-            write_plan(made, manifests / "split1.csv")
+            write_plan(manifests / "split1.csv")
             train(made, tmp_path, "a", resume=True, **EVERYTHING)
         finally:
             for path in manifests.iterdir():

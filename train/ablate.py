@@ -24,7 +24,7 @@ from train.ablation_table import (
     write_ablation,
 )
 from train.checkpoint import load_model
-from train.config import Value, read_config
+from train.config import Value, read_config, requested_splits
 from train.evaluate import evaluate_split
 from train.plan import find_plan
 from train.progress import read_timing
@@ -180,11 +180,12 @@ def _why_not(row: GridRow, dataset: Dataset, manifests: Path) -> str:
     """Why a row cannot be measured on this data set, empty where it can."""
     if row.keys["sampling"] == "tsn" and dataset.frames_per_segment == 1:
         return "the shards hold one frame a segment; extract with --frames-per-segment 3"
-    if row.keys["plan"] == "auto":
-        split = str(row.keys["split"])
-        path, note = find_plan("auto", manifests=manifests, split=split, dataset_id=dataset.dataset_id)
+    if row.keys["plan"] != "none":
+        split = requested_splits(str(row.keys["split"]))[0]  # the grid allows one alone
+        choice = str(row.keys["plan"])
+        path, note = find_plan(choice, manifests=manifests, split=split, dataset_id=dataset.dataset_id)
         if path is None:
-            return f"{note}; make one with `hmdb-prep balance --split {split}`"
+            return note
     return ""
 
 

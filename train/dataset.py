@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DataError
+from shared.plans import PlanRow
 from shared.sampling import clip_key
 from shared.splits import hold_out_sources, part_of
 from train.augment import Statistics
-from train.plan import Plan, PlanRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,14 +126,18 @@ def validation_part(
 
 def real_samples(table: ClipTable, rows: Integers) -> Samples:
     """Every training clip once."""
-    return _samples(table, [PlanRow(clip_id=table.clip_id[row]) for row in rows])
+    return _samples(table, [_real_row(table, row) for row in rows.tolist()])
 
 
-def planned_samples(table: ClipTable, plan: Plan) -> Samples:
-    """The clips of a plan, repeated and synthetic ones included, sorted: the order of the file does not
-    matter.
-    """
-    return _samples(table, sorted(plan.rows, key=lambda row: (row.clip_id, row.neighbor_id, row.lam)))
+def _real_row(table: ClipTable, row: int) -> PlanRow:
+    return PlanRow(
+        kind="real", class_name=table.class_name[row], label=int(table.label[row]), clip_id=table.clip_id[row]
+    )
+
+
+def planned_samples(table: ClipTable, rows: Sequence[PlanRow]) -> Samples:
+    """The real and synthetic rows of a plan, repetitions included, sorted: the order of the file does not matter."""
+    return _samples(table, sorted(rows, key=lambda row: (row.clip_id, row.neighbor_id, row.lam)))
 
 
 def _samples(table: ClipTable, rows: Sequence[PlanRow]) -> Samples:

@@ -1,139 +1,101 @@
-"""Reads a balancing plan (``hmdb-prep balance``) and checks that it belongs to the rows at hand."""
+"""Which balancing plan a run trains on, and that it fits the data set, the split and the rows at hand."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import DataError, UsageError
-from shared.manifests import BALANCE_FOLDER
-
-PLAN_COLUMNS = ("kind", "class_name", "label", "clip_id", "neighbor_id", "lam")
+from shared.plans import PlanRow, plan_path, read_plan, read_plan_info
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanRow:
-    """A clip to train on: the stored one, or (1 - lam)·anchor + lam·neighbour. neighbor_id is empty for the
-    former.
+class TrainingPlan:
+    """What of a plan is trained on. rows: real and synthetic ones, in the file's order. sha256: of the CSV file.
+
+    num_left_out: real and synthetic rows that are not among them, as they show a clip held out for validation.
+    num_unmentioned: training rows of the split, the held-out ones included, that stand nowhere in the plan; 0 in a
+    whole one.
     """
 
-    clip_id: str
-    neighbor_id: str = ""
-    lam: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The rows to train on, in the file's order, without the dropped ones. sha256: of the CSV file."""
-
-    path: Path
     sha256: str
     strategy: str
     rows: tuple[PlanRow, ...]
-
-
-def plan_name(split: str) -> str:
-    """The file stem of a split's plan: split1, split2, split3 or full."""
-    return split if split in ("full", "all") else f"split{split}"
+    num_left_out: int
+    num_unmentioned: int
 
 
 def find_plan(choice: str, *, manifests: Path, split: str, dataset_id: str) -> tuple[Path | None, str]:
     """The plan that ``--plan`` asks for, None for no plan, and a sentence that says so.
 
-    ``auto`` takes ``balance/<split>.csv`` where it is there and its dataset_id is this one. Raises UsageError
-    where a file is named that is not there.
+    ``auto`` takes the split's own plan where it is there and its dataset_id is this one; split ``all`` has none.
+    Raises UsageError where a file is named that is not there, or one for split ``all``; DataError where the JSON of
+    the split's own plan is absent or damaged.
     """
     if choice == "none":
         return None, "no balancing plan (--plan none)"
+    if split == "all":
+        if choice != "auto":
+            raise UsageError(f"--plan is {choice}, but split all has no balancing plan; leave --plan out")
+        return None, "no balancing plan: split all has none"
     if choice != "auto":
         if not Path(choice).is_file():
             raise UsageError(f"no plan at {choice}; name a CSV file, auto or none with --plan")
         return Path(choice), f"balancing plan {choice}"
-    path = manifests / BALANCE_FOLDER / f"{plan_name(split)}.csv"
+    path = plan_path(manifests, split)
     if not path.is_file():
-        return None, f"no balancing plan at {path}"
-    if _read_facts(path).get("dataset_id") != dataset_id:
-        return None, f"the balancing plan {path} is of another data set and is not used; run `hmdb-prep balance`"
+        return None, f"no balancing plan at {path}; `hmdb-prep balance --split {split}` makes one"
+    if read_plan_info(path).dataset_id != dataset_id:
+        remedy = f"run `hmdb-prep balance --split {split}`"
+        return None, f"the balancing plan {path} is of another data set and is not used; {remedy}"
     return path, f"balancing plan {path}"
 
 
-def read_plan(
-    path: Path, *, dataset_id: str, split: str, training: dict[str, str], held_out: frozenset[str]
-) -> tuple[Plan, int]:
-    """Read and check a plan; returns it and the number of rows left out for naming a held-out validation
-    clip.
+def read_training_plan(
+    path: Path, *, dataset_id: str, split: str, training: Mapping[str, tuple[str, int]], held_out: frozenset[str]
+) -> TrainingPlan:
+    """Read a plan, check that it fits, and leave out its dropped rows and those that show a clip of ``held_out``.
 
-    training: clip_id -> class_name of all training rows of the split, those of the validation part included.
-    Raises DataError where the plan is of another data set or split, damaged, or names a clip outside the
-    training rows.
+    training: clip_id -> (class_name, label) of all training rows of the split, those of the validation part included.
+    Raises DataError where the plan is damaged, of another data set or split, names a clip outside the training rows or
+    gives it another class, or leaves nothing to train on.
     """
-    facts = _read_facts(path)
-    if facts.get("dataset_id") != dataset_id:
-        raise DataError(f"{path} is a plan of another data set; run `hmdb-prep balance` again, or use --plan none")
-    if _split_of(facts) != split:
-        raise DataError(f"{path} is the plan of split {_split_of(facts)}, this run trains on {split}; use --plan auto")
-    content = path.read_bytes()
-    rows = [row for row in _read_rows(path, content, training) if row is not None]
-    kept = [row for row in rows if row.clip_id not in held_out and row.neighbor_id not in held_out]
+    plan = read_plan(path)
+    remedy = f"run `hmdb-prep balance --split {split}` again, or use --plan none"
+    if plan.info.dataset_id != dataset_id:
+        raise DataError(f"{path} is a plan of another data set; {remedy}")
+    if plan.info.split != split:
+        raise DataError(
+            f"{path} is the plan of split {plan.info.split}, this run trains on {split}; name that split's plan with "
+            f"--plan, or make it with `hmdb-prep balance --split {split}`"
+        )
+    for number, row in enumerate(plan.rows, start=2):
+        _check_row(f"{path} line {number}", row, training, remedy)
+    shown = [row for row in plan.rows if row.kind != "dropped"]
+    kept = tuple(row for row in shown if held_out.isdisjoint(_names(row)))
     if not kept:
-        raise DataError(f"{path} leaves no clip to train on; run `hmdb-prep balance` again, or use --plan none")
-    plan = Plan(
-        path=path,
-        sha256=hashlib.sha256(content).hexdigest(),
-        strategy=str(facts.get("strategy", "unknown")),
-        rows=tuple(kept),
+        raise DataError(f"{path} leaves no clip to train on; {remedy}")
+    mentioned = {name for row in plan.rows for name in _names(row)}
+    return TrainingPlan(
+        sha256=plan.sha256,
+        strategy=plan.info.strategy,
+        rows=kept,
+        num_left_out=len(shown) - len(kept),
+        num_unmentioned=len(training.keys() - mentioned),
     )
-    return plan, len(rows) - len(kept)
 
 
-def _read_facts(path: Path) -> dict[str, object]:
-    beside = path.with_suffix(".json")
-    try:
-        facts = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{beside}, which belongs to the plan {path}, cannot be read: {error}") from error
-    if not isinstance(facts, dict):
-        raise DataError(f"{beside} is no description of a plan; run `hmdb-prep balance` again")
-    return facts
+def _names(row: PlanRow) -> tuple[str, ...]:
+    """The clips that a row names: two where it is synthetic."""
+    return (row.clip_id, row.neighbor_id) if row.kind == "synthetic" else (row.clip_id,)
 
 
-def _split_of(facts: dict[str, object]) -> str:
-    return str(facts.get("split")).removeprefix("split").removeprefix("_")
-
-
-def _read_rows(path: Path, content: bytes, training: dict[str, str]) -> list[PlanRow | None]:
-    try:
-        lines = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV file: {error}") from error
-    if lines and not set(PLAN_COLUMNS) <= set(lines[0]):
-        raise DataError(f"{path} lacks columns of a plan; it needs {', '.join(PLAN_COLUMNS)}")
-    return [_read_row(f"{path} row {number}", line, training) for number, line in enumerate(lines, start=1)]
-
-
-def _read_row(place: str, line: dict[str, str], training: dict[str, str]) -> PlanRow | None:
-    """A row to train on, None for a dropped one."""
-    kind, clip_id, neighbor_id = line["kind"], line["clip_id"], line["neighbor_id"]
-    if kind not in ("real", "synthetic", "dropped"):
-        raise DataError(f"{place}: kind is {kind!r}; it must be real, synthetic or dropped")
-    for name in (clip_id, neighbor_id) if kind == "synthetic" else (clip_id,):
+def _check_row(place: str, row: PlanRow, training: Mapping[str, tuple[str, int]], remedy: str) -> None:
+    for name in _names(row):
         if name not in training:
-            raise DataError(
-                f"{place} names {name!r}, which is not among the training rows; run `hmdb-prep balance` again"
-            )
-        if training[name] != line["class_name"]:
-            raise DataError(f"{place}: {name} is of class {training[name]}, not {line['class_name']}")
-    if kind == "dropped":
-        return None
-    if kind == "real":
-        return PlanRow(clip_id=clip_id)
-    try:
-        lam = float(line["lam"])
-    except (TypeError, ValueError):
-        lam = -1.0
-    if not 0 <= lam <= 1:
-        raise DataError(f"{place}: lam is {line['lam']!r}; it must be from 0 to 1")
-    return PlanRow(clip_id=clip_id, neighbor_id=neighbor_id, lam=lam)
+            raise DataError(f"{place} names {name!r}, which is not among the training rows; {remedy}")
+        class_name, label = training[name]
+        if (row.class_name, row.label) != (class_name, label):
+            wrong = f"{row.class_name} (label {row.label})"
+            raise DataError(f"{place}: {name} is of class {class_name} (label {label}), not {wrong}; {remedy}")

@@ -12,7 +12,7 @@ from shared.shards import ShardLayout
 from train.config import RunConfig, class_strengths
 from train.dataset import ClipTable, Rows, Samples, choose_rows, make_table, planned_samples, real_samples
 from train.model_config import PRESETS
-from train.plan import find_plan, read_plan
+from train.plan import TrainingPlan, find_plan, read_training_plan
 from train.stream import ClipReader
 
 LARGEST_DEFAULT_IMAGE = 224
@@ -100,26 +100,42 @@ def _choose_samples(
     config: RunConfig, dataset: Dataset, table: ClipTable, rows: Rows
 ) -> tuple[Samples, str, list[str]]:
     """The samples of an epoch, the plan's checksum (empty without one) and what to say about it."""
-    if config.split == "all" and config.plan in ("auto", "none"):
-        return real_samples(table, rows.training), "", []
     path, note = find_plan(
         config.plan, manifests=Path(config.manifests), split=config.split, dataset_id=dataset.dataset_id
     )
     if path is None:
         return real_samples(table, rows.training), "", [note]
-    plan, num_left_out = read_plan(
+    training = {
+        table.clip_id[row]: (table.class_name[row], int(table.label[row])) for row in (*rows.training, *rows.validation)
+    }
+    plan = read_training_plan(
         path,
         dataset_id=dataset.dataset_id,
         split=config.split,
-        training={table.clip_id[row]: table.class_name[row] for row in (*rows.training, *rows.validation)},
+        training=training,
         held_out=frozenset(table.clip_id[row] for row in rows.validation),
     )
-    samples = planned_samples(table, plan)
-    num_synthetic = int(samples.synthetic.sum())
-    note += f" ({plan.strategy}): {len(samples)} clips an epoch, {num_synthetic} of them synthetic"
-    if num_left_out:
-        note += f"; {num_left_out} left out, as they show validation clips"
-    return samples, plan.sha256, [note]
+    samples = planned_samples(table, plan.rows)
+    return samples, plan.sha256, [note + _describe(plan), *_warnings(plan, split=config.split, num_rows=len(training))]
+
+
+def _describe(plan: TrainingPlan) -> str:
+    num_synthetic = sum(row.kind == "synthetic" for row in plan.rows)
+    text = f" ({plan.strategy}): {len(plan.rows)} clips an epoch, {num_synthetic} of them synthetic"
+    if plan.num_left_out:
+        text += f"; {plan.num_left_out} left out, as they show validation clips"
+    return text
+
+
+def _warnings(plan: TrainingPlan, *, split: str, num_rows: int) -> list[str]:
+    """What is odd about a plan that can be trained on. num_rows: training rows of the split."""
+    if not plan.num_unmentioned:
+        return []
+    return [
+        f"the plan does not mention {plan.num_unmentioned} of the {num_rows} training rows of split {split}: it is "
+        f"partial or damaged, and what it leaves out is not trained on; `hmdb-prep balance --split {split}` makes a "
+        "whole one"
+    ]
 
 
 def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:
