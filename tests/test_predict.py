@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -202,6 +203,20 @@ def test_one_broken_video_does_not_cost_the_others(ffmpeg: str, video_set: Path,
     first, second = answers[1].probabilities, answers[4].probabilities
     assert first is not None and second is not None
     np.testing.assert_allclose(first, second, atol=1e-9)
+
+
+def test_a_model_that_has_diverged_gives_errors(ffmpeg: str, video_set: Path, tmp_path: Path) -> None:
+    loaded = make_run(tmp_path / "run", class_names=("jump", "run"))
+    torch.nn.init.constant_(loaded.model.head.weight, float("nan"))
+    (answer,) = answer_all(
+        loaded, [Input(name=str(video_set / "videos/jump/a.avi"))], views=Views(), batch_size=1, num_workers=1
+    )
+    assert answer.probabilities is None and "NaN" in answer.error
+    frame = read_manifests(video_set / "manifests")
+    dataset_id = json.loads((video_set / "manifests/dataset.json").read_text())["dataset_id"]
+    loaded = dataclasses.replace(loaded, dataset_id=dataset_id)
+    with pytest.raises(DataError, match="NaN"):
+        stored_probabilities(loaded, frame, shards=video_set / "shards", views=Views(), batch_size=2)
 
 
 # Output

@@ -47,9 +47,10 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
     dataset, frame = read_dataset(options.manifests), read_manifests(options.manifests)
     results: list[SplitResult] = []
     folders: list[Path] = []
-    for split_folder in _chosen_folders(folder, options.splits):
+    chosen = _chosen_folders(folder, options.splits)
+    for split_folder in chosen:
         loaded = load_model(split_folder, device=choose_device(options.device))
-        _check_split(loaded, options.splits)
+        _check_split(loaded, options.splits, is_only=len(chosen) == 1)
         check_dataset(loaded, dataset)
         results.append(evaluate_split(loaded, frame, shards=options.shards, views=views, batch_size=options.batch_size))
         folders.append(split_folder)
@@ -76,11 +77,17 @@ def _chosen_folders(folder: Path, splits: str) -> list[Path]:
     return [found[split] for split in wanted]
 
 
-def _check_split(loaded: LoadedModel, splits: str) -> None:
-    if splits and loaded.split not in requested_splits(splits):
+def _check_split(loaded: LoadedModel, splits: str, *, is_only: bool) -> None:
+    wanted = requested_splits(splits) if splits else (loaded.split,)
+    if loaded.split not in wanted:
         raise UsageError(
             f"--splits is {splits}, but this run was trained on split {loaded.split}: the test clips of another split "
             f"are among its training clips. Leave --splits out, or train with `lsvit-train run --split {splits}`"
+        )
+    if is_only and len(wanted) > 1:
+        raise DataError(
+            f"--splits is {splits}, but this run has split {loaded.split} alone; leave --splits out, or train all of "
+            f"them with `lsvit-train run --split {splits}`"
         )
 
 

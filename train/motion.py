@@ -90,7 +90,8 @@ class DirectionalSMIF(nn.Module):
         after = [at_earlier(change, num_frames) for change in shrunk]
         neighbours = torch.cat(before + after, dim=2).flatten(3).flatten(0, 1)  # (B·T, 4·3, H·W)
         # bmm with the weight repeated is eight times faster on the CPU than matmul, which broadcasts it.
-        weight = self.weight.flatten(1).expand(neighbours.shape[0], -1, -1)  # (B·T, 3, 4·3); len() would fix B in exports
+        # torch.export keeps B open with `shape`, not with `len`.
+        weight = self.weight.flatten(1).expand(neighbours.shape[0], -1, -1)  # (B·T, 3, 4·3)
         return torch.bmm(weight, neighbours).view_as(video)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from train.inference import view_probabilities
 from train.predict_inputs import Input, find_inputs
 from train.predict_output import Answer, CsvFormat, print_answers, write_answers, write_json
 from train.run_folders import find_run, run_name
+from train.stored_clips import NO_NUMBERS
 from train.video_clips import ClipRequest, decode_all
 from train.views import Views, candidate_rows, parse_views
 
@@ -117,8 +118,12 @@ def _answer_batch(loaded: LoadedModel, batch: Sequence[tuple[Input, torch.Tensor
             stacked = torch.stack(clips).to(device)
             probabilities = iter(view_probabilities(loaded.model, stacked, amp_dtype=None).cpu().numpy())
     return [
-        Answer(video=each.name, error=views)
-        if isinstance(views, str)
-        else Answer(video=each.name, probabilities=next(probabilities))
+        _answer(each, error=views) if isinstance(views, str) else _answer(each, next(probabilities))
         for each, views in batch
     ]
+
+
+def _answer(each: Input, probabilities: npt.NDArray[np.float64] | None = None, *, error: str = "") -> Answer:
+    if probabilities is not None and not np.isfinite(probabilities).all():
+        probabilities, error = None, NO_NUMBERS
+    return Answer(video=each.name, probabilities=probabilities, error=error)

@@ -23,6 +23,8 @@ from train.views import Views, candidate_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+NO_NUMBERS = "the model's answer is no number (NaN): its training has diverged; train it anew with a smaller --lr"
+
 
 def check_dataset(loaded: LoadedModel, dataset: Dataset) -> None:
     """Raise DataError where the manifests are of another data set than the one the model was trained on."""
@@ -87,13 +89,18 @@ def _apply(
     num_crops: int,
     advance: Callable[[int], None],
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """``function`` of the views (b, S, T, 3, h, w) of each batch, on the host, with the position of its first clip."""
+    """``function`` of the views (b, S, T, 3, h, w) of each batch, on the host, with the position of its first clip.
+
+    Raises DataError where it is not finite.
+    """
     device = next(loaded.model.parameters()).device
     with Prefetcher(batches, ahead=2) as stream:
         for start, frames in stream:
             with torch.inference_mode():
                 pictures = evaluation_views(frames.to(device), image_size=loaded.image_size, num_crops=num_crops)
                 answers = function(pictures).cpu()
+            if not answers.isfinite().all():
+                raise DataError(NO_NUMBERS)
             yield start, answers
             advance(len(frames))
 
