@@ -176,6 +176,15 @@ def test_a_study_is_run_and_continued(made: MadeDataset, tmp_path: Path, capsys:
     assert "lr: " in capsys.readouterr().err
 
 
+def test_a_run_that_its_time_limit_stopped_is_not_trained_further(made: MadeDataset, tmp_path: Path) -> None:
+    rows: list[dict[str, Value]] = [{"name": "plain", "smif": "none", "lmi": "none", "plan": "none"}]
+    states = []
+    for _ in range(2):
+        assert ablate_command(tmp_path, made, rows, "--seeds", "1", epochs=1000, max_minutes=0.001) == 0
+        states.append((tmp_path / "runs/ablation/plain/seed0/timing.csv").read_text())
+    assert states[0] == states[1]
+
+
 def test_a_run_that_fails_does_not_cost_the_others(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,8 @@ def test_the_check_sees_other_weights_and_nothing_is_left(tmp_path: Path, monkey
     path = export("one", ExportOptions(runs=tmp_path, form="torch", out=tmp_path / "m.pt2"))
     other = make_run(tmp_path / "two", seed=5)
     assert largest_difference(path, other, form="torch") > 0.01
+    torch.nn.init.constant_(other.model.head.bias, float("nan"))
+    assert np.isnan(largest_difference(path, other, form="torch"))
     monkeypatch.setattr(export_module, "largest_difference", lambda *arguments, **options: float("nan"))
     with pytest.raises(DataError, match="differs from the original"):
         export("one", ExportOptions(runs=tmp_path, form="torch", out=tmp_path / "n.pt2"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from shared.console import say
@@ -24,10 +25,11 @@ from train.ablation_table import (
     write_ablation,
 )
 from train.checkpoint import load_model
-from train.config import Value, read_config, requested_splits
+from train.config import Value, differences, read_config, requested_splits, resolve
 from train.evaluate import evaluate_split
 from train.plan import find_plan
 from train.progress import read_timing
+from train.run import CONFIG_FILE
 from train.run import run as run_training
 from train.views import Views
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 RESULT_FILE = "result.json"
 _EVALUATION_BATCH = 8
+_LEFT_OPEN: Mapping[str, tuple[Value, ...]] = MappingProxyType({"img_size": (0,), "sampling": ("auto",)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +135,12 @@ def _run_cell(cell: Cell, dataset: Dataset, frame: pd.DataFrame, options: Ablate
         "shards": str(options.shards),
         "manifests": str(options.manifests),
     }
-    run_training(command_line=command_line, config_file=None, resume=True)
     saved = _read_result(cell.folder / RESULT_FILE)
     if saved is not None and saved.dataset_id == dataset.dataset_id:
+        # Not trained on: a run that its time limit stopped would get more of it at every call.
+        _check_configuration(cell, command_line)
         return dataclasses.replace(saved, row=cell.row.name)  # the name may have been spelt a little differently
+    run_training(command_line=command_line, config_file=None, resume=True)
     loaded = load_model(cell.folder)
     if loaded.dataset_id != dataset.dataset_id:
         raise DataError(f"{cell.folder} was trained on another data set; choose another --name")
@@ -153,6 +158,15 @@ def _run_cell(cell: Cell, dataset: Dataset, frame: pd.DataFrame, options: Ablate
     )
     write_atomically(cell.folder / RESULT_FILE, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
     return result
+
+
+def _check_configuration(cell: Cell, command_line: Mapping[str, Value]) -> None:
+    """Raises UsageError where a run that is done was trained with another configuration than is wanted now."""
+    saved = resolve(command_line={}, file=read_config(cell.folder / CONFIG_FILE))
+    # What was left open holds the choice that was made.
+    given = {key: value for key, value in command_line.items() if value not in _LEFT_OPEN.get(key, ())}
+    if changed := differences(saved, resolve(command_line=given, file=dataclasses.asdict(saved))):
+        raise UsageError(f"{cell.folder} is done, but this differs: {'; '.join(changed)}; choose another --name")
 
 
 def _milliseconds_per_step(folder: Path) -> float:
