@@ -3,8 +3,8 @@
     hmdb-prep synth && hmdb-prep extract --frames-per-segment 3 --size 96x128
     python benchmarks/imbalance.py --seeds 3
 
-Compared on split full, on held-out sources: top-1, mean class accuracy, and the mean recall of the three rarest classes. Finished
-runs are kept, so a broken study continues. Numbers on this data set say nothing about HMDB51.
+Compared on split full, on held-out sources: top-1, mean class accuracy, and the mean recall of the three rarest
+classes. Finished runs are kept, so a broken study continues. Numbers on this data set say nothing about HMDB51.
 """
 
 from __future__ import annotations
