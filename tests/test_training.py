@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import signal
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from made_dataset import CLASSES, MadeDataset, make_dataset
@@ -185,6 +187,50 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(made
         train(made, tmp_path, "a", lr=1e30, clip_grad=0.0, warmup_epochs=0.0, checkpoint_every=1, epochs=5)
     last = tmp_path / "a" / "checkpoints" / "last.pt"
     assert not last.exists() or all(value.isfinite().all() for value in checkpoint(tmp_path / "a")["model"].values())
+
+
+@pytest.mark.parametrize("options", [{}, {"model_ema": True}, {"val_fraction": 0.0}])
+def test_weights_that_are_not_finite_are_never_saved(
+    made: MadeDataset, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match=r"is (nan|inf) in epoch 1, step 1: .*checkpoints from before this, if any"):
+        train(made, tmp_path, "a", batch_size=64, lr=1e38, clip_grad=0.0, warmup_epochs=0.0, **options)
+    assert not list((tmp_path / "a" / "checkpoints").glob("*"))
+    assert (tmp_path / "a" / "metrics.csv").read_text().count("\n") == 1  # no row of it either
+
+
+def test_an_update_that_breaks_the_weights_keeps_the_checkpoint_before_it(
+    made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.step import Learner, train_step
+
+    def breaking(learner: Learner, *arguments: Any, **options: Any) -> object:
+        result = train_step(learner, *arguments, **options)
+        if options["step"] == 2:
+            with torch.no_grad():
+                next(learner.model.parameters()).view(-1)[0] = torch.nan
+        return result
+
+    monkeypatch.setattr("train.loop.train_step", breaking)
+    for options in ({"batch_size": 64, "epochs": 3}, {"checkpoint_every": 1, "val_fraction": 0.0}):
+        name = f"run{len(options)}{options.get('epochs', 0)}"
+        with pytest.raises(DataError, match=r"is nan in epoch .*training has diverged"):
+            train(made, tmp_path, name, **options)
+        kept = checkpoint(tmp_path / name)
+        assert kept["progress"]["step"] == 2
+        assert all(value.isfinite().all() for value in kept["model"].values())
+
+
+def test_a_validation_without_numbers_is_never_the_best(
+    made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_numbers(model: object, reader: object, clips: Any, *, num_classes: int, **options: Any) -> Any:
+        return np.full((len(clips), num_classes), np.nan)
+
+    monkeypatch.setattr("train.loop.clip_probabilities", no_numbers)
+    with pytest.raises(DataError, match=r"the validation loss is nan in epoch 1, step 3: training has diverged"):
+        train(made, tmp_path, "a")
+    assert not list((tmp_path / "a" / "checkpoints").glob("*"))
 
 
 def test_several_splits_are_several_runs(made: MadeDataset, tmp_path: Path) -> None:

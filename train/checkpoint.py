@@ -8,7 +8,9 @@ import dataclasses
 import os
 import pickle
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,11 +169,15 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     """Read a checkpoint. Raises DataError where there is none, it is damaged, or holds more than data."""
     if not path.is_file():
         raise DataError(f"no checkpoint at {path}; train one with `lsvit-train run`")
-    if not zipfile.is_zipfile(path):  # what torch.save writes; older pickles are not even looked at
-        raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: it is no zip file")
+    _check_zip(path)
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path} is no checkpoint of lsvit-train, or damaged: it holds more than tensors, numbers and text; "
+            "that could run code and is never loaded"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
@@ -179,13 +185,42 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     if content.get("version") != CHECKPOINT_VERSION:
         raise DataError(f"{path} has version {content.get('version')!r}, this program reads {CHECKPOINT_VERSION}")
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             facts=RunFacts.from_dict(content["facts"]),
             progress=Progress.from_dict(content["progress"]),
             **{name: content[name] for name in _STATES},
         )
+        _check_content(path, checkpoint)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise DataError(f"{path} is damaged or of another version of lsvit-train: {error}") from error
+    return checkpoint
+
+
+def _check_zip(path: Path) -> None:
+    """Raise DataError where a file is not the whole zip file that torch.save writes, by its checksums.
+
+    torch.load does not look at them. Older pickles are not even looked at.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {error}") from error
+    if damaged is not None:
+        raise DataError(f"{path} is damaged: the checksum of {damaged} in it does not fit; use a copy, or train anew")
+
+
+def _check_content(path: Path, checkpoint: Checkpoint) -> None:
+    """Raise DataError where classes and weights contradict each other, or the weights are no numbers."""
+    num_names, num_classes = len(checkpoint.facts.class_names), checkpoint.facts.model_config.num_classes
+    if num_names != num_classes:
+        raise DataError(f"{path} is damaged: it names {num_names} classes for a model of {num_classes}")
+    for weights in (checkpoint.model, checkpoint.average or {}):
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            raise DataError(
+                f"{path} holds weights that are no numbers (NaN or infinite): training has diverged; train anew with "
+                "another --name and a smaller --lr"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from train.inference import clip_probabilities
 from train.interruption import Interruption
 from train.metrics import Metrics, measure
 from train.progress import EpochRow, Progress, Timing, append_timing, validation_key, write_metrics
-from train.step import Learner, Recipe, train_step
+from train.step import Learner, Recipe, check_weights, diverged, train_step
 from train.stream import BatchReader, Prefetcher, epoch_steps, num_steps, training_batches
 
 if TYPE_CHECKING:
@@ -112,17 +113,25 @@ def _between_steps(session: Session, progress: Progress) -> bool:
     late = session.config.max_minutes > 0 and time.monotonic() > session.deadline
     wishes = session.learner.processes.sum([float(session.interruption.wanted), float(late)])
     if wishes[0]:
-        session.save(progress, False)
+        _save(session, progress, is_best=False)
         raise KeyboardInterrupt
     if wishes[1] and not at_end:
         return True
     every = session.config.checkpoint_every
     if every and progress.step % every == 0 and not at_end:
-        session.save(progress, False)
+        _save(session, progress, is_best=False)
     return False
 
 
-def _validate(session: Session) -> Metrics | None:
+def _save(session: Session, progress: Progress, *, is_best: bool) -> None:
+    """Write a checkpoint. Raises DataError, in all processes, where there is none worth it: the old one stays."""
+    last = progress.step - 1
+    check_weights(session.learner, epoch=last // session.steps_per_epoch, step=last % session.steps_per_epoch)
+    session.save(progress, is_best)
+
+
+def _validate(session: Session, progress: Progress) -> Metrics | None:
+    """Measure on the validation clips. Raises DataError where the answers are no numbers."""
     learner, recipe = session.learner, session.recipe
     if not len(session.validation):
         return None
@@ -136,6 +145,8 @@ def _validate(session: Session) -> Metrics | None:
         processes=learner.processes,
         amp_dtype=learner.amp_dtype,
     )
+    if not np.isfinite(probabilities).all():
+        raise diverged("validation loss", math.nan, epoch=progress.epoch, step=progress.step_in_epoch - 1)
     return measure(probabilities, recipe.table.label[session.validation])
 
 
@@ -165,7 +176,7 @@ def _confusion(metrics: Metrics | None) -> tuple[tuple[int, ...], ...] | None:
 
 def _end_epoch(session: Session, progress: Progress) -> Progress:
     """Validate, decide about best and the end, save, and say so."""
-    metrics = _validate(session)
+    metrics = _validate(session, progress)
     row = _epoch_row(session, progress, metrics)
     progress = progress.after_epoch(row, _confusion(metrics))
     config = session.config
@@ -182,7 +193,7 @@ def _stop_for_time(session: Session, progress: Progress) -> Progress:
     """Out of time in the middle of an epoch: validate what there is and save it whole; the run can be
     continued.
     """
-    metrics = _validate(session)
+    metrics = _validate(session, progress)
     row = _epoch_row(session, progress, metrics)
     measured = progress.after_epoch(row, _confusion(metrics))
     # The position stays in the epoch, so that a continuation shows every clip as often as it would have been shown.
@@ -202,7 +213,7 @@ def _stop_for_time(session: Session, progress: Progress) -> Progress:
 
 
 def _record(session: Session, progress: Progress, row: EpochRow) -> None:
-    session.save(progress, bool(row.best))
+    _save(session, progress, is_best=bool(row.best))
     if not session.learner.processes.is_first:
         return
     write_metrics(session.folder, progress.history)

@@ -130,7 +130,7 @@ def train_step(learner: Learner, recipe: Recipe, batch: Batch, *, step: int) -> 
             sums += _backward(learner, recipe, draws, part, frames, num_clips=num_clips)
     loss_sum, num_right = learner.processes.sum(sums.tolist())
     if not math.isfinite(loss_sum):
-        raise DataError(_not_finite("loss", loss_sum / num_clips, batch.step))
+        raise diverged("loss", loss_sum / num_clips, epoch=batch.step.epoch, step=batch.step.index)
     _update(learner, batch.step, step=step)
     return StepResult(loss_sum=loss_sum, num_right=num_right, num_clips=num_clips)
 
@@ -171,17 +171,28 @@ def _update(learner: Learner, place: Step, *, step: int) -> None:
     norm = nn.utils.clip_grad_norm_(learner.model.parameters(), limit)
     # With loss scaling an overflow is expected now and then: the scaler skips that step and lowers its scale.
     if not learner.scaler.is_enabled() and not bool(norm.isfinite()):
-        raise DataError(_not_finite("gradient", float(norm), place))
+        raise diverged("gradient", float(norm), epoch=place.epoch, step=place.index)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     if learner.average is not None:
         update_average(learner.average, learner.model, decay=learner.average_decay, step=step + 1)
 
 
-def _not_finite(what: str, value: float, place: Step) -> str:
-    return (
-        f"the {what} is {value} in epoch {place.epoch + 1}, step {place.index + 1}: training has diverged. "
-        "Try a smaller --lr, a longer --warmup-epochs, --clip-grad 1 or --amp none; the last good checkpoint is kept"
+def check_weights(learner: Learner, *, epoch: int, step: int) -> None:
+    """Raise DataError where a weight or its moving average is not finite after a step; both counted from 0."""
+    models = [learner.model] if learner.average is None else [learner.model, learner.average]
+    weights = [parameter.detach() for model in models for parameter in model.parameters()]
+    largest = nn.utils.get_total_norm(weights, norm_type=math.inf)  # of all at once; keeps NaN
+    if not bool(largest.isfinite()):
+        raise diverged("largest weight", float(largest), epoch=epoch, step=step)
+
+
+def diverged(what: str, value: float, *, epoch: int, step: int) -> DataError:
+    """The error of a run whose numbers are no numbers any more. epoch and step: counted from 0."""
+    return DataError(
+        f"the {what} is {value} in epoch {epoch + 1}, step {step + 1}: training has diverged. Begin anew with another "
+        "--name and a smaller --lr, a longer --warmup-epochs, --clip-grad 1 or --amp none; checkpoints from before "
+        "this, if any, are kept"
     )
 
 
