@@ -16,6 +16,7 @@ from shared.plans import PlanRow
 Strategy = Literal["smote", "oversample", "undersample", "none"]
 STRATEGIES: tuple[Strategy, ...] = ("smote", "oversample", "undersample", "none")
 TARGETS = ("median", "mean", "max")
+_MAX_TARGET = 1_000_000  # more is a slip of the hand that would fill the memory
 
 _OUTSIDER = -1  # label of a row that belongs to no class: imbalanced-learn asks for two classes at least
 
@@ -47,8 +48,10 @@ def target_count(target: str, counts: Sequence[int]) -> int:
         return max(counts)
     if target in ("median", "mean"):
         return int(np.median(counts) if target == "median" else sum(counts) // len(counts))
-    if not target.isdecimal() or int(target) < 1:
-        raise UsageError(f"--target is {target}; it must be {', '.join(TARGETS)} or a number of clips from 1")
+    if not target.isdecimal() or len(target) > len(str(_MAX_TARGET)) or not 1 <= int(target) <= _MAX_TARGET:
+        raise UsageError(
+            f"--target is {target}; it must be {', '.join(TARGETS)} or a number of clips from 1 to {_MAX_TARGET}"
+        )
     return int(target)
 
 

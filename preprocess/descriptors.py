@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +107,7 @@ def describe_clips(
             )
             for place in members:
                 row = rows[place]
-                if row >= reader.num_clips or reader.clip_id[row] != clip_ids[place]:
+                if not 0 <= row < reader.num_clips or reader.clip_id[row] != clip_ids[place]:
                     raise DataError(
                         f"{reader.path} does not hold {clip_ids[place]} in row {row}; run `hmdb-prep merge`"
                     )
@@ -155,7 +157,7 @@ def read_features(file: Path, clip_ids: list[str]) -> FloatArray:
             names, features = arrays["clip_id"], arrays["features"]
     except FileNotFoundError as error:
         raise DataError(f"no features at {file}; make them with `lsvit-train embed`") from error
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"{file} is no .npz file with clip_id and features ({error})") from error
     if names.ndim != 1 or names.dtype.kind != "U" or features.ndim != 2 or len(features) != len(names):
         raise DataError(

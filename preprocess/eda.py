@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from preprocess.eda_images import missing_shards, read_small_pictures, read_thumbnails
 from preprocess.eda_plots import draw_plots
 from preprocess.eda_report import render_report, shown_clips
@@ -11,7 +14,8 @@ from preprocess.eda_summary import summarize
 from preprocess.eda_tables import print_summary
 from preprocess.near_duplicates import find_near_duplicates
 from shared.console import say
-from shared.manifests import read_dataset, read_manifests, read_quarantine, write_atomically
+from shared.errors import DataError, UsageError
+from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine, write_atomically
 
 
 def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
@@ -20,8 +24,12 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     Where shards are not at hand the report has no pictures and looks for no near duplicates, and says so. Raises
     DataError where manifests are absent or damaged, or shards are damaged or belong to another data set.
     """
+    if out.is_dir() or not out.name:
+        raise UsageError(f"--out is {out}, a folder; name the file of the report")
     dataset = read_dataset(manifests)
-    summary = summarize(read_manifests(manifests), dataset, read_quarantine(manifests))
+    clips = read_manifests(manifests)
+    _check_numbers(clips, manifests)
+    summary = summarize(clips, dataset, read_quarantine(manifests))
     absent = missing_shards(summary.clips, shards)
     duplicates, thumbnails, note = None, {}, ""
     if absent:
@@ -37,3 +45,12 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     write_atomically(out, page)
     say(f"wrote the report to {out} ({out.stat().st_size / 1e6:.1f} MB)")
     return out
+
+
+def _check_numbers(clips: pd.DataFrame, manifests: Path) -> None:
+    """Raise DataError for a hand-edited row that cannot be drawn: statistics without end, sizes below one pixel."""
+    endless = np.isinf(clips[list(STATISTIC_COLUMNS)].to_numpy()).any(axis=1)
+    broken = endless | (clips[["width", "height", "num_frames"]].to_numpy() < 1).any(axis=1)
+    if broken.any():
+        clip_id = clips["clip_id"].iloc[int(broken.argmax())]
+        raise DataError(f"{manifests}: the row of {clip_id} holds impossible numbers; run `hmdb-prep merge`")

@@ -73,13 +73,15 @@ def _rows_of(dataset: Dataset, count: int) -> npt.NDArray[np.int64]:
 
 def _open_shard(path: Path, dataset: Dataset) -> ShardReader:
     shard = ShardReader(path)
-    if shard.layout.dataset_id != dataset.dataset_id:
+    layout = shard.layout
+    sampling = layout.num_segments, layout.frames_per_segment
+    if layout.dataset_id != dataset.dataset_id or sampling != (dataset.num_segments, dataset.frames_per_segment):
         raise DataError(f"{path} belongs to another data set than the manifests; run `hmdb-prep verify`")
     return shard
 
 
 def _row_in(shard: ShardReader, clip: pd.Series[Any]) -> int:
     row, clip_id = int(clip["row"]), clip["clip_id"]
-    if row >= shard.num_clips or shard.clip_id[row] != clip_id:
+    if not 0 <= row < shard.num_clips or shard.clip_id[row] != clip_id:
         raise DataError(f"{shard.path}: row {row} is not {clip_id} as the manifests say; run `hmdb-prep verify`")
     return row

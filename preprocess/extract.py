@@ -12,12 +12,13 @@ from preprocess.extraction_state import (
     differences,
     is_finished,
     locked,
+    read_outcome,
     read_plan,
     remove_extraction,
     remove_leftovers,
     write_plan,
 )
-from preprocess.merge import merge
+from preprocess.merge import has_manifests, merge
 from preprocess.plan import Block, ExtractionParameters, ExtractionPlan, make_plan, reject_taken_names
 from shared.classes import Video, find_videos, is_synthetic
 from shared.console import say
@@ -73,7 +74,7 @@ def _check(settings: ExtractionSettings) -> None:
         )
     if settings.overwrite and settings.num_tasks > 1:
         raise UsageError("--overwrite cannot be combined with --num-tasks: one task would delete the others' shards")
-    if settings.timeout_seconds <= 0:
+    if not settings.timeout_seconds > 0:  # so that nan is refused as well
         raise UsageError(f"--timeout is {settings.timeout_seconds}; it must be a positive number of seconds")
     if settings.num_workers is not None and settings.num_workers < 1:
         raise UsageError(f"--workers is {settings.num_workers}; it must be at least 1")
@@ -178,12 +179,15 @@ def _finish(settings: ExtractionSettings, plan: ExtractionPlan, *, nothing_done:
 
 
 def _finished_dataset(settings: ExtractionSettings, plan: ExtractionPlan) -> Dataset | None:
-    """What dataset.json says if it is of this plan, else None."""
+    """What dataset.json says if it is of this plan and of these shards and all manifests are there, else None."""
     try:
         dataset = read_dataset(settings.manifests)
     except DataError:
         return None
-    return dataset if dataset.dataset_id == plan.dataset_id else None
+    outcomes = [read_outcome(settings.shards, block) for block in plan.blocks]
+    noted = [outcome.sha256 for outcome in outcomes if outcome is not None and outcome.sha256]
+    is_current = dataset.dataset_id == plan.dataset_id and [entry.sha256 for entry in dataset.shards] == noted
+    return dataset if is_current and has_manifests(settings.manifests, dataset) else None
 
 
 def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocess.plan import Block, ExtractionParameters, ExtractionPlan
+from preprocess.plan import Block, ExtractionParameters, ExtractionPlan, dataset_id_of
 from shared.classes import Video
 from shared.errors import DataError
+from shared.field_types import check_fields
 from shared.manifests import QuarantineRow, write_atomically
 from shared.shards import ShardReader, shard_name
 
@@ -53,7 +54,7 @@ def read_plan(shards: Path) -> ExtractionPlan | None:
         raise DataError(f"{file} is damaged ({error}); run `hmdb-prep extract --overwrite` to start anew") from error
     try:
         return _plan_from(content)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(f"{file} is damaged ({error!r}); run `hmdb-prep extract --overwrite` to start anew") from error
 
 
@@ -65,13 +66,20 @@ def _plan_from(content: dict[str, Any]) -> ExtractionPlan:
         Block(index=index, height=height, width=width, videos=tuple(videos[position] for position in positions))
         for index, (height, width, positions) in enumerate(content["blocks"])
     )
-    return ExtractionPlan(
+    plan = ExtractionPlan(
         dataset_id=content["dataset_id"],
         parameters=ExtractionParameters(**content["parameters"]),
         videos=videos,
         blocks=blocks,
         rejected=tuple(QuarantineRow(**row) for row in content["rejected"]),
     )
+    check_fields(plan)
+    if plan.dataset_id != dataset_id_of(plan.parameters, plan.videos):
+        raise ValueError("dataset_id is not that of parameters and videos")
+    placed = [video.path for block in blocks for video in block.videos] + [row.path for row in plan.rejected]
+    if sorted(placed) != sorted(video.path for video in videos):
+        raise ValueError("a video has no place or two")
+    return plan
 
 
 def differences(old: ExtractionPlan, *, parameters: ExtractionParameters, videos: list[Video]) -> list[str]:
@@ -113,7 +121,9 @@ def read_outcome(shards: Path, block: Block) -> BlockOutcome | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         content["quarantined"] = tuple(QuarantineRow(**row) for row in content["quarantined"])
-        return BlockOutcome(**content)
+        outcome = BlockOutcome(**content)
+        check_fields(outcome)
+        return outcome
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:

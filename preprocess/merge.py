@@ -14,6 +14,8 @@ from preprocess.extraction_state import is_finished, read_outcome, read_plan
 from preprocess.plan import Block, ExtractionPlan
 from shared.errors import DataError
 from shared.manifests import (
+    CLIPS_FOLDER,
+    QUARANTINE_FILE,
     SPLIT_COLUMNS,
     ClipRow,
     ColourStatistics,
@@ -42,7 +44,8 @@ class MergedBlock:
 def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Dataset:
     """Write all manifests from the shards in ``shards``. rehash: read the shards whole, do not trust noted checksums.
 
-    Raises DataError where there is no extraction, blocks are unfinished or a shard is of another one.
+    Raises DataError where there is no extraction, blocks are unfinished, a shard is of another one or, with rehash,
+    holds frames that do not match their checksum.
     """
     plan = read_plan(shards)
     if plan is None:
@@ -70,6 +73,12 @@ def write_all(manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedBloc
     return dataset
 
 
+def has_manifests(manifests: Path, dataset: Dataset) -> bool:
+    """Whether the files that belong beside ``dataset.json`` are there; what they hold is not looked at."""
+    names = [f"{CLIPS_FOLDER}/{name}.csv" for name, count in dataset.clips_per_class.items() if count]
+    return all((manifests / name).is_file() for name in (*names, QUARANTINE_FILE))
+
+
 def _merge_block(shards: Path, plan: ExtractionPlan, block: Block, *, rehash: bool) -> MergedBlock:
     outcome = read_outcome(shards, block)
     assert outcome is not None  # finished blocks have one
@@ -80,6 +89,11 @@ def _merge_block(shards: Path, plan: ExtractionPlan, block: Block, *, rehash: bo
         if reader.layout != plan.layout(block):
             raise DataError(f"{file} belongs to another extraction; delete it and run `hmdb-prep extract` again")
         rows = tuple(row_from_json(text) for text in reader.manifest)
+        damaged = reader.damaged_clips() if rehash else []
+    if damaged:
+        raise DataError(
+            f"{file}: frames of {damaged[0]} do not match their crc32; delete it and run `hmdb-prep extract` again"
+        )
     expected = {video.clip_id for video in block.videos} - {_clip_id(row, block) for row in outcome.quarantined}
     if {row.clip_id for row in rows} != expected:
         raise DataError(f"{file} does not hold the clips of its block; delete it and run `hmdb-prep extract` again")

@@ -23,6 +23,7 @@ from shared.errors import DataError
 Result = TypeVar("Result")
 _MAX_FAILED_STARTS = 3
 _JOIN_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class WorkerPool:
     def _step(self) -> None:
         self._assign()
         nearest = min((worker.deadline for worker in self._workers), default=float("inf"))
-        timeout = None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
+        timeout = min(max(0.0, nearest - time.monotonic()), _LONGEST_WAIT_SECONDS)  # the kernel takes no more
         ready = set(wait([worker.connection for worker in self._workers], timeout))
         for worker in list(self._workers):
             if worker.connection in ready:

@@ -6,6 +6,7 @@ because sources and classes hold underscores themselves.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ class Video:
 def find_videos(folder: Path) -> list[Video]:
     """List the videos in ``folder/<class>/``, sorted by path. Hidden files and folders are left out.
 
-    Raises DataError where the folder is absent, holds no class folders or no videos.
+    Links that lead nowhere are listed with 0 bytes, so that they are quarantined and not lost. Raises DataError where
+    the folder is absent, holds no class folders or no videos, or a name that no manifest can hold.
     """
     if not folder.is_dir():
         raise DataError(
@@ -99,6 +101,8 @@ def find_videos(folder: Path) -> list[Video]:
         )
     class_folders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     videos = [video for class_folder in class_folders for video in _videos_of_class(class_folder)]
+    for video in videos:
+        _check_name(video.path)
     if videos:
         return sorted(videos, key=lambda video: video.path)
     if any(entry.suffix.lower() in VIDEO_SUFFIXES for entry in folder.iterdir()):
@@ -111,11 +115,20 @@ def _videos_of_class(class_folder: Path) -> list[Video]:
         Video(
             path=f"{class_folder.name}/{entry.name}",
             class_name=class_folder.name,
-            num_bytes=entry.stat().st_size,
+            num_bytes=entry.stat().st_size if entry.is_file() else 0,
         )
         for entry in class_folder.iterdir()
-        if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+        if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
     ]
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"the name {os.fsencode(path)!r} is not UTF-8; rename the video") from error
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        raise DataError(f"the name {path!r} has control characters; rename the video")
 
 
 def is_synthetic(folder: Path) -> bool:

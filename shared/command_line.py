@@ -42,7 +42,7 @@ def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     except typer.Exit as stop:
         result = stop.exit_code
     except _CallError as error:
-        error.show()
+        _say_call_error(error)
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted", to=sys.stderr)
@@ -59,6 +59,15 @@ def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     if result == EXIT_INTERRUPTED:  # some versions of Typer turn Ctrl-C into this, without a word
         say("interrupted", to=sys.stderr)
     return result if isinstance(result, int) else 0
+
+
+def _say_call_error(error: Any) -> None:
+    """Say in one line what is wrong with a call; a call without a command gets the help instead."""
+    message = error.format_message()
+    if "\n" in message or error.ctx is None:  # no_args_is_help: the message is the help
+        error.show()
+        return
+    say(f"error: {message.rstrip('.')}; see `{error.ctx.command_path} --help`", to=sys.stderr)
 
 
 def _one_line(error: BaseException) -> str:

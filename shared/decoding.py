@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ import torch
 
 from shared.errors import DataError
 from shared.sampling import candidate_frames, num_padded_frames
+
+if TYPE_CHECKING:
+    from torchcodec.decoders import VideoDecoder
 
 # A header is trusted for nothing, but it is nearly right: the frames that it and its neighbours would ask for are kept
 # while counting, so that one pass is enough for all but odd files.
@@ -65,21 +69,12 @@ class OpenVideo:
     """A video opened for one sequential read. Not to be shared between threads: that crashes the process."""
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        from torchcodec.decoders import VideoDecoder
-
         if not path.is_file():
             raise VideoError("open", f"no such file: {path}")
         if path.stat().st_size == 0:
             raise VideoError("open", "the file is empty (0 bytes)")
         try:
-            # "approximate" spares a scan of the whole file; its index is not used here.
-            decoder = VideoDecoder(
-                str(path),
-                dimension_order="NHWC",
-                num_ffmpeg_threads=1,
-                device=device,
-                seek_mode="approximate",
-            )
+            decoder = _open_decoder(path, device=device)
         except (RuntimeError, ValueError, TypeError) as error:
             raise VideoError("open", f"not a video that FFmpeg can open: {first_line(error)}") from error
         metadata = decoder.metadata
@@ -114,6 +109,21 @@ class OpenVideo:
                 )
             shape = frame.shape
             yield frame
+
+
+def _open_decoder(path: Path, *, device: str) -> VideoDecoder:
+    from torchcodec.decoders import VideoDecoder
+
+    def open_with(seek_mode: Literal["exact", "approximate"]) -> VideoDecoder:
+        # The absolute path, because FFmpeg takes what stands before a colon in "a:b.avi" for a protocol.
+        return VideoDecoder(
+            str(path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=1, device=device, seek_mode=seek_mode
+        )
+
+    try:
+        return open_with("approximate")  # spares a scan of the whole file; its index is not used here
+    except ValueError:
+        return open_with("exact")  # the container gives no duration (a live recording): torchcodec wants a scan
 
 
 def read_header(path: Path) -> VideoHeader:

@@ -10,12 +10,14 @@ import dataclasses
 import io
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DataError
+from shared.field_types import check_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,15 +150,10 @@ def row_to_json(row: ClipRow) -> str:
 def row_from_json(text: str) -> ClipRow:
     """The inverse of ``row_to_json``. Raises DataError where keys are missing, unknown or of another type."""
     try:
-        values = json.loads(text)
-        row = ClipRow(**values)
+        row = ClipRow(**json.loads(text))
+        check_fields(row)
     except (ValueError, TypeError) as error:
         raise DataError(f"a manifest row is damaged: {error}") from error
-    for field in dataclasses.fields(ClipRow):
-        value = getattr(row, field.name)
-        allowed = {"str": (str,), "int": (int,), "float": (int, float)}[str(field.type)]
-        if not isinstance(value, allowed):
-            raise DataError(f"a manifest row is damaged: {field.name} is {value!r}")
     return row
 
 
@@ -171,7 +168,7 @@ def write_clip_manifests(folder: Path, rows: Iterable[ClipRow]) -> None:
         ordered = sorted(class_rows, key=lambda row: row.clip_id)
         write_csv(clips / f"{class_name}.csv", MANIFEST_COLUMNS, [dataclasses.astuple(row) for row in ordered])
     for stale in set(clips.glob("*.csv")) - {clips / f"{class_name}.csv" for class_name in by_class}:
-        stale.unlink()
+        stale.unlink(missing_ok=True)
 
 
 def write_quarantine(folder: Path, rows: Iterable[QuarantineRow]) -> None:
@@ -196,9 +193,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part."""
+    """Write a text file so that a reader sees the old or the new content, never a part, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -234,22 +231,26 @@ def _read_class_manifest(file: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
-        raise DataError(
-            f"{file} cannot be read as a manifest ({error}); run `hmdb-prep merge` to make it again"
-        ) from error
+        raise _remade(f"{file} cannot be read as a manifest ({error})") from error
     missing = [column for column in MANIFEST_COLUMNS if column not in frame.columns]
     if missing:
-        raise DataError(f"{file} lacks the column {missing[0]}; run `hmdb-prep merge` to make it again")
+        raise _remade(f"{file} lacks the column {missing[0]}")
     # Numbers are converted by Python: pandas' own reader is off in the last digit in some of its versions.
     converters: dict[str, Callable[[str], object]] = {"str": str, "int": int, "float": float}
     columns: dict[str, Any] = {}
     for field in dataclasses.fields(ClipRow):
         try:
-            values = [converters[str(field.type)](text) for text in frame[field.name]]
-        except ValueError as error:
-            raise DataError(f"{file}: column {field.name}: {error}; run `hmdb-prep merge` to make it again") from error
-        columns[field.name] = pd.Series(values, dtype=_DTYPES[str(field.type)])
+            values: list[Any] = [converters[str(field.type)](text) for text in frame[field.name]]
+            columns[field.name] = pd.Series(values, dtype=_DTYPES[str(field.type)])
+        except (ValueError, OverflowError) as error:
+            raise _remade(f"{file}: column {field.name}: {error}") from error
+        if field.name in ("label", "row") and min(values, default=0) < 0:
+            raise _remade(f"{file}: column {field.name}: {min(values)} is negative")
     return pd.DataFrame(columns)
+
+
+def _remade(message: str) -> DataError:
+    return DataError(f"{message}; run `hmdb-prep merge` to make it again")
 
 
 def read_quarantine(folder: Path) -> pd.DataFrame:
@@ -259,7 +260,10 @@ def read_quarantine(folder: Path) -> pd.DataFrame:
     file = folder / QUARANTINE_FILE
     if not file.is_file():
         return pd.DataFrame({column: pd.Series(dtype=str) for column in QUARANTINE_COLUMNS})
-    return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    try:
+        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")[list(QUARANTINE_COLUMNS)]
+    except (ValueError, KeyError, OSError) as error:
+        raise _remade(f"{file} cannot be read ({error})") from error
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -270,9 +274,9 @@ def read_dataset(folder: Path) -> Dataset:
     except FileNotFoundError as error:
         raise DataError(f"no {file}; run `hmdb-prep extract`, or name the folder with --manifests") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} is damaged ({error}); run `hmdb-prep merge` to make it again") from error
+        raise _remade(f"{file} is damaged ({error})") from error
     if not isinstance(content, dict) or content.pop("format", None) != DATASET_FORMAT:
-        raise DataError(f"{file} is no {DATASET_FORMAT} file; run `hmdb-prep merge` to make it again")
+        raise _remade(f"{file} is no {DATASET_FORMAT} file")
     version = content.pop("version", None)
     if version != DATASET_VERSION:
         raise DataError(f"{file} has version {version!r}, this program reads version {DATASET_VERSION}; extract anew")
@@ -287,6 +291,8 @@ def _dataset_from(file: Path, content: dict[str, Any]) -> Dataset:
             split: ColourStatistics(mean=tuple(values["mean"]), std=tuple(values["std"]))
             for split, values in content["rgb"].items()
         }
-        return Dataset(**content)
+        dataset = Dataset(**content)
+        check_fields(dataset)
+        return dataset
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file} is damaged ({error}); run `hmdb-prep merge` to make it again") from error
+        raise _remade(f"{file} is damaged ({error})") from error

@@ -279,9 +279,12 @@ def test_bad_features_are_refused(made: BalanceSettings, tmp_path: Path) -> None
     np.savez(file, features=good)
     with pytest.raises(DataError, match=r"is no \.npz file with clip_id and features"):
         run_balance(settings)
-    file.write_text("text")
-    with pytest.raises(DataError, match=r"is no \.npz file with clip_id and features"):
-        run_balance(settings)
+    np.savez_compressed(file, clip_id=np.array([row.clip_id for row in rows]), features=good)
+    content = file.read_bytes()
+    for damaged in (b"text", b"", content[:300], content[:70] + bytes(20) + content[90:]):
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"is no \.npz file with clip_id and features"):
+            run_balance(settings)
     file.unlink()
     with pytest.raises(DataError, match="no features at"):
         run_balance(settings)
@@ -294,6 +297,7 @@ def test_bad_features_are_refused(made: BalanceSettings, tmp_path: Path) -> None
         ({"target": "min"}, "--target is min"),
         ({"target": "0"}, "--target is 0"),
         ({"target": "-3"}, "--target is -3"),
+        ({"target": "9" * 5000}, "--target is 9"),
         ({"split": "all"}, "--split is all"),
         ({"k": 0}, "--k is 0"),
         ({"seed": -1}, "--seed is -1"),

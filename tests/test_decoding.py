@@ -133,6 +133,19 @@ def make_audio(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ffmpeg")
+def test_names_that_look_like_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a:b.avi", "concat:x.avi", "-x.avi"):
+        make_video(tmp_path / name, *HMDB_LIKE, num_frames=5)
+        assert len(all_frames(Path(name))) == 5
+
+
+@pytest.mark.usefixtures("ffmpeg")
+def test_a_live_recording_without_duration(tmp_path: Path) -> None:
+    assert assert_exact(make_video(tmp_path / "live.mkv", "-c:v", "libx264", "-bf", "2", "-live", "1")) == 40
+
+
+@pytest.mark.usefixtures("ffmpeg")
 def test_a_truncated_file_gives_the_frames_that_decode(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.avi", *HMDB_LIKE)
     half = tmp_path / "half.avi"

@@ -293,9 +293,16 @@ def test_wrong_usage(tmp_path: Path) -> None:
         ("--num-frames", "0", "--num-frames is 0"),
         ("--workers", "0", "--workers is 0"),
         ("--timeout", "0", "--timeout is 0"),
+        ("--timeout", "nan", "--timeout is nan"),
+        ("--workers", "two", "hmdb-prep extract --help"),
+        ("--sise", "16", "No such option"),
         ("--device", "tpu", "--device is"),
     ):
-        assert message in fail(2, "hmdb-prep", "extract", "--videos", tmp_path, option, value)
+        error = fail(2, "hmdb-prep", "extract", "--videos", tmp_path, option, value)
+        assert message in error
+        assert len(error.splitlines()) <= 2
+    assert "No such command" in fail(2, "hmdb-prep", "extrakt")
+    assert "Commands:" in run("hmdb-prep").out + run("hmdb-prep").err
 
 
 def test_a_timeout_quarantines_the_video(videos: Path, tmp_path: Path) -> None:

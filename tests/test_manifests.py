@@ -24,6 +24,7 @@ from shared.manifests import (
     read_quarantine,
     row_from_json,
     row_to_json,
+    write_atomically,
     write_clip_manifests,
     write_dataset,
     write_quarantine,
@@ -98,6 +99,8 @@ def test_classes_that_are_no_more_lose_their_manifest(tmp_path: Path) -> None:
         (lambda text: text.replace(",7,", ",seven,", 1), "column label: .*seven"),
         (lambda text: text + text.splitlines()[1] + "\n", "twice"),
         (lambda text: "", "cannot be read"),
+        (lambda text: text.replace(",7,", f",{2**70},", 1), "column label"),
+        (lambda text: text.replace(",7,", ",-1,", 1), "column label: -1 is negative"),
     ],
 )
 def test_edited_manifests_are_refused(tmp_path: Path, edit, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -124,6 +127,23 @@ def test_quarantine(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("content", [b"", b"path,error\n", b"\xff\xfe\x00"])
+def test_a_damaged_quarantine_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "quarantine.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"quarantine\.csv cannot be read"):
+        read_quarantine(tmp_path)
+
+
+def test_processes_of_one_id_do_not_share_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda old, new: names.append(old.name) or rename(old, new))
+    for _ in range(2):
+        write_atomically(tmp_path / "a.json", "{}")
+    assert len(set(names)) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
 def dataset() -> Dataset:
     colours = ColourStatistics(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     return Dataset(
@@ -145,6 +165,8 @@ def test_dataset_round_trip_and_damage(tmp_path: Path) -> None:
         text[:-30]: "damaged",
         text.replace('"version": 1', '"version": 2'): "version 2",
         text.replace('"num_clips"', '"clips"'): "damaged",
+        text.replace('"num_segments": 16', '"num_segments": null'): "num_segments is None",
+        text.replace('"shard-00000.h5"', "5"): "file is 5",
         text.replace('"hmdb-clip-dataset"', '"other"'): "no hmdb-clip-dataset",
         "[]": "no hmdb-clip-dataset",
     }

@@ -69,6 +69,12 @@ def test_what_a_job_raises_reaches_the_caller() -> None:
         assert pool.wait(pool.submit(double, 4)) == 8
 
 
+def test_a_time_limit_beyond_what_the_kernel_takes() -> None:
+    for seconds in (1e12, float("inf")):
+        with WorkerPool(num_workers=1, timeout_seconds=seconds, preload=[]) as pool:
+            assert pool.wait(pool.submit(double, 4)) == 8
+
+
 def test_leaving_ends_the_workers_whatever_they_do() -> None:
     with WorkerPool(num_workers=2, timeout_seconds=100, preload=[]) as pool:
         pool.submit(hang, 60.0)

@@ -1,0 +1,49 @@
+"""Whether what was read from a file has the types that its dataclass asks for: JSON promises nothing of the kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def check_fields(value: DataclassInstance) -> None:
+    """Check the fields of a dataclass instance, nested ones too, against their annotations.
+
+    Known: str, int, float (an int will do), bool, tuple[X, ...], tuple[X, Y], dict[str, X] and dataclasses.
+    Raises TypeError that names the first field that holds another type.
+    """
+    for name, annotation in _annotations(type(value)).items():
+        content = getattr(value, name)
+        if not _fits(content, annotation):
+            raise TypeError(f"{name} is {content!r}")
+
+
+@cache
+def _annotations(kind: type[DataclassInstance]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _fits(content: object, annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is dict:
+        return isinstance(content, dict) and all(
+            isinstance(key, str) and _fits(item, arguments[1]) for key, item in content.items()
+        )
+    if origin is tuple:
+        if not isinstance(content, tuple):
+            return False
+        kinds = arguments[:1] * len(content) if arguments[1:] == (...,) else arguments
+        return len(kinds) == len(content) and all(map(_fits, content, kinds))
+    if dataclasses.is_dataclass(annotation):
+        if not isinstance(content, annotation):  # type: ignore[arg-type]
+            return False
+        check_fields(content)
+        return True
+    if annotation in (int, float) and isinstance(content, bool):
+        return False
+    return isinstance(content, (int, float) if annotation is float else annotation)

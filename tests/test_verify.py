@@ -1,0 +1,169 @@
+"""hmdb-prep verify, merge and extract on data that was damaged after it was extracted: each fault in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import fail, succeed
+from conftest import HMDB_LIKE, make_video
+
+from preprocess.extraction_state import read_plan
+from preprocess.merge import merge
+from preprocess.verify import verify
+from shared.errors import DataError
+from shared.shards import ShardReader
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
+    """Four clips of two classes in two shards."""
+    folder = tmp_path_factory.mktemp("verify")
+    for index in range(4):
+        make_video(folder / "videos" / ("run", "walk")[index % 2] / f"s{index}.avi", *HMDB_LIKE, num_frames=17)
+    succeed("hmdb-prep", *extract_command(folder))
+    return folder
+
+
+def extract_command(folder: Path) -> tuple[str | Path, ...]:
+    options = ("--size", "16", "--clips-per-shard", "2", "--workers", "1")
+    return "extract", "--videos", folder / "videos", *places(folder), *options
+
+
+def places(folder: Path) -> tuple[str | Path, ...]:
+    return "--shards", folder / "shards", "--manifests", folder / "manifests"
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path, dirs_exist_ok=True))
+
+
+def faults_of(folder: Path) -> list[str]:
+    return verify(folder / "shards", folder / "manifests", advance=lambda count: None)
+
+
+def flip_a_bit(folder: Path) -> str:
+    """Flip a bit in the second clip of the first shard; returns its clip_id."""
+    file = folder / "shards" / "shard-00000.h5"
+    with ShardReader(file) as reader:
+        clip_id, position = reader.clip_id[1], reader.frames.offset + reader.frames[0].size + 5
+    content = bytearray(file.read_bytes())
+    content[position] ^= 4
+    file.write_bytes(content)
+    return clip_id
+
+
+def test_no_faults(folder: Path) -> None:
+    assert faults_of(folder) == []
+
+
+def test_a_flipped_bit_is_found_and_no_merge_makes_it_right(folder: Path) -> None:
+    clip_id = flip_a_bit(folder)
+    expected = f"frames of {clip_id} do not match their crc32"
+    (fault,) = faults_of(folder)
+    assert fault.endswith(expected)
+    with pytest.raises(DataError, match=expected):
+        merge(folder / "shards", folder / "manifests", synthetic=False, rehash=True)
+    # Even where dataset.json has the checksum of the damaged file.
+    merge_without_looking(folder)
+    (fault,) = faults_of(folder)
+    assert fault.endswith(expected)
+
+
+def merge_without_looking(folder: Path) -> None:
+    from preprocess.merge import sha256_of
+
+    file = folder / "manifests" / "dataset.json"
+    content = json.loads(file.read_text())
+    content["shards"][0]["sha256"] = sha256_of(folder / "shards" / "shard-00000.h5")
+    file.write_text(json.dumps(content))
+
+
+def test_missing_truncated_and_foreign_shards(folder: Path) -> None:
+    first, second = (folder / "shards" / f"shard-0000{index}.h5" for index in range(2))
+    shutil.copy(first, folder / "shards" / "shard-00007.h5")
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-100])
+    faults = faults_of(folder)
+    assert faults[0] == f"{first}: missing"
+    assert faults[1].startswith(f"{second}: ")
+    assert "bytes, dataset.json says" in faults[1]
+    assert faults[2].endswith("shard-00007.h5: not listed in dataset.json")
+    assert len(faults) == 3
+
+
+def edit_row(folder: Path, column: str, value: str) -> str:
+    """Change a cell of the first row of run.csv; returns its clip_id."""
+    file = folder / "manifests" / "clips" / "run.csv"
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    clip_id = rows[0]["clip_id"]
+    rows[0][column] = value
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return clip_id
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("brightness", "3.5"), ("split1", "none"), ("row", "77"), ("fps", "nan"), ("width", "0")]
+)
+def test_an_edited_row_is_named(folder: Path, column: str, value: str) -> None:
+    clip_id = edit_row(folder, column, value)
+    (fault,) = faults_of(folder)
+    assert f"run.csv: {clip_id}: {column} is {value}, the shard says " in fault
+
+
+def test_a_renamed_row_is_in_no_shard_and_missing(folder: Path) -> None:
+    clip_id = edit_row(folder, "clip_id", "run/other")
+    assert [fault.partition("run.csv: ")[2] for fault in faults_of(folder)] == [
+        "run/other is in no shard", f"{clip_id} is missing"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", ["clips", "clips/run.csv", "quarantine.csv", "dataset.json"])
+def test_extract_writes_missing_manifests_again(folder: Path, missing: str) -> None:
+    path = folder / "manifests" / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    succeed("hmdb-prep", *extract_command(folder))
+    assert path.exists()
+    assert faults_of(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("videos", 0, 0), 5),
+        (("videos", 0, 1), 1),
+        (("dataset_id",), 5),
+        (("blocks", 0, 0), "x"),
+        (("blocks", 0, 2), [0]),
+        (("parameters", "num_segments"), "16"),
+        (("rejected",), [{"path": 1, "stage": 2, "error": 3}]),
+    ],
+)
+def test_a_damaged_plan_is_refused(folder: Path, place: tuple[str | int, ...], value: object) -> None:
+    file = folder / "shards" / "extraction.json"
+    content = json.loads(file.read_text())
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="--overwrite"):
+        read_plan(folder / "shards")
+
+
+@pytest.mark.parametrize(("column", "value"), [("brightness", "inf"), ("width", "0"), ("num_frames", "-5")])
+def test_a_report_is_not_drawn_of_impossible_numbers(folder: Path, column: str, value: str) -> None:
+    clip_id = edit_row(folder, column, value)
+    assert f"the row of {clip_id} holds impossible" in fail(1, "hmdb-prep", "eda", *places(folder))
+
+
+def test_a_report_cannot_be_a_folder(folder: Path) -> None:
+    assert "name the file" in fail(2, "hmdb-prep", "eda", *places(folder), "--out", folder)
