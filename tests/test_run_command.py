@@ -102,6 +102,21 @@ def test_killed_at_random_moments_the_weights_stay_the_same(made: MadeDataset, t
     assert (killed / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_without_spinning_unless_told_otherwise(given: dict[str, str], expected: str) -> None:
+    """It counts only where it is set before torch, and OpenMP with it, is loaded."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | given
+    script = (
+        "import os, sys, train.cli as cli\n"
+        "cli.run_app = lambda app, program: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True, timeout=60
+    )
+    assert done.stdout.split() == [expected, "False"]
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipes_can_be_read(recipe: Path) -> None:
     config = resolve(command_line={}, file=read_config(recipe))
