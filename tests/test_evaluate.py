@@ -237,6 +237,8 @@ def test_another_data_set_or_split_is_refused(made: MadeDataset, tmp_path: Path)
         evaluate("two", options_of(made, tmp_path, splits="2"))
     with pytest.raises(DataError, match="has split 1 alone"):  # not half of what was asked for
         evaluate("two", options_of(made, tmp_path, splits="1,2"))
+    with pytest.raises(UsageError, match="--splits is '9'; use 1, 2, 3"):
+        evaluate("two", options_of(made, tmp_path, splits="9"))
     with pytest.raises(UsageError, match="hold 3"):
         evaluate("two", options_of(made, tmp_path, views="4x1"))
 

@@ -241,6 +241,16 @@ def test_several_splits_are_several_runs(made: MadeDataset, tmp_path: Path) -> N
     train(made, tmp_path, "m", split="1,3", epochs=1, resume=True)
 
 
+@pytest.mark.parametrize(("split", "error"), [("1,2", DataError), ("1,all", UsageError)])
+def test_the_plans_of_all_splits_are_checked_before_the_first_is_trained(
+    made: MadeDataset, tmp_path: Path, split: str, error: type[Exception]
+) -> None:
+    plan = write_plan(tmp_path / "plan.csv")
+    with pytest.raises(error, match=r"plan of split 1, this run trains on 2|split all has no balancing plan"):
+        train(made, tmp_path, "m", split=split, plan=str(plan))
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_time_limit_ends_with_a_checkpoint_that_continues(made: MadeDataset, finished: Path, tmp_path: Path) -> None:
     folder = train(made, tmp_path, "a", **{**EVERYTHING, "max_minutes": 1e-7})
     assert checkpoint(folder)["progress"]["step"] == 1

@@ -247,12 +247,12 @@ def class_strengths(config: RunConfig) -> dict[str, float]:
     return strengths
 
 
-def requested_splits(split: str) -> tuple[str, ...]:
-    """The splits named by ``--split``, in order. Raises UsageError for an unknown or repeated one."""
+def requested_splits(split: str, *, option: str = "--split") -> tuple[str, ...]:
+    """The splits that an option names, in order. Raises UsageError for an unknown or repeated one."""
     names = tuple(part.strip() for part in split.split(","))
     for name in names:
         if name not in ("1", "2", "3", "full", "all") or names.count(name) > 1:
-            raise UsageError(f"--split is {split!r}; use 1, 2, 3, full or all, or several such as 1,2,3, each once")
+            raise UsageError(f"{option} is {split!r}; use 1, 2, 3, full or all, or several such as 1,2,3, each once")
     return names
 
 

@@ -67,7 +67,7 @@ def _chosen_folders(folder: Path, splits: str) -> list[Path]:
     found = split_folders(folder)
     if not found:
         return [folder]
-    wanted = requested_splits(splits) if splits else tuple(found)
+    wanted = requested_splits(splits, option="--splits") if splits else tuple(found)
     for split in wanted:
         if split not in found:
             raise DataError(
@@ -78,7 +78,7 @@ def _chosen_folders(folder: Path, splits: str) -> list[Path]:
 
 
 def _check_split(loaded: LoadedModel, splits: str, *, is_only: bool) -> None:
-    wanted = requested_splits(splits) if splits else (loaded.split,)
+    wanted = requested_splits(splits, option="--splits") if splits else (loaded.split,)
     if loaded.split not in wanted:
         raise UsageError(
             f"--splits is {splits}, but this run was trained on split {loaded.split}: the test clips of another split "

@@ -50,11 +50,23 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
         if processes.is_first and folder.exists() and not resume:
             raise UsageError(f"the run {folder} exists; continue it with --resume, or choose another --name")
         processes.wait()
-        for split in splits:
-            part = folder if len(splits) == 1 else folder / (f"split{split}" if split.isdigit() else split)
+        parts = {split: folder / (f"split{split}" if split.isdigit() else split) for split in splits}
+        if len(splits) == 1:
+            parts = {config.split: folder}
+        else:
+            _check_splits(config, parts)
+        for split, part in parts.items():
             _run_split(dataclasses.replace(config, split=split), part, processes, interruption)
             if processes.is_first and len(splits) > 1:
                 write_config(folder / CONFIG_FILE, config)
+
+
+def _check_splits(config: RunConfig, parts: Mapping[str, Path]) -> None:
+    """Raise what is wrong with the data or the plan of a split that is not begun, before the first one is trained."""
+    for split, part in parts.items():
+        if not checkpoint_path(part, "last").is_file():
+            _, data = open_data(dataclasses.replace(config, split=split))
+            data.reader.close()
 
 
 def run_folder(config: RunConfig) -> Path:
