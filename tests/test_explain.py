@@ -15,6 +15,7 @@ from made_run import make_run, small_config, spread_weights
 from benchmarks.heat_on_figure import boxes_in_view, maps_of
 from preprocess.synth import SetParameters, clip_specs, figure_boxes, render_clip
 from shared.command_line import exit_code_of
+from shared.errors import DataError
 from shared.resizing import FrameSize, resize_frames
 from shared.sampling import candidate_frames
 from train.checkpoint import LoadedModel
@@ -141,6 +142,12 @@ def test_maps_follow_the_weights(loaded: LoadedModel) -> None:
         assert correlation(before[name], same[name]) > 0.999
         assert correlation(before[name], after[name]) < 0.7, name
     assert not np.allclose(before["motion"], after["motion"], atol=1e-3)
+
+
+def test_a_model_that_has_diverged_is_not_explained(loaded: LoadedModel) -> None:
+    torch.nn.init.constant_(loaded.model.head.weight, 3e38)  # finite, its answers are not
+    with pytest.raises(DataError, match="NaN"):
+        explain_clip(loaded, random_clip())
 
 
 def test_gradient_depends_on_the_class_and_rollout_does_not(loaded: LoadedModel) -> None:

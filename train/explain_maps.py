@@ -10,9 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from shared.errors import DataError
 from train.checkpoint import LoadedModel
 from train.eval_transform import evaluation_views
 from train.lsvit import LSViT
+from train.stored_clips import NO_NUMBERS
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,11 +41,14 @@ class Explanation:
 def explain_clip(loaded: LoadedModel, frames: Tensor, *, label: int | None = None) -> Explanation:
     """Explain the answer for one clip: frames uint8 (T, H, W, 3) as stored, the centre crop is shown to the model.
 
-    label: the class to explain, None for the most probable one.
+    label: the class to explain, None for the most probable one. Raises DataError where the answer is no number.
     """
     device = next(loaded.model.parameters()).device
     video = evaluation_views(frames[None].to(device), image_size=loaded.image_size)[:, 0]
-    return explain_video(loaded.model, video, label=label)
+    explanation = explain_video(loaded.model, video, label=label)
+    if not np.isfinite(explanation.probabilities).all():
+        raise DataError(NO_NUMBERS)
+    return explanation
 
 
 def explain_video(model: LSViT, video: Tensor, *, label: int | None = None) -> Explanation:
