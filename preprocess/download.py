@@ -94,13 +94,14 @@ class _HttpOnlyRedirects(urllib.request.HTTPRedirectHandler):
 
 def archive_name(url: str) -> str:
     """The file name that a download gets: the last part of the address. Raises UsageError for unusable addresses."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # a half of the brackets of an IPv6 address
+        raise UsageError(f"{url} is no http or https address") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url} is no http or https address")
     if parts.username is not None:
-        raise UsageError(
-            "user names and passwords in the address are not supported; download the file by hand and give its path"
-        )
+        raise UsageError("a user name in the address is not supported; download the file by hand and give its path")
     name = Path(unquote(parts.path)).name
     return name if name and not name.startswith(".") and name.isprintable() else "hmdb51-archive"
 

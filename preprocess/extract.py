@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPla
                 f"{settings.shards} holds another extraction: {'; '.join(changes)}. "
                 "Name another folder with --shards, or start anew with --overwrite"
             )
-    plan = old or _new_plan(settings, videos)
+    plan = old or dataclasses.replace(_new_plan(settings, videos), synthetic=is_synthetic(settings.videos))
     check_foreign_shards(settings.shards, plan)
     if settings.num_tasks == 1:
         remove_leftovers(settings.shards)

@@ -33,6 +33,7 @@ def write_plan(shards: Path, plan: ExtractionPlan) -> None:
     positions = {video.path: position for position, video in enumerate(plan.videos)}
     content = {
         "dataset_id": plan.dataset_id,
+        "synthetic": plan.synthetic,
         "parameters": dataclasses.asdict(plan.parameters),
         "videos": [[video.path, video.num_bytes] for video in plan.videos],
         "blocks": [
@@ -72,6 +73,7 @@ def _plan_from(content: dict[str, Any]) -> ExtractionPlan:
         videos=videos,
         blocks=blocks,
         rejected=tuple(QuarantineRow(**row) for row in content["rejected"]),
+        synthetic=content.get("synthetic", False),
     )
     check_fields(plan)
     if plan.dataset_id != dataset_id_of(plan.parameters, plan.videos):

@@ -43,6 +43,7 @@ class MergedBlock:
 
 def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Dataset:
     """Write all manifests from the shards in ``shards``. rehash: read the shards whole, do not trust noted checksums.
+    synthetic: the videos are known to be; what the extraction noted of that is never undone.
 
     Raises DataError where there is no extraction, blocks are unfinished, a shard is of another one or, with rehash,
     holds frames that do not match their checksum.
@@ -58,7 +59,7 @@ def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Da
             "run `hmdb-prep extract` to continue (or the tasks that are missing)"
         )
     merged = [_merge_block(shards, plan, block, rehash=rehash) for block in plan.blocks]
-    return write_all(manifests, plan, merged, synthetic=synthetic)
+    return write_all(manifests, plan, merged, synthetic=synthetic or plan.synthetic)
 
 
 def write_all(manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedBlock], *, synthetic: bool) -> Dataset:

@@ -48,13 +48,17 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionPlan:
-    """Everything that is known before decoding. rejected: videos that cannot be planned (a name taken, no header)."""
+    """Everything that is known before decoding. rejected: videos that cannot be planned (a name taken, no header).
+
+    synthetic: the videos were rendered by `hmdb-prep synth`; kept here so that no later merge loses that label.
+    """
 
     dataset_id: str
     parameters: ExtractionParameters
     videos: tuple[Video, ...]
     blocks: tuple[Block, ...]
     rejected: tuple[QuarantineRow, ...]
+    synthetic: bool = False
 
     def layout(self, block: Block) -> ShardLayout:
         """The layout of a block's shard."""

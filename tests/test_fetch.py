@@ -284,7 +284,9 @@ def test_names_of_downloads(url: str, name: str) -> None:
     assert archive_name(url) == name
 
 
-@pytest.mark.parametrize("url", ["ftp://h/a.rar", "file:///etc/passwd", "http:///a.rar", "https://user:word@h/a.rar"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h/a.rar", "file:///etc/passwd", "http:///a.rar", "https://user:word@h/a.rar", "http://[::1/a.rar"]
+)
 def test_unusable_addresses(url: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         fetch(url, tmp_path / "videos")

@@ -14,6 +14,7 @@ from conftest import HMDB_LIKE, make_video
 from preprocess.extraction_state import read_plan
 from preprocess.merge import merge
 from preprocess.verify import verify
+from shared.classes import SYNTHETIC_MARKER
 from shared.errors import DataError
 from shared.shards import ShardReader
 
@@ -124,6 +125,13 @@ def test_a_renamed_row_is_in_no_shard_and_missing(folder: Path) -> None:
     assert [fault.partition("run.csv: ")[2] for fault in faults_of(folder)] == [
         "run/other is in no shard", f"{clip_id} is missing"
     ]  # fmt: skip
+
+
+def test_merge_without_the_videos_keeps_the_label_of_synthetic_ones(folder: Path) -> None:
+    (folder / "videos" / SYNTHETIC_MARKER).write_text("{}")
+    succeed("hmdb-prep", *extract_command(folder), "--overwrite")
+    shutil.rmtree(folder / "manifests")
+    assert merge(folder / "shards", folder / "manifests", synthetic=False, rehash=True).synthetic
 
 
 @pytest.mark.parametrize("missing", ["clips", "clips/run.csv", "quarantine.csv", "dataset.json"])
