@@ -87,6 +87,18 @@ def test_the_averaged_weights_are_loaded_and_in_evaluation_mode(tmp_path: Path) 
     assert (loaded.image_size, loaded.height, loaded.width, loaded.fit) == (16, 24, 32, "crop")
 
 
+def test_the_loaded_model_answers_as_the_written_one(tmp_path: Path) -> None:
+    """Its mean and std, which are in no state, included."""
+    shape = dataclasses.replace(SHAPE, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    facts, model = dataclasses.replace(FACTS, model_config=shape), LSViT(shape, seed=3).eval()
+    written = dataclasses.replace(make_checkpoint(), facts=facts, model=model.state_dict())
+    write_checkpoint(tmp_path, written, is_best=True)
+    loaded = load_model(tmp_path).model
+    video = torch.rand(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded(video), model(video)) and loaded.config == shape
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
 def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_checkpoint(tmp_path, make_checkpoint(), is_best=True)
     before = checkpoint_path(tmp_path, "last").read_bytes()

@@ -255,11 +255,13 @@ def load_model(run_folder: Path, *, which: Which = "best", device: torch.device 
     path = _existing_checkpoint(run_folder, which)
     checkpoint = read_checkpoint(path, device=device)
     facts = checkpoint.facts
-    model = LSViT(facts.model_config)
+    with torch.device("meta"):  # start values, which take seconds for the large presets, would be overwritten
+        model = LSViT(facts.model_config)
     try:
-        model.load_state_dict(checkpoint.model if checkpoint.average is None else checkpoint.average)
+        model.load_state_dict(checkpoint.model if checkpoint.average is None else checkpoint.average, assign=True)
     except RuntimeError as error:
         raise DataError(f"{path}: the weights do not fit the model it describes") from error
+    model.adopt_normalisation(mean=facts.model_config.mean, std=facts.model_config.std)  # in no state
     return LoadedModel(
         path=path,
         model=model.to(device).eval(),

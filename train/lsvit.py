@@ -170,8 +170,9 @@ class LSViT(nn.Module):
     def adopt_normalisation(self, *, mean: Colour, std: Colour) -> None:
         """Take over the mean and std that belong to loaded weights, in the config as well."""
         self.config = replace(self.config, mean=mean, std=std)
-        self.mean.copy_(torch.tensor(mean).view(3, 1, 1))
-        self.std.copy_(torch.tensor(std).view(3, 1, 1))
+        device = self.head.weight.device
+        self.mean = torch.tensor(mean, device=device).view(3, 1, 1)
+        self.std = torch.tensor(std, device=device).view(3, 1, 1)
 
     def _initialise(self) -> None:
         self.backbone.apply(initialise)
