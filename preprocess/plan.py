@@ -70,10 +70,6 @@ class ExtractionPlan:
             dataset_id=self.dataset_id,
         )
 
-    def frame_bytes(self) -> int:
-        """Bytes that the frames of all blocks take on disk."""
-        return sum(self.layout(block).clip_bytes * len(block.videos) for block in self.blocks)
-
 
 def make_parameters(
     *, size: str, fit: str, num_segments: int, frames_per_segment: int, clips_per_shard: int

@@ -85,7 +85,6 @@ class ClipRow:
 
 
 MANIFEST_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow))
-TEXT_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow) if field.type == "str")
 _DTYPES = {"str": "str", "int": "int64", "float": "float64"}
 STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("brightness") :]
 
