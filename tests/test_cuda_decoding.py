@@ -1,0 +1,85 @@
+"""Decoding on a GPU against the CPU: never another frame, at most rounding; and the fall-back, tested anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import succeed
+from conftest import HMDB_LIKE, make_video
+
+from preprocess import clip_worker
+from preprocess.clip_worker import ClipJob, MeasuredClip, extract_clip
+from shared.decoding import DecodedClip, VideoError, decode_clip
+from shared.manifests import QuarantineRow, read_manifests
+from shared.resizing import FrameSize
+from shared.shards import ShardReader
+
+ROUNDING = 3  # grey levels; the colour conversions of NVDEC and swscale differ in the last digits
+
+
+def job(video: Path, *, device: str) -> ClipJob:
+    return ClipJob(
+        video=video,
+        path=video.name,
+        height=56,
+        width=76,
+        size=FrameSize(height=56, width=76),
+        num_segments=16,
+        frames_per_segment=1,
+        device=device,
+        shard_file=None,
+        frames_offset=0,
+        row=0,
+    )
+
+
+def test_what_the_gpu_cannot_decode_the_cpu_does(tmp_path: Path, ffmpeg: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = make_video(tmp_path / "v.avi", *HMDB_LIKE)
+    tried: list[str] = []
+
+    def decode(path: Path, *, device: str = "cpu", **rest: object) -> DecodedClip:
+        tried.append(device)
+        if device != "cpu":
+            raise RuntimeError("NVDEC does not know this codec")
+        return decode_clip(path, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clip_worker, "decode_clip", decode)
+    clip = extract_clip(job(video, device="cuda"))
+    assert isinstance(clip, MeasuredClip)
+    assert tried == ["cuda", "cpu"]
+    assert clip.decoder == "cpu"
+
+
+def test_what_neither_decodes_is_quarantined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, **rest: object) -> DecodedClip:
+        raise VideoError("decode", "no frame decodes")
+
+    monkeypatch.setattr(clip_worker, "decode_clip", fail)
+    row = extract_clip(job(tmp_path / "v.avi", device="cuda"))
+    assert row == QuarantineRow(path="v.avi", stage="decode", error="no frame decodes")
+
+
+@pytest.mark.cuda
+def test_the_gpu_gives_the_same_frames(tmp_path: Path, ffmpeg: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    videos = tmp_path / "videos"
+    make_video(videos / "walk" / "mpeg4.avi", *HMDB_LIKE)
+    make_video(videos / "walk" / "h264.mp4", "-c:v", "libx264", "-bf", "2", "-pix_fmt", "yuv420p", num_frames=77)
+    make_video(videos / "run" / "short.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", num_frames=7)
+    found = {}
+    for device in ("cpu", "cuda"):
+        places = ("--shards", tmp_path / device / "shards", "--manifests", tmp_path / device / "manifests")
+        succeed("hmdb-prep", "extract", "--videos", videos, *places, "--device", device, "--workers", "1")
+        frame = read_manifests(tmp_path / device / "manifests")
+        with ShardReader(tmp_path / device / "shards" / "shard-00000.h5") as reader:
+            found[device] = frame, np.array(reader.frames), reader.frame_index
+    assert found["cpu"][0]["num_frames"].tolist() == found["cuda"][0]["num_frames"].tolist()
+    assert np.array_equal(found["cpu"][2], found["cuda"][2])
+    difference = np.abs(found["cpu"][1].astype(int) - found["cuda"][1])
+    assert difference.mean() < ROUNDING
+    assert set(found["cuda"][0]["decoder"]) <= {"cpu", "cuda"}
+    assert "cuda" in set(found["cuda"][0]["decoder"])
