@@ -87,13 +87,13 @@ class Plan:
 
 
 def plan_path(manifests: Path, split: str) -> Path:
-    """``<manifests>/balance/split1.csv``, ``split2.csv``, ``split3.csv`` or ``full.csv``; the JSON has the same stem.
+    """``<manifests>/balance/<split>.csv``: ``1.csv``, ``2.csv``, ``3.csv`` or ``full.csv``; the JSON has the same stem.
 
     Raises UsageError where ``split`` is none of 1, 2, 3 and full.
     """
     if split not in PLAN_SPLITS:
         raise UsageError(f"--split is {split}; a plan is made for one of {', '.join(PLAN_SPLITS)}")
-    return manifests / BALANCE_FOLDER / f"{split if split == 'full' else f'split{split}'}.csv"
+    return manifests / BALANCE_FOLDER / f"{split}.csv"
 
 
 def imbalance_ratio(counts: dict[str, int]) -> float:

@@ -154,7 +154,7 @@ def test_what_is_special_is_said(made: BalanceSettings, capsys: pytest.CaptureFi
     assert "imbalance ratio 30.00 before, 1.00 after" in output
     last = output.strip().splitlines()[-1]
     assert last.startswith("plan of 40 real, 5 synthetic and 26 dropped clips written to ")
-    assert str(made.manifests / "balance" / "split1.csv") in last
+    assert str(made.manifests / "balance" / "1.csv") in last
     walk = next(line.split() for line in output.splitlines() if line.split()[:1] == ["walk"])
     assert walk == ["walk", "30", "9", "9", "0", "0", "21"]
     sit = next(line.split() for line in output.splitlines() if line.split()[:1] == ["sit"])
@@ -240,7 +240,7 @@ def test_the_plan_reproduces_imbalanced_learn_on_given_features(tmp_path: Path) 
     np.savez(tmp_path / "F.npz", clip_id=names[shuffled], features=features[shuffled])
     run_balance(dataclasses.replace(settings, features=tmp_path / "F.npz", target="max", seed=11))
 
-    plan = read_plan(settings.manifests / "balance" / "split1.csv")
+    plan = read_plan(settings.manifests / "balance" / "1.csv")
     synthetic = [row for row in plan.rows if row.kind == "synthetic"]
     place = {name: index for index, name in enumerate(names)}
     anchor = features[[place[row.clip_id] for row in synthetic]]

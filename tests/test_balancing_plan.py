@@ -29,7 +29,7 @@ ROWS = (
 
 
 def write_plan(folder: Path, rows: Sequence[PlanRow] = ROWS, *, dataset_id: str = "d", split: str = "1") -> Path:
-    return write_made_plan(folder / f"split{split}.csv", rows, dataset_id=dataset_id, split=split)
+    return write_made_plan(folder / f"{split}.csv", rows, dataset_id=dataset_id, split=split)
 
 
 def read(path: Path, *, held_out: frozenset[str] = frozenset()) -> TrainingPlan:
@@ -114,7 +114,7 @@ def test_auto_takes_the_splits_own_plan_where_it_fits(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no plan at"):
         find("absent.csv")
     path.with_suffix(".json").unlink()
-    with pytest.raises(DataError, match=r"no .*split1\.json beside the plan"):
+    with pytest.raises(DataError, match=r"no .*1\.json beside the plan"):
         find("auto")
 
 
@@ -165,6 +165,6 @@ def test_what_balance_writes_is_trained_on(tmp_path: Path) -> None:
     assert sorted(data.samples.lam) == sorted(row.lam for row in shown)
     (note,) = [note for note in data.notes if "balancing plan" in note]
     num_synthetic = sum(row.kind == "synthetic" for row in shown)
-    assert f"split1.csv (smote): {len(shown)} clips an epoch, {num_synthetic} of them synthetic" in note
+    assert f"1.csv (smote): {len(shown)} clips an epoch, {num_synthetic} of them synthetic" in note
     assert f"{24 - len(shown)} left out, as they show validation clips" in note
     assert not any("does not mention" in note for note in data.notes)

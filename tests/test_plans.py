@@ -52,7 +52,7 @@ INFO = PlanInfo(
 
 
 def test_a_plan_reads_back_sorted(tmp_path: Path) -> None:
-    path = tmp_path / "balance" / "split1.csv"
+    path = tmp_path / "balance" / "1.csv"
     write_plan(path, ROWS, INFO)
     plan = read_plan(path)
     assert plan.info == INFO
@@ -87,7 +87,7 @@ def test_pandas_reads_the_right_types(tmp_path: Path) -> None:
 
 def test_file_names(tmp_path: Path) -> None:
     assert [plan_path(tmp_path, split).name for split in ("1", "2", "3", "full")] == [
-        "split1.csv", "split2.csv", "split3.csv", "full.csv"
+        "1.csv", "2.csv", "3.csv", "full.csv"
     ]  # fmt: skip
     with pytest.raises(UsageError, match="--split is 4"):
         plan_path(tmp_path, "4")
@@ -115,7 +115,7 @@ def test_imbalance_ratio_leaves_empty_classes_out() -> None:
     ],
 )
 def test_a_damaged_plan_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = tmp_path / "split1.csv"
+    path = tmp_path / "1.csv"
     write_plan(path, ROWS, INFO)
     text = path.read_text()
     assert old in text
@@ -135,7 +135,7 @@ def test_a_damaged_plan_is_refused(tmp_path: Path, old: str, new: str, message: 
     ],
 )
 def test_a_damaged_description_is_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
-    path = tmp_path / "split1.csv"
+    path = tmp_path / "1.csv"
     write_plan(path, ROWS, INFO)
     content = json.loads(path.with_suffix(".json").read_text())
     path.with_suffix(".json").write_text(json.dumps({**content, key: value}))
@@ -144,10 +144,10 @@ def test_a_damaged_description_is_refused(tmp_path: Path, key: str, value: objec
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "split1.csv"
-    with pytest.raises(DataError, match=r"no .*split1\.json"):
+    path = tmp_path / "1.csv"
+    with pytest.raises(DataError, match=r"no .*1\.json"):
         read_plan(path)
     write_plan(path, ROWS, INFO)
     path.unlink()
-    with pytest.raises(DataError, match=r"no plan at .*split1\.csv"):
+    with pytest.raises(DataError, match=r"no plan at .*1\.csv"):
         read_plan(path)

@@ -163,7 +163,7 @@ def test_resume_refuses_what_would_change_the_run(
         manifests = made.manifests / "balance"
         manifests.mkdir()
         try:
-            write_plan(manifests / "split1.csv")
+            write_plan(manifests / "1.csv")
             train(made, tmp_path, "a", resume=True, **EVERYTHING)
         finally:
             for path in manifests.iterdir():
