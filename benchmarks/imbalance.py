@@ -1,7 +1,7 @@
 """Which remedy for imbalance helps? Trains each on the embedded data set with the same number of clips seen.
 
     hmdb-prep synth && hmdb-prep extract --frames-per-segment 3 --size 96x128
-    python benchmarks/imbalance.py --seeds 3
+    OMP_NUM_THREADS=1 python benchmarks/imbalance.py --seeds 3 --jobs 2
 
 Compared on split full, on held-out sources: top-1, mean class accuracy, and the mean recall of the three rarest
 classes. Finished runs are kept, so a broken study continues. Numbers on this data set say nothing about HMDB51.
@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 CLIPS_SEEN = 4500
 NUM_RAREST = 3
+BALANCING = threading.Lock()  # `balance` writes to one place; each run takes its plan from there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +58,25 @@ def train(remedy: Remedy, seed: int, arguments: argparse.Namespace) -> tuple[flo
     name = f"imbalance-{remedy.name.replace(' ', '-').replace(',', '')}-{seed}"
     plan, rows = "none", count_rows(arguments.manifests)
     if remedy.strategy:
-        words = ["--split", "full", "--strategy", remedy.strategy, "--target", remedy.target, "--seed", str(seed)]
-        call("hmdb-prep", "balance", *words, *places)
-        plan = "auto"
-        facts = json.loads((arguments.manifests / "balance" / "full.json").read_text())
-        rows = sum(facts["counts_after"].values())
+        file = make_plan(remedy, seed, arguments.runs / f"{name}-plan", arguments.manifests, places)
+        plan, rows = str(file), sum(json.loads(file.with_suffix(".json").read_text())["counts_after"].values())
     epochs = str(max(1, round(CLIPS_SEEN / rows)))
     fixed = ["--config", "recipes/demo.toml", "--split", "full", "--val-fraction", "0", "--max-minutes", "0"]
     chosen = ["--plan", plan, "--epochs", epochs, "--seed", str(seed), "--name", name, *remedy.words]
     call("lsvit-train", "run", *fixed, *chosen, "--runs", str(arguments.runs), *places, "--resume")
     measured = json.loads(call("lsvit-train", "evaluate", name, "--runs", str(arguments.runs), *places, "--json"))
     return read_measures(measured, rarest_classes(arguments.manifests))
+
+
+def make_plan(remedy: Remedy, seed: int, folder: Path, manifests: Path, places: list[str]) -> Path:
+    """The balancing plan of one run, in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with BALANCING:
+        words = ["--split", "full", "--strategy", remedy.strategy, "--target", remedy.target, "--seed", str(seed)]
+        call("hmdb-prep", "balance", *words, *places)
+        for name in ("full.csv", "full.json"):
+            shutil.copy(manifests / "balance" / name, folder / name)
+    return folder / "full.csv"
 
 
 def count_rows(manifests: Path) -> int:
@@ -89,13 +102,17 @@ def main() -> None:
     """Train and print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--shards", type=Path, default=Path("data/shards"))
     parser.add_argument("--manifests", type=Path, default=Path("data_manifests"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     print("| remedy | top-1 % | mean class accuracy % | recall of the three rarest % |\n| --- | --- | --- | --- |")
-    for remedy in REMEDIES:
-        results = [train(remedy, seed, arguments) for seed in range(arguments.seeds)]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        runs = [partial(train, remedy, seed, arguments) for remedy in REMEDIES for seed in range(arguments.seeds)]
+        measured = list(pool.map(lambda run: run(), runs))
+    for index, remedy in enumerate(REMEDIES):
+        results = measured[index * arguments.seeds : (index + 1) * arguments.seeds]
         cells = [
             f"{statistics.mean(values):.1f} ± {statistics.pstdev(values):.1f}" for values in zip(*results, strict=True)
         ]
