@@ -1,7 +1,7 @@
 """Which remedy for imbalance helps? Trains each on the embedded data set with the same number of clips seen.
 
     hmdb-prep synth && hmdb-prep extract --frames-per-segment 3 --size 96x128
-    OMP_NUM_THREADS=1 python benchmarks/imbalance.py --seeds 3 --jobs 2
+    OMP_NUM_THREADS=1 python -m benchmarks.imbalance --seeds 3 --jobs 2
 
 Compared on split full, on held-out sources: top-1, mean class accuracy, and the mean recall of the three rarest
 classes. Finished runs are kept, so a broken study continues. Numbers on this data set say nothing about HMDB51.
@@ -13,13 +13,12 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from benchmarks.training_runs import call, markdown_row, run_all
 
 CLIPS_SEEN = 4500
 NUM_RAREST = 3
@@ -44,12 +43,6 @@ REMEDIES = (
     Remedy(name="SMOTE plan, max", strategy="smote"),
     Remedy(name="SMOTE plan, median", strategy="smote", target="median"),
 )
-
-
-def call(program: str, *words: str) -> str:
-    """Run a command of this environment; returns its standard output."""
-    command = [str(Path(sys.executable).parent / program), *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def train(remedy: Remedy, seed: int, arguments: argparse.Namespace) -> tuple[float, float, float]:
@@ -108,15 +101,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     print("| remedy | top-1 % | mean class accuracy % | recall of the three rarest % |\n| --- | --- | --- | --- |")
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        runs = [partial(train, remedy, seed, arguments) for remedy in REMEDIES for seed in range(arguments.seeds)]
-        measured = list(pool.map(lambda run: run(), runs))
-    for index, remedy in enumerate(REMEDIES):
-        results = measured[index * arguments.seeds : (index + 1) * arguments.seeds]
-        cells = [
-            f"{statistics.mean(values):.1f} ± {statistics.pstdev(values):.1f}" for values in zip(*results, strict=True)
-        ]
-        print(f"| {remedy.name} | {' | '.join(cells)} |", flush=True)
+    runs = [partial(train, remedy, seed, arguments) for remedy in REMEDIES for seed in range(arguments.seeds)]
+    results = run_all(runs, num_seeds=arguments.seeds, jobs=arguments.jobs)
+    for remedy, measured in zip(REMEDIES, results, strict=True):
+        print(markdown_row(remedy.name, measured))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""Other designs of the directional modules that were tried, and `lsvit-train` with one of them in place.
+
+    python -m benchmarks.motion_designs signless-smif run --config recipes/demo.toml ...
+
+Each changes one thing of the design in train/motion.py, so that its worth can be measured.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import train.lsvit
+from train.cli import main as lsvit_train
+from train.model_config import LMI_HEADS, MotionInit
+from train.motion import DirectionalLMI, DirectionalSMIF
+
+
+class SignlessSMIF(DirectionalSMIF):
+    """Sizes of the differences, without their sign."""
+
+    def motion_map(self, video: Tensor) -> Tensor:
+        """(B, T, 3, H, W) -> the same shape."""
+        return weighted(self.weight, [step.abs() for step in neighbour_steps(video)])
+
+
+class LinearSMIF(DirectionalSMIF):
+    """The differences as they are, noise included."""
+
+    def motion_map(self, video: Tensor) -> Tensor:
+        """(B, T, 3, H, W) -> the same shape."""
+        return weighted(self.weight, neighbour_steps(video))
+
+
+def neighbour_steps(video: Tensor) -> list[Tensor]:
+    """V[t + o] - V[t] for o = -2, -1, 1, 2, zero where a frame is absent: (B, T, 3, H, W) each."""
+    steps = []
+    for offset in (-2, -1, 1, 2):
+        step = torch.zeros_like(video)
+        kept = slice(max(0, -offset), video.shape[1] - max(0, offset))
+        moved = slice(max(0, offset), video.shape[1] + min(0, offset))
+        step[:, kept] = video[:, moved] - video[:, kept]
+        steps.append(step)
+    return steps
+
+
+def weighted(weight: Tensor, steps: list[Tensor]) -> Tensor:
+    """weight (3, 4, 3) over the four neighbours' colours: (B, T, 3, H, W)."""
+    neighbours = torch.cat(steps, dim=2).flatten(3).flatten(0, 1)
+    mixed: Tensor = torch.bmm(weight.flatten(1).expand(neighbours.shape[0], -1, -1), neighbours)
+    return mixed.view_as(steps[0])
+
+
+class PositionsLMI(DirectionalLMI):
+    """Where a frame looks depends on its place alone, not on what it shows."""
+
+    def _weights(self, reduced: Tensor) -> Tensor:
+        return torch.softmax(self.position, dim=-1).expand(reduced.shape[0], -1, -1, -1)
+
+
+class ContentLMI(DirectionalLMI):
+    """The other frames' content rather than the difference to it."""
+
+    def _injected(self, x: Tensor, reduced: Tensor, weights: Tensor) -> Tensor:
+        heads = torch.unflatten(reduced, -1, (LMI_HEADS, -1)).permute(0, 3, 1, 2, 4)
+        seen = (weights @ heads.flatten(3)).view_as(heads)
+        injected: Tensor = self.inject(F.gelu(seen.permute(0, 2, 3, 1, 4).flatten(3)))
+        return x + injected
+
+
+class FrameLMI(DirectionalLMI):
+    """One difference a frame, averaged over its tokens, given to all of them."""
+
+    def _injected(self, x: Tensor, reduced: Tensor, weights: Tensor) -> Tensor:
+        return super()._injected(x, reduced.mean(dim=2, keepdim=True).expand_as(reduced), weights)
+
+
+class ConvolutionLMI(DirectionalLMI):
+    """A convolution over three neighbouring frames for each channel, in place of the attention."""
+
+    def __init__(self, dim: int, *, num_frames: int) -> None:
+        super().__init__(dim, num_frames=num_frames)
+        self.kernel = nn.Parameter(torch.zeros(self.squeeze.out_features, 3))
+
+    def _injected(self, x: Tensor, reduced: Tensor, weights: Tensor) -> Tensor:
+        before, after = reduced.clone(), reduced.clone()
+        before[:, 1:], after[:, :-1] = reduced[:, :-1], reduced[:, 1:]
+        moved = (before - reduced) * self.kernel[:, 0] + (after - reduced) * self.kernel[:, 2]
+        injected: Tensor = self.inject(F.gelu(moved))
+        return x + injected
+
+    @torch.no_grad()
+    def initialise(self, start: MotionInit) -> None:
+        """Half of the channels start at the next frame, half at the one before."""
+        super().initialise(start)
+        half = self.kernel.shape[0] // 2
+        self.kernel[:half, 2] = 1.0
+        self.kernel[half:, 0] = 1.0
+
+
+DESIGNS: dict[str, type[nn.Module]] = {
+    "signless-smif": SignlessSMIF,
+    "linear-smif": LinearSMIF,
+    "positions-lmi": PositionsLMI,
+    "content-lmi": ContentLMI,
+    "frame-lmi": FrameLMI,
+    "convolution-lmi": ConvolutionLMI,
+}
+
+
+def main() -> None:
+    """Put the design in place and go on as `lsvit-train`."""
+    name = sys.argv.pop(1)
+    setattr(train.lsvit, "DirectionalSMIF" if name.endswith("smif") else "DirectionalLMI", DESIGNS[name])
+    lsvit_train()
+
+
+if __name__ == "__main__":
+    main()

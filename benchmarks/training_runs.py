@@ -1,0 +1,37 @@
+"""Training runs of a study, several at a time, each through the command line. Finished runs are kept."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def call(program: str, *words: str) -> str:
+    """Run a command of this environment; returns its standard output."""
+    return call_python(str(Path(sys.executable).parent / program), *words)
+
+
+def call_python(*words: str) -> str:
+    """Run Python with these words; returns its standard output."""
+    return subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def run_all(
+    runs: Sequence[Callable[[], tuple[float, ...]]], *, num_seeds: int, jobs: int
+) -> list[list[tuple[float, ...]]]:
+    """What every run measures, ``jobs`` at a time, in groups of ``num_seeds``."""
+    with ThreadPoolExecutor(jobs) as pool:
+        measured = list(pool.map(lambda run: run(), runs))
+    return [measured[start : start + num_seeds] for start in range(0, len(measured), num_seeds)]
+
+
+def markdown_row(name: str, results: Sequence[tuple[float, ...]]) -> str:
+    """Mean ± standard deviation over the seeds of each measure, as a row of a Markdown table."""
+    cells = [
+        f"{statistics.mean(values):.1f} ± {statistics.pstdev(values):.1f}" for values in zip(*results, strict=True)
+    ]
+    return f"| {name} | {' | '.join(cells)} |"
