@@ -207,6 +207,15 @@ def test_a_run_that_fails_does_not_cost_the_others(
     assert (tmp_path / "runs/ablation/summary.md").is_file()
 
 
+def test_a_row_that_cannot_run_is_named_before_anything_is_trained(
+    made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[dict[str, Value]] = [{"name": "good", "smif": "none"}, {"name": "odd", "img_size": 33}]
+    assert ablate_command(tmp_path, made, rows, "--seeds", "2", plan="none") == 2
+    assert "row 'odd': image size 33 is no multiple of the patch size" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_plan_that_is_not_there_is_named_before_anything_is_trained(
     made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from shared.console import say
@@ -25,11 +24,11 @@ from train.ablation_table import (
     write_ablation,
 )
 from train.checkpoint import load_model
-from train.config import Value, differences, read_config, requested_splits, resolve
+from train.config import RunConfig, Value, continued_with, differences, read_config, requested_splits, resolve
 from train.evaluate import evaluate_split
 from train.plan import find_plan
 from train.progress import read_timing
-from train.run import CONFIG_FILE
+from train.run import CONFIG_FILE, check_run
 from train.run import run as run_training
 from train.views import Views
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 RESULT_FILE = "result.json"
 _EVALUATION_BATCH = 8
-_LEFT_OPEN: Mapping[str, tuple[Value, ...]] = MappingProxyType({"img_size": (0,), "sampling": ("auto",)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +82,7 @@ def ablate(options: AblateOptions) -> int:
     ]
     if not cells:
         raise DataError("no row of the grid can be run on this data set; the reasons stand above")
+    _check_cells(cells, options)
     say(f"{len(cells)} runs: {len(rows) - len(skipped)} rows, {options.seeds} seeds, in {folder}")
     ablation = Ablation(
         title=f"{options.name}: split {rows[0].keys['split']}, {options.seeds} seeds",
@@ -98,6 +97,42 @@ def ablate(options: AblateOptions) -> int:
         say(line)
     say(f"wrote {folder}: {SUMMARY_MARKDOWN}, {SUMMARY_CSV}, {SUMMARY_PLOT}, {RESULTS_FILE}")
     return 1 if failures else 0
+
+
+def _command_line(cell: Cell, options: AblateOptions) -> dict[str, Value]:
+    return {
+        **cell.row.keys,
+        "seed": cell.seed,
+        "name": cell.folder.name,
+        "runs": str(cell.folder.parent),
+        "shards": str(options.shards),
+        "manifests": str(options.manifests),
+    }
+
+
+def _check_cells(cells: Sequence[Cell], options: AblateOptions) -> None:
+    """Raise what is wrong with any run, before the first one costs time."""
+    checked = set()
+    for cell in cells:
+        values = _command_line(cell, options)
+        if (cell.folder / CONFIG_FILE).is_file():
+            saved = resolve(command_line={}, file=read_config(cell.folder / CONFIG_FILE))
+            if changed := differences(saved, continued_with(saved, values)):
+                raise UsageError(
+                    f"{cell.folder} is begun, but this differs: {'; '.join(changed)}; choose another --name"
+                )
+        elif cell.row.name not in checked:  # what can be wrong does not depend on the seed
+            _check_row(cell.row.name, resolve(command_line=values, file={}))
+            checked.add(cell.row.name)
+
+
+def _check_row(name: str, config: RunConfig) -> None:
+    try:
+        check_run(config)
+    except UsageError as error:
+        raise UsageError(f"row {name!r}: {error}") from error
+    except DataError as error:
+        raise DataError(f"row {name!r}: {error}") from error
 
 
 def _run_cells(
@@ -127,20 +162,11 @@ def _run_cells(
 
 def _run_cell(cell: Cell, dataset: Dataset, frame: pd.DataFrame, options: AblateOptions) -> CellResult:
     """Train and measure one run, or what is left to do of it."""
-    command_line: dict[str, Value] = {
-        **cell.row.keys,
-        "seed": cell.seed,
-        "name": cell.folder.name,
-        "runs": str(cell.folder.parent),
-        "shards": str(options.shards),
-        "manifests": str(options.manifests),
-    }
     saved = _read_result(cell.folder / RESULT_FILE)
     if saved is not None and saved.dataset_id == dataset.dataset_id:
         # Not trained on: a run that its time limit stopped would get more of it at every call.
-        _check_configuration(cell, command_line)
         return dataclasses.replace(saved, row=cell.row.name)  # the name may have been spelt a little differently
-    run_training(command_line=command_line, config_file=None, resume=True)
+    run_training(command_line=_command_line(cell, options), config_file=None, resume=True)
     loaded = load_model(cell.folder)
     if loaded.dataset_id != dataset.dataset_id:
         raise DataError(f"{cell.folder} was trained on another data set; choose another --name")
@@ -158,15 +184,6 @@ def _run_cell(cell: Cell, dataset: Dataset, frame: pd.DataFrame, options: Ablate
     )
     write_atomically(cell.folder / RESULT_FILE, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
     return result
-
-
-def _check_configuration(cell: Cell, command_line: Mapping[str, Value]) -> None:
-    """Raises UsageError where a run that is done was trained with another configuration than is wanted now."""
-    saved = resolve(command_line={}, file=read_config(cell.folder / CONFIG_FILE))
-    # What was left open holds the choice that was made.
-    given = {key: value for key, value in command_line.items() if value not in _LEFT_OPEN.get(key, ())}
-    if changed := differences(saved, resolve(command_line=given, file=dataclasses.asdict(saved))):
-        raise UsageError(f"{cell.folder} is done, but this differs: {'; '.join(changed)}; choose another --name")
 
 
 def _milliseconds_per_step(folder: Path) -> float:

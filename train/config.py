@@ -24,6 +24,7 @@ __all__ = [
     "RunConfig",
     "Value",
     "class_strengths",
+    "continued_with",
     "differences",
     "flags",
     "read_config",
@@ -171,6 +172,9 @@ HARMLESS_ON_RESUME = frozenset(
     }
 )
 
+# What leaves a choice to the program; the configuration that a run saves holds the choice that was made.
+_LEFT_OPEN: Mapping[str, Value] = {"img_size": 0, "sampling": "auto"}
+
 
 def flags() -> dict[str, tuple[type, Flag]]:
     """Every key of the configuration with its type and what it says about itself, in the order of the
@@ -220,13 +224,15 @@ def read_config(path: Path) -> dict[str, Value]:
 
 
 def write_config(path: Path, config: RunConfig) -> None:
-    """Save the configuration as TOML, every key."""
+    """Save the configuration as TOML, every key, atomically."""
     import tomli_w
+
+    from shared.manifests import write_atomically
 
     content = {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
     }
-    path.write_text(tomli_w.dumps(content), encoding="utf-8")
+    write_atomically(path, tomli_w.dumps(content))
 
 
 def class_strengths(config: RunConfig) -> dict[str, float]:
@@ -254,6 +260,12 @@ def requested_splits(split: str, *, option: str = "--split") -> tuple[str, ...]:
         if name not in ("1", "2", "3", "full", "all") or names.count(name) > 1:
             raise UsageError(f"{option} is {split!r}; use 1, 2, 3, full or all, or several such as 1,2,3, each once")
     return names
+
+
+def continued_with(saved: RunConfig, values: Mapping[str, Value]) -> RunConfig:
+    """The configuration that ``saved`` becomes with what is given now; a choice left open stays as it was made."""
+    given = {key: value for key, value in values.items() if (key, value) not in _LEFT_OPEN.items()}
+    return resolve(command_line=given, file=dataclasses.asdict(saved))
 
 
 def differences(saved: RunConfig, wanted: RunConfig) -> list[str]:

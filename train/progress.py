@@ -146,7 +146,7 @@ class Timing:
 def append_timing(folder: Path, timing: Timing) -> None:
     """Add a row to timing.csv."""
     path = folder / TIMING_FILE
-    is_new = not path.exists()
+    is_new = not path.exists() or not path.stat().st_size  # a kill may come between making the file and its first row
     with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if is_new:

@@ -13,7 +13,7 @@ import torch
 
 from shared.errors import DataError, UsageError
 from train.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint, write_checkpoint
-from train.config import RunConfig, differences, read_config, requested_splits, resolve, write_config
+from train.config import RunConfig, continued_with, differences, read_config, requested_splits, resolve, write_config
 from train.config_values import Value
 from train.distributed import Processes, joined_processes
 from train.interruption import Interruption
@@ -21,7 +21,7 @@ from train.loop import Session, train
 from train.progress import Progress, write_metrics
 from train.report import write_report
 from train.run_data import RunData, open_data
-from train.run_learner import make_learner, make_model, make_recipe
+from train.run_learner import make_learner, make_model, make_recipe, model_config
 from train.seeds import Purpose, torch_seed
 from train.step import Learner, learner_states
 from train.stream import BatchReader
@@ -62,11 +62,17 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
 
 
 def _check_splits(config: RunConfig, parts: Mapping[str, Path]) -> None:
-    """Raise what is wrong with the data or the plan of a split that is not begun, before the first one is trained."""
+    """Raise what is wrong with a split that is not begun, before the first one is trained."""
     for split, part in parts.items():
         if not checkpoint_path(part, "last").is_file():
-            _, data = open_data(dataclasses.replace(config, split=split))
-            data.reader.close()
+            check_run(dataclasses.replace(config, split=split))
+
+
+def check_run(config: RunConfig) -> None:
+    """Raise what stops a run of one split from starting: its data, its plan, the shape of its model."""
+    config, data = open_data(config)
+    data.reader.close()
+    model_config(config, data)
 
 
 def run_folder(config: RunConfig) -> Path:
@@ -87,11 +93,9 @@ def _continued_config(folder: Path, config: RunConfig, values: Mapping[str, Valu
     if not any(folder.glob("**/checkpoints/last.pt")) or not saved_at:
         return config
     saved = resolve(command_line={}, file=read_config(saved_at[0]))
-    left_open = {key for key, value in values.items() if (key, value) in (("img_size", 0), ("sampling", "auto"))}
-    given = {key: value for key, value in values.items() if key not in left_open}
     if saved_at[0].parent != folder:  # killed in the first of several splits: each folder knows its own split only
-        given.setdefault("split", config.split)
-    wanted = resolve(command_line=given, file=dataclasses.asdict(saved))
+        values = {"split": config.split, **values}
+    wanted = continued_with(saved, values)
     if changed := differences(saved, wanted):
         raise UsageError(f"--resume continues {folder} as it was begun, but this differs: {'; '.join(changed)}")
     return wanted
