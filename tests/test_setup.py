@@ -82,7 +82,7 @@ def test_a_complete_machine_is_set_up_once(machine: Machine) -> None:
     machine.has("ffmpeg", "python3.11-venv")
     done = machine.setup("test")
     assert done.returncode == 0, done.stderr
-    assert "-m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e .[dev]" in machine.calls()
+    assert "-m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e .[dev,export]" in machine.calls()
     assert "apt-get" not in machine.calls()
     machine.log.write_text("")
     assert machine.setup("test").stdout == "" and "pip install" not in machine.calls()
