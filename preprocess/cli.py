@@ -84,7 +84,10 @@ def extract(
     frames_per_segment: Annotated[
         int, typer.Option("--frames-per-segment", help="Stored candidates K of each segment; odd.")
     ] = 1,
-    workers: Annotated[int | None, typer.Option("--workers", help="Decoding processes; default: one a core.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="Decoding processes; default: one a core, with --engine ray one a task."),
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds after which one video is given up.")] = 300.0,
     clips_per_shard: Annotated[
         int, typer.Option("--clips-per-shard", help="Clips of a shard, at most (and 256 MB).")
@@ -93,6 +96,14 @@ def extract(
         int, typer.Option("--num-tasks", help="Divide the work among this many independent tasks.")
     ] = 1,
     task_id: Annotated[int, typer.Option("--task-id", help="Which of the tasks this is, from 0.")] = 0,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="What runs the work: local, or ray (one task a shard; on $RAY_ADDRESS if set)."),
+    ] = "local",
+    gpus_per_task: Annotated[
+        float | None,
+        typer.Option("--gpus-per-task", help="Share of a GPU for each Ray task on CUDA; default: 0.25."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete the extraction that is there and start anew.")
     ] = False,
@@ -121,6 +132,8 @@ def extract(
         task_id=task_id,
         overwrite=overwrite,
         strict=strict,
+        engine=engine,
+        gpus_per_task=gpus_per_task,
     )
     run_extraction(settings)
 

@@ -27,12 +27,18 @@ from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, QuarantineRow, read_dataset
 
 DEVICES = ("cpu", "cuda", "auto")
+ENGINES = ("local", "ray")
+DEFAULT_GPUS_PER_TASK = 0.25
 _SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own needs
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionSettings:
-    """What the user asked for. None of these but ``parameters`` changes what the shards hold."""
+    """What the user asked for. None of these but ``parameters`` changes what the shards hold.
+
+    num_workers: decoding processes, of the whole run or with engine ``ray`` of each task.
+    gpus_per_task: share of a GPU, for engine ``ray`` on CUDA only.
+    """
 
     videos: Path
     shards: Path
@@ -45,6 +51,8 @@ class ExtractionSettings:
     task_id: int = 0
     overwrite: bool = False
     strict: bool = False
+    engine: str = "local"
+    gpus_per_task: float | None = None
 
 
 def run_extraction(settings: ExtractionSettings) -> Dataset | None:
@@ -79,6 +87,26 @@ def _check(settings: ExtractionSettings) -> None:
         raise UsageError(f"--timeout is {settings.timeout_seconds}; it must be a positive number of seconds")
     if settings.num_workers is not None and settings.num_workers < 1:
         raise UsageError(f"--workers is {settings.num_workers}; it must be at least 1")
+    _check_engine(settings)
+
+
+def _check_engine(settings: ExtractionSettings) -> None:
+    if settings.engine not in ENGINES:
+        raise UsageError(f"--engine is {settings.engine!r}; it must be one of {', '.join(ENGINES)}")
+    if settings.gpus_per_task is not None:
+        if settings.engine != "ray" or settings.device != "cuda":
+            raise UsageError("--gpus-per-task is for --engine ray with --device cuda")
+        if not 0 < settings.gpus_per_task <= 1:
+            raise UsageError(f"--gpus-per-task is {settings.gpus_per_task}; it must be above 0 and at most 1")
+    if settings.engine != "ray":
+        return
+    if settings.num_tasks > 1:
+        raise UsageError("--num-tasks cannot be combined with --engine ray, which divides the work itself")
+    if settings.device == "auto":
+        raise UsageError("--device auto measures this machine and no cluster; with --engine ray choose cpu or cuda")
+    from preprocess.ray_engine import require_ray
+
+    require_ray()
 
 
 def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
@@ -140,6 +168,10 @@ def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo:
 
 
 def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    if settings.engine == "ray":
+        _extract_on_ray(settings, plan, todo)
+        return
+    from preprocess.clip_rows import clip_facts
     from preprocess.device import choose_device
     from preprocess.extract_blocks import extract_blocks
 
@@ -153,10 +185,27 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Bloc
     extract_blocks(
         plan,
         todo,
+        facts=clip_facts(plan),
         videos=settings.videos,
         shards=settings.shards,
         device=device,
         num_workers=num_workers(settings),
+        timeout_seconds=settings.timeout_seconds,
+    )
+
+
+def _extract_on_ray(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    from preprocess.ray_engine import extract_on_ray
+
+    share = DEFAULT_GPUS_PER_TASK if settings.gpus_per_task is None else settings.gpus_per_task
+    extract_on_ray(
+        plan,
+        todo,
+        videos=settings.videos,
+        shards=settings.shards,
+        device=settings.device,
+        num_workers=settings.num_workers or 1,
+        gpus_per_task=share if settings.device == "cuda" else 0.0,
         timeout_seconds=settings.timeout_seconds,
     )
 

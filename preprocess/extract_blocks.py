@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from preprocess.clip_rows import ClipFacts, clip_facts, clip_row
+from preprocess.clip_rows import ClipFacts, clip_row
 from preprocess.clip_worker import ClipJob, MeasuredClip, ProbeJob, extract_clip, probe_size
 from preprocess.extraction_state import BlockOutcome, remove_leftovers, write_outcome
 from preprocess.merge import sha256_of
@@ -39,6 +39,7 @@ def extract_blocks(
     plan: ExtractionPlan,
     blocks: Sequence[Block],
     *,
+    facts: ClipFacts,
     videos: Path,
     shards: Path,
     device: str,
@@ -46,7 +47,6 @@ def extract_blocks(
     timeout_seconds: float,
 ) -> None:
     """Write the shard of each block, in order. Interrupted at any moment it leaves complete shards and no others."""
-    facts = clip_facts(plan)
     waiting: deque[BlockInWork] = deque()
     num_clips = sum(len(block.videos) for block in blocks)
     with (

@@ -76,8 +76,9 @@ class OpenVideo:
         try:
             decoder = _open_decoder(path, device=device)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise VideoError("open", f"not a video that FFmpeg can open: {first_line(error)}") from error
+            raise VideoError("open", f"not a video that FFmpeg can open: {first_line(error, path)}") from error
         metadata = decoder.metadata
+        self._path = path
         self._decoder = decoder
         self.header = VideoHeader(
             codec=metadata.codec or "",
@@ -101,7 +102,7 @@ class OpenVideo:
             except IndexError:
                 return
             except (RuntimeError, ValueError) as error:
-                raise VideoError("decode", f"decoding failed: {first_line(error)}") from error
+                raise VideoError("decode", f"decoding failed: {first_line(error, self._path)}") from error
             if shape is not None and frame.shape != shape:
                 raise VideoError(
                     "decode",
@@ -208,9 +209,12 @@ def _chunks(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
         yield torch.stack(batch)
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of FFmpeg or torch says, in one line of at most 200 characters."""
+def first_line(error: BaseException, path: Path | None = None) -> str:
+    """What an error of FFmpeg or torch says, in one line of at most 200 characters. A path is shortened to its name,
+    so that a manifest says the same wherever its videos lie.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
+    text = text if path is None else text.replace(str(path), path.name)
     # torchcodec puts the place in its C++ source in front of what FFmpeg said.
     return re.sub(r"^.*\.(cpp|h):\d+, ", "", text)[:200]

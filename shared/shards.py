@@ -6,6 +6,7 @@ one piece, so that a reader maps them into memory and a worker process writes it
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Sequence
@@ -80,7 +81,8 @@ class PendingShard:
         self.path = path
         self.layout = layout
         self.capacity = capacity
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        # Process numbers repeat from machine to machine, above all in containers.
+        self.temporary = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
         try:
             self.frames_offset = self._create()
         except BaseException:
@@ -146,7 +148,7 @@ class PendingShard:
 
     def _write_records(self, records: Sequence[ClipRecord]) -> None:
         text = h5py.string_dtype("utf-8")
-        with h5py.File(self.temporary, "r+") as file:
+        with h5py.File(self.temporary, "r+", locking=False) as file:
             file["frame_index"] = np.stack([record.frame_index for record in records]).astype("<i4")
             file["label"] = np.array([record.label for record in records], dtype="<i2")
             file["crc32"] = np.array([record.crc32 for record in records], dtype="<u4")
@@ -193,14 +195,15 @@ class ShardReader:
         if not path.is_file():
             raise DataError(f"no shard at {path}; make it again with `hmdb-prep extract`")
         try:
-            with h5py.File(path, "r") as file:
+            with h5py.File(path, "r", locking=False) as file:
                 self.layout = _read_layout(path, file)
-                offset, shape = _frames_place(path, file)
-                self.frame_index: npt.NDArray[np.int32] = file["frame_index"][:]
-                self.label: npt.NDArray[np.int16] = file["label"][:]
-                self.crc32: npt.NDArray[np.uint32] = file["crc32"][:]
-                self.clip_id: tuple[str, ...] = tuple(file["clip_id"].asstr()[:])
-                self.manifest: tuple[str, ...] = tuple(file["manifest"].asstr()[:])
+                offset, shape = _frames_place(path, file, self.layout)
+                num_clips, num_rows = shape[:2]
+                self.frame_index: npt.NDArray[np.int32] = _own(file, "frame_index", (num_clips, num_rows), "i4")[:]
+                self.label: npt.NDArray[np.int16] = _own(file, "label", (num_clips,), "i2")[:]
+                self.crc32: npt.NDArray[np.uint32] = _own(file, "crc32", (num_clips,), "u4")[:]
+                self.clip_id: tuple[str, ...] = tuple(_own(file, "clip_id", (num_clips,), "O").asstr()[:])
+                self.manifest: tuple[str, ...] = tuple(_own(file, "manifest", (num_clips,), "O").asstr()[:])
         except (
             OSError,
             KeyError,
@@ -208,22 +211,12 @@ class ShardReader:
             ValueError,
             TypeError,
             AttributeError,
-            UnicodeError,
+            OverflowError,
         ) as error:
             raise DataError(
                 f"{path} is damaged or no shard ({error}); delete it and run `hmdb-prep extract` again"
             ) from error
-        self._check_shapes(shape)
-        if path.stat().st_size < offset + int(np.prod(shape)):
-            raise DataError(f"{path} is truncated; delete it and run `hmdb-prep extract` again")
         self.frames: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
-
-    def _check_shapes(self, shape: tuple[int, ...]) -> None:
-        layout, num_clips = self.layout, len(self.clip_id)
-        expected = (num_clips, layout.num_rows, layout.height, layout.width, 3)
-        lengths = {len(self.label), len(self.crc32), len(self.manifest), len(self.frame_index)}
-        if shape != expected or lengths != {num_clips} or self.frame_index.shape != expected[:2]:
-            raise DataError(f"{self.path}: data sets do not fit together: frames are {shape}, expected {expected}")
 
     @property
     def num_clips(self) -> int:
@@ -248,7 +241,8 @@ class ShardReader:
 
 
 def _open_new(path: Path) -> h5py.File:
-    return h5py.File(path, "w", alignment_threshold=_ALIGNMENT_THRESHOLD, alignment_interval=_ALIGNMENT)
+    # HDF5's own locks fail on network file systems without any; nobody else knows the temporary name.
+    return h5py.File(path, "w", locking=False, alignment_threshold=_ALIGNMENT_THRESHOLD, alignment_interval=_ALIGNMENT)
 
 
 def _root_attributes(layout: ShardLayout) -> list[tuple[str, str | int]]:
@@ -281,12 +275,44 @@ def _read_layout(path: Path, file: Any) -> ShardLayout:
     )
 
 
-def _frames_place(path: Path, file: Any) -> tuple[int, tuple[int, ...]]:
-    frames = file["frames"]
+def _frames_place(path: Path, file: Any, layout: ShardLayout) -> tuple[int, tuple[int, ...]]:
+    frames = _member(file, "frames")
     offset = frames.id.get_offset()
     if frames.dtype != np.uint8 or offset is None:
         raise DataError(f"{path}: frames are not uncompressed uint8 in one piece; extract anew with --overwrite")
-    return int(offset), tuple(int(length) for length in frames.shape)
+    shape = tuple(int(length) for length in frames.shape or ())
+    expected = (*shape[:1], layout.num_rows, layout.height, layout.width, 3)
+    if shape != expected or min(shape) < 1:
+        raise DataError(f"{path}: data sets do not fit together: frames are {shape}, expected {expected}")
+    if path.stat().st_size < offset + math.prod(shape):
+        raise DataError(f"{path} is truncated; delete it and run `hmdb-prep extract` again")
+    return int(offset), shape
+
+
+def _own(file: Any, name: str, shape: tuple[int, ...], kind: str) -> Any:
+    """A data set of this shape and type (``O``: texts), not yet read. Raises ValueError where it is another.
+
+    The frames have been seen to lie in the file, so nothing larger than the file can be asked for.
+    """
+    data = _member(file, name)
+    if data.shape != shape or data.dtype != np.dtype(kind):
+        raise ValueError(f"{name} is {data.dtype} {data.shape}, expected {np.dtype(kind)} {shape}")
+    return data
+
+
+def _member(file: Any, name: str) -> Any:
+    """A data set whose content lies in this very file. Raises ValueError where it is a link or kept elsewhere.
+
+    HDF5 would follow links and storage into any other file of the machine.
+    """
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link")
+    data = file[name]
+    if not isinstance(data, h5py.Dataset):
+        raise ValueError(f"{name} is no data set")
+    if data.is_virtual or data.external:
+        raise ValueError(f"{name} is kept in another file")
+    return data
 
 
 def _synchronise(path: Path) -> None:

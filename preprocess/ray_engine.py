@@ -1,0 +1,235 @@
+"""Extraction on Ray: one task a shard, on a cluster or on this machine. Each task decodes as the local engine does.
+
+Videos and shards lie on a file system that all nodes share. A task whose process or node dies is run again elsewhere;
+as what a shard holds depends on nothing but the plan, the result is the same byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+import os
+import secrets
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preprocess.clip_rows import ClipFacts, clip_facts
+from preprocess.extraction_state import STATE_FILE, is_finished, remove_leftovers
+from preprocess.plan import Block, ExtractionPlan
+from shared.console import progress, say
+from shared.errors import DataError, UsageError
+from shared.shards import shard_name
+
+_MAX_RETRIES = 10  # of a task whose process or node died; a video cannot do that, it is decoded in another process
+_MAX_IN_FLIGHT = 1000
+_OBJECT_STORE_BYTES = 80 * 1024**2  # tasks pass names and numbers, never frames
+_CLUSTER = "RAY_ADDRESS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockTask:
+    """All that one task needs. plan and facts: of its one block only, so that tasks stay small."""
+
+    plan: ExtractionPlan
+    facts: ClipFacts
+    videos: Path
+    shards: Path
+    device: str
+    num_workers: int
+    timeout_seconds: float
+
+    @property
+    def block(self) -> Block:
+        return self.plan.blocks[0]
+
+
+def require_ray() -> None:
+    """Raise UsageError where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "--engine ray needs Ray; install the extra: pip install 'hmdb51-lsvit[ray]' "
+            "(in a checkout: pip install -e '.[ray]'), or use --engine local"
+        )
+
+
+def extract_on_ray(
+    plan: ExtractionPlan,
+    blocks: Sequence[Block],
+    *,
+    videos: Path,
+    shards: Path,
+    device: str,
+    num_workers: int,
+    gpus_per_task: float,
+    timeout_seconds: float,
+) -> None:
+    """Write the shard of each block, each in a Ray task with ``num_workers`` decoding processes and as many CPUs.
+
+    gpus_per_task: the share of a GPU that a task takes up, 0 with device ``cpu``. Interrupted at any moment it leaves
+    complete shards and no others. Raises DataError and OSError as the tasks do, DataError where Ray gives up.
+    """
+    facts = clip_facts(plan)
+    tasks = deque(
+        BlockTask(
+            plan=dataclasses.replace(plan, videos=block.videos, blocks=(block,), rejected=()),
+            facts=_facts_of(block, facts),
+            videos=videos.absolute(),
+            shards=shards.absolute(),
+            device=device,
+            num_workers=num_workers,
+            timeout_seconds=timeout_seconds,
+        )
+        for block in blocks
+    )
+    needs = {"CPU": float(num_workers)} | ({"GPU": gpus_per_task} if gpus_per_task else {})
+    try:
+        with _connected(needs) as ray:
+            remote = ray.remote(num_cpus=num_workers, num_gpus=gpus_per_task, max_retries=_MAX_RETRIES)(extract_block)
+            _run_all(ray, remote, tasks)
+    finally:
+        for block in blocks:
+            if not is_finished(shards, block):
+                remove_leftovers(shards, block=block)
+
+
+def extract_block(task: BlockTask) -> int:
+    """What a Ray task does: write the shard of one block. Returns the number of its videos."""
+    from preprocess.extract_blocks import extract_blocks
+
+    _check_node(task)
+    if not is_finished(task.shards, task.block):  # a task may be run again though it had all but reported
+        extract_blocks(
+            task.plan,
+            task.plan.blocks,
+            facts=task.facts,
+            videos=task.videos,
+            shards=task.shards,
+            device=task.device,
+            num_workers=task.num_workers,
+            timeout_seconds=task.timeout_seconds,
+        )
+    return len(task.block.videos)
+
+
+def _check_node(task: BlockTask) -> None:
+    """Raise DataError on a node that would take every video for a bad one, because it does not see the folders."""
+    node = os.uname().nodename
+    remedy = "videos and shards must lie under the same path on every node of the Ray cluster"
+    if not (task.shards / STATE_FILE).is_file():
+        raise DataError(f"node {node} does not see {task.shards / STATE_FILE}; {remedy}")
+    for video in task.block.videos:
+        file = task.videos / video.path
+        if not file.is_file() or file.stat().st_size != video.num_bytes:
+            raise DataError(f"node {node} does not see {file} as it was when the run began; {remedy}")
+    if task.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise DataError(f"--device cuda: torch sees no GPU on node {node}; see `hmdb-prep doctor` there")
+
+
+def _facts_of(block: Block, facts: ClipFacts) -> ClipFacts:
+    names = [video.clip_id for video in block.videos]
+    return ClipFacts(
+        labels={name: facts.labels[name] for name in names}, splits={name: facts.splits[name] for name in names}
+    )
+
+
+def _run_all(ray: Any, remote: Any, tasks: deque[BlockTask]) -> None:
+    """Run the tasks, a window of them at a time: Ray need not keep track of more than it can run soon."""
+    in_flight: dict[Any, BlockTask] = {}
+    with progress("extracting", sum(len(task.block.videos) for task in tasks)) as advance:
+        while tasks or in_flight:
+            while tasks and len(in_flight) < _MAX_IN_FLIGHT:
+                task = tasks.popleft()
+                in_flight[remote.remote(task)] = task
+            done, _ = ray.wait(list(in_flight), num_returns=1)
+            for reference in done:
+                advance(_result(ray, reference, in_flight.pop(reference)))
+
+
+def _result(ray: Any, reference: Any, task: BlockTask) -> int:
+    try:
+        return int(ray.get(reference))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, DataError | OSError | MemoryError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise DataError(
+            f"{shard_name(task.block.index)}: its Ray task died {_MAX_RETRIES + 1} times, last with "
+            f"{type(error).__name__}; see Ray's logs, then run the same command again to continue"
+        ) from error
+
+
+@contextlib.contextmanager
+def _connected(needs: dict[str, float]) -> Iterator[Any]:
+    """Ray, connected to the cluster of $RAY_ADDRESS, else to one on this machine that ends with this process."""
+    ray: Any = importlib.import_module("ray")
+    with contextlib.ExitStack() as stack:
+        handler = signal.getsignal(signal.SIGTERM)
+        if os.environ.get(_CLUSTER):
+            stack.callback(ray.shutdown)
+            _join(ray)
+        else:
+            _start_local(ray, needs, stack)
+        signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
+        _check_resources(ray, needs)
+        yield ray
+
+
+def _join(ray: Any) -> None:
+    try:
+        ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"no Ray cluster to be joined at {_CLUSTER}={os.environ[_CLUSTER]} ({reason}); "
+            f"start it with `ray start`, or unset {_CLUSTER} to use this machine alone"
+        ) from error
+
+
+def _start_local(ray: Any, needs: dict[str, float], stack: contextlib.ExitStack) -> None:
+    """Ray on this machine only. Its ports are open to the network, so they ask for a token that nobody else has."""
+    kept = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    stack.callback(_restore_environment, kept)
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    # In /tmp, because the paths of Ray's sockets must not be long.
+    folder = tempfile.TemporaryDirectory(prefix="hmdb-ray-", dir="/tmp", ignore_cleanup_errors=True)
+    stack.enter_context(folder)
+    stack.callback(ray.shutdown)  # before the folder goes
+    ray.init(
+        address="local",
+        num_cpus=max(len(os.sched_getaffinity(0)), int(needs["CPU"])),
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        logging_level="ERROR",
+        log_to_driver=False,
+        _temp_dir=folder.name,
+    )
+
+
+def _restore_environment(kept: dict[str, str | None]) -> None:
+    for name, value in kept.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _check_resources(ray: Any, needs: dict[str, float]) -> None:
+    """Say so where no node has room for a task; on this machine alone that is an error."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(name, 0.0) >= number for name, number in needs.items()) for node in nodes):
+        return
+    wanted = " and ".join(f"{number:g} {name}" for name, number in needs.items())
+    if not os.environ.get(_CLUSTER):
+        raise DataError(f"a task needs {wanted}, and Ray finds no such thing on this machine; use --device cpu")
+    say(f"no node of the Ray cluster has the {wanted} that a task needs; waiting for one to join")
