@@ -172,48 +172,54 @@ def _result(ray: Any, reference: Any, task: BlockTask) -> int:
 @contextlib.contextmanager
 def _connected(needs: dict[str, float]) -> Iterator[Any]:
     """Ray, connected to the cluster of $RAY_ADDRESS, else to one on this machine that ends with this process."""
-    ray: Any = importlib.import_module("ray")
+    handler = signal.getsignal(signal.SIGTERM)
     with contextlib.ExitStack() as stack:
-        handler = signal.getsignal(signal.SIGTERM)
-        if os.environ.get(_CLUSTER):
-            stack.callback(ray.shutdown)
-            _join(ray)
-        else:
-            _start_local(ray, needs, stack)
+        ray = _join(stack) if os.environ.get(_CLUSTER) else _start_local(needs, stack)
         signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
         _check_resources(ray, needs)
         yield ray
 
 
-def _join(ray: Any) -> None:
+def _join(stack: contextlib.ExitStack) -> Any:
+    ray: Any = importlib.import_module("ray")
+    stack.callback(ray.shutdown)
     try:
         ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise DataError(
-            f"no Ray cluster to be joined at {_CLUSTER}={os.environ[_CLUSTER]} ({reason}); "
+            f"no Ray cluster to be joined at {_CLUSTER}={os.environ[_CLUSTER]} ({_first_line(error)}); "
             f"start it with `ray start`, or unset {_CLUSTER} to use this machine alone"
         ) from error
+    return ray
 
 
-def _start_local(ray: Any, needs: dict[str, float], stack: contextlib.ExitStack) -> None:
+def _start_local(needs: dict[str, float], stack: contextlib.ExitStack) -> Any:
     """Ray on this machine only. Its ports are open to the network, so they ask for a token that nobody else has."""
     kept = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     stack.callback(_restore_environment, kept)
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    ray: Any = importlib.import_module("ray")  # reads the two only once, when it is imported
     # In /tmp, because the paths of Ray's sockets must not be long.
     folder = tempfile.TemporaryDirectory(prefix="hmdb-ray-", dir="/tmp", ignore_cleanup_errors=True)
     stack.enter_context(folder)
-    stack.callback(ray.shutdown)  # before the folder goes
-    ray.init(
-        address="local",
-        num_cpus=max(len(os.sched_getaffinity(0)), int(needs["CPU"])),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        logging_level="ERROR",
-        log_to_driver=False,
-        _temp_dir=folder.name,
-    )
+    stack.callback(ray.shutdown)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(len(os.sched_getaffinity(0)), int(needs["CPU"])),
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            logging_level="ERROR",
+            log_to_driver=False,
+            _temp_dir=folder.name,
+        )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise DataError(f"Ray does not start on this machine ({_first_line(error)}); use --engine local") from error
+    return ray
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _restore_environment(kept: dict[str, str | None]) -> None:

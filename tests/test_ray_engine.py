@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +17,84 @@ from commands import command_line, fail, succeed
 from conftest import HMDB_LIKE, make_video
 from test_extract import content, extracted, places, videos, wait_until  # noqa: F401  (fixtures)
 
+from preprocess.clip_rows import clip_facts
 from preprocess.extract import ExtractionSettings, run_extraction
-from preprocess.plan import ExtractionParameters
-from shared.errors import UsageError
+from preprocess.extraction_state import write_plan
+from preprocess.plan import ExtractionParameters, ExtractionPlan, make_plan
+from preprocess.ray_engine import BlockTask, extract_block
+from shared.classes import find_videos
+from shared.errors import DataError, UsageError
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
+PATIENCE_SECONDS = 1800
 SHARDS_OF_FOUR = ("--clips-per-shard", "4")
+
+
+def settings(folder: Path, **changes: Any) -> ExtractionSettings:
+    return ExtractionSettings(
+        videos=folder, shards=folder / "s", manifests=folder / "m", parameters=ExtractionParameters(), **changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": "spark"}, "--engine is 'spark'; it must be one of local, ray"),
+        ({"engine": "ray", "num_tasks": 2}, "--num-tasks cannot be combined with --engine ray"),
+        ({"engine": "ray", "device": "auto"}, "choose cpu or cuda"),
+        ({"gpus_per_task": 0.5}, "--gpus-per-task is for --engine ray with --device cuda"),
+        ({"engine": "ray", "device": "cuda", "gpus_per_task": 1.5}, "above 0 and at most 1"),
+        ({"engine": "ray", "device": "cuda", "gpus_per_task": float("nan")}, "above 0 and at most 1"),
+    ],
+)
+def test_what_does_not_go_together(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        run_extraction(settings(tmp_path, **changes))
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'hmdb51-lsvit\[ray\]'"):
+        run_extraction(settings(tmp_path, engine="ray"))
+    assert not (tmp_path / "s").exists()
+
+
+def made_task(folder: Path) -> BlockTask:
+    """A task on text files that are called videos, with the plan written down."""
+    for name in ("walk", "run"):
+        (folder / "videos" / name).mkdir(parents=True)
+        (folder / "videos" / name / "a.avi").write_text("no video")
+    plan = make_plan(find_videos(folder / "videos"), ExtractionParameters(size="16x16"))
+    (folder / "shards").mkdir()
+    write_plan(folder / "shards", plan)
+    return task_of(plan, folder)
+
+
+def task_of(plan: ExtractionPlan, folder: Path) -> BlockTask:
+    return BlockTask(
+        plan=plan, facts=clip_facts(plan), videos=folder / "videos", shards=folder / "shards",
+        device="cpu", num_workers=1, timeout_seconds=60.0,
+    )  # fmt: skip
+
+
+def test_a_node_that_does_not_see_the_folders_spoils_nothing(tmp_path: Path) -> None:
+    """It must not quarantine every video of its blocks."""
+    task = made_task(tmp_path)
+    (tmp_path / "videos" / "run" / "a.avi").write_text("another size")
+    with pytest.raises(DataError, match=r"does not see .*run/a\.avi as it was"):
+        extract_block(task)
+    (tmp_path / "videos" / "run" / "a.avi").unlink()
+    with pytest.raises(DataError, match=r"does not see .*run/a\.avi"):
+        extract_block(task)
+    (tmp_path / "shards" / "extraction.json").unlink()
+    with pytest.raises(DataError, match=r"does not see .*extraction\.json"):
+        extract_block(task)
+    assert list((tmp_path / "shards").iterdir()) == []
 
 
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands start a Ray of their own."""
+    pytest.importorskip("ray", reason="Ray is not installed (extra `ray`)")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -38,21 +103,20 @@ def ray_processes() -> set[int]:
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            if any(word.endswith((b"/raylet", b"/gcs_server")) for word in words[:1]) or words[0].startswith(b"ray::"):
+            program = (folder / "cmdline").read_bytes().split(b"\0")[0]
+            if program.endswith((b"/raylet", b"/gcs_server")) or program.startswith(b"ray::"):
                 found.add(int(folder.name))
     return found
 
 
-@needs_ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_cluster")
 def test_ray_equals_the_local_engine(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
-    """With relative folders too, crashing and broken files included; and nothing of Ray stays behind."""
+    """With relative folders and files that are no videos; and nothing of Ray stays behind."""
     before, folders = ray_processes(), set(Path("/tmp").glob("hmdb-ray-*"))
     (tmp_path / "videos").symlink_to(videos)
-    words = ("--videos", "videos", "--shards", "shards", "--manifests", "manifests")
-    out = succeed("hmdb-prep", "extract", "--engine", "ray", *words, *SHARDS_OF_FOUR, cwd=tmp_path)
+    words = ("--videos", "videos", "--shards", "shards", "--manifests", "manifests", *SHARDS_OF_FOUR)
+    out = succeed("hmdb-prep", "extract", "--engine", "ray", *words, cwd=tmp_path, timeout=PATIENCE_SECONDS)
     (tmp_path / "videos").unlink()
     assert content(tmp_path) == content(extracted)
     assert "12 clips of 3 classes in 4 shards" in out
@@ -60,14 +124,134 @@ def test_ray_equals_the_local_engine(videos: Path, extracted: Path, tmp_path: Pa
     assert set(Path("/tmp").glob("hmdb-ray-*")) <= folders
 
 
-@needs_ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_cluster")
 def test_ray_continues_what_the_local_engine_began(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
     words = ("extract", "--videos", videos, *places(tmp_path), *SHARDS_OF_FOUR)
     succeed("hmdb-prep", *words, "--num-tasks", "2", "--task-id", "0")
     first = (tmp_path / "shards" / "shard-00000.h5").stat()
-    succeed("hmdb-prep", *words, "--engine", "ray", "--workers", "2")
+    succeed("hmdb-prep", *words, "--engine", "ray", "--workers", "2", timeout=PATIENCE_SECONDS)
     assert content(tmp_path) == content(extracted)
     assert (tmp_path / "shards" / "shard-00000.h5").stat().st_mtime_ns == first.st_mtime_ns
     assert "nothing to do" in succeed("hmdb-prep", *words, "--engine", "ray")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_cluster")
+def test_no_cluster_at_the_address(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    error = fail(1, "hmdb-prep", "extract", "--engine", "ray", "--videos", videos, *places(tmp_path))
+    assert "no Ray cluster to be joined at RAY_ADDRESS=127.0.0.1:9" in error.splitlines()[-1]
+
+
+@pytest.fixture
+def many_videos(tmp_path: Path, ffmpeg: str) -> Path:
+    """60 videos of three classes and two files that are none."""
+    folder = tmp_path / "videos"
+    original = make_video(tmp_path / "original.avi", *HMDB_LIKE, num_frames=60)
+    for index in range(60):
+        name = ("run", "sit", "walk")[index % 3]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(original, folder / name / f"src{index // 6}_{name}_f_nm_np1_fr_goo_{index}.avi")
+    for name in ("run", "walk"):
+        (folder / name / "broken.avi").write_bytes(b"RIFF" + bytes(200))
+    return folder
+
+
+@pytest.fixture
+def cluster(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Ray cluster of two nodes with one CPU each, whose address commands find in RAY_ADDRESS."""
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 80 * 1024**2}
+    made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    made.second = made.add_node(**small)
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    try:
+        yield made
+    finally:
+        made.shutdown()
+
+
+def started(videos: Path, folder: Path, *words: str) -> subprocess.Popen[str]:  # noqa: F811
+    command = command_line("hmdb-prep", ["extract", "--videos", videos, *places(folder), *SHARDS_OF_FOUR, *words])
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def num_shards(folder: Path) -> int:
+    return len(list((folder / "shards").glob("shard-*.h5")))
+
+
+def num_begun(folder: Path) -> int:
+    return len(list((folder / "shards").glob(".shard-*.tmp")))
+
+
+def assert_equals_local(many_videos: Path, tmp_path: Path, folder: Path) -> None:
+    succeed(
+        "hmdb-prep", "extract", "--videos", many_videos, *places(tmp_path / "local"), *SHARDS_OF_FOUR,
+        timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    assert content(folder) == content(tmp_path / "local")
+
+
+@pytest.mark.stress
+def test_a_node_dies_and_nothing_is_lost(cluster: Any, many_videos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ray"
+    run = started(many_videos, folder, "--engine", "ray")
+    # Both nodes are at work, and some shards are done: now one of them goes, without a word.
+    wait_until(lambda: num_shards(folder) >= 2 and num_begun(folder) >= 2, seconds=PATIENCE_SECONDS)
+    done_before = num_shards(folder)
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    out, error = run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 0, out + error
+    assert done_before < 16
+    assert_equals_local(many_videos, tmp_path, folder)
+    print(f"\none of two nodes killed after {done_before} of 16 shards: all 16 there, as the local engine makes them")
+
+
+@pytest.mark.stress
+def test_killed_tasks_are_run_again(cluster: Any, many_videos: Path, tmp_path: Path) -> None:
+    """Three times the processes of all running tasks are killed."""
+    folder = tmp_path / "ray"
+    run = started(many_videos, folder, "--engine", "ray")
+    kills = 0
+    for target in (1, 4, 8):
+        wait_until(lambda target=target: num_shards(folder) >= target, seconds=PATIENCE_SECONDS)  # type: ignore[misc]
+        for process in task_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+                kills += 1
+    out, error = run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 0, out + error
+    assert kills >= 3
+    assert_equals_local(many_videos, tmp_path, folder)
+    print(f"\n{kills} task processes killed: nothing lost")
+
+
+def task_processes() -> list[int]:
+    """The Ray workers of this machine that extract a block just now."""
+    found = []
+    for process in ray_processes():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::extract_block"):
+                found.append(process)
+    return found
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.usefixtures("no_cluster")
+def test_an_ended_run_leaves_no_ray_behind(number: signal.Signals, many_videos: Path, tmp_path: Path) -> None:
+    before, folder = ray_processes(), tmp_path / "ray"
+    run = started(many_videos, folder, "--engine", "ray")
+    wait_until(lambda: num_shards(folder) >= 2, seconds=PATIENCE_SECONDS)
+    run.send_signal(number)
+    _, error = run.communicate(timeout=PATIENCE_SECONDS)
+    if number != signal.SIGKILL:
+        assert run.returncode == 130
+        assert error.splitlines()[-1] == "interrupted"
+        assert num_begun(folder) == 0
+    wait_until(lambda: ray_processes() <= before, seconds=120)
+    time.sleep(2)  # what decoded for a killed task meets the end of its pipe
+    succeed("hmdb-prep", "extract", "--videos", many_videos, *places(folder), *SHARDS_OF_FOUR, timeout=PATIENCE_SECONDS)
+    assert_equals_local(many_videos, tmp_path, folder)

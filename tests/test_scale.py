@@ -1,26 +1,37 @@
-"""Beyond one machine: divided extraction, and the scripts in examples/ as they are, with SLURM's words stood in for."""
+"""Beyond one machine: divided extraction, the scripts in examples/ as they are (with SLURM's words stood in for), and
+training on two hosts, which are network namespaces here.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import yaml
 from commands import run, succeed
-from test_extract import OPTIONS, content, extracted, places, videos  # noqa: F401  (fixtures)
+from made_dataset import MadeDataset, make_dataset
+from test_extract import OPTIONS, content, extracted, places, videos, wait_until  # noqa: F401  (fixtures)
+from trained import TINY, checkpoint, train
+
+from train.config_values import Value
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
 BIN = Path(sys.executable).parent
+PATIENCE_SECONDS = 1800
 
 
 def extract(videos: Path, folder: Path, *words: str) -> None:  # noqa: F811
@@ -134,3 +145,116 @@ def test_the_kubernetes_job_equals_one_run(videos: Path, extracted: Path, tmp_pa
         run_script(script, JOB_COMPLETION_INDEX=str(index))
     script.unlink()
     assert content(tmp_path) == content(extracted)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace that stands for a machine, with one address on the wire between the two."""
+
+    namespace: str
+    address: str
+    interface: str
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Host, Host]]:
+    """Two namespaces joined by a veth pair, and nothing else: neither sees the machine's other networks."""
+    mark = f"{os.getpid() % 100000}"
+    pair = (Host(f"lsvit-a{mark}", "10.231.77.1", f"va{mark}"), Host(f"lsvit-b{mark}", "10.231.77.2", f"vb{mark}"))
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces need root and the ip command (apt-get install iproute2)")
+    try:
+        for host in pair:
+            if subprocess.run(["ip", "netns", "add", host.namespace], capture_output=True, check=False).returncode:
+                pytest.skip("network namespaces are not permitted here")
+        ends = [["name", host.interface, "netns", host.namespace] for host in pair]
+        subprocess.run(["ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1]], check=True)
+        for host in pair:
+            within = ["ip", "-n", host.namespace]
+            subprocess.run([*within, "addr", "add", f"{host.address}/24", "dev", host.interface], check=True)
+            for device in ("lo", host.interface):
+                subprocess.run([*within, "link", "set", device, "up"], check=True)
+        yield pair
+    finally:
+        for host in pair:
+            subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True, check=False)
+
+
+def training_words(made: MadeDataset, runs: Path, name: str, **changes: Value) -> list[str]:
+    """The words of ``lsvit-train run`` with TINY and the changes."""
+    words = ["run", "--shards", str(made.shards), "--manifests", str(made.manifests), "--runs", str(runs)]
+    for key, value in {**TINY, **changes, "name": name}.items():
+        option = f"--{key.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)]
+    return words
+
+
+def start_node(host: Host, first: Host, words: Sequence[str], *, log: Path, max_restarts: int) -> subprocess.Popen[str]:
+    """``torchrun`` in a namespace, one process; is_host, because both namespaces bear the machine's one host name."""
+    launcher = [
+        *("ip", "netns", "exec", host.namespace, sys.executable, "-m", "torch.distributed.run"),
+        *("--nnodes", "2", "--nproc-per-node", "1", "--local-addr", host.address, "--rdzv-backend", "c10d"),
+        *("--rdzv-endpoint", f"{first.address}:29500", "--rdzv-id", "scale", "--max-restarts", str(max_restarts)),
+        *("--rdzv-conf", f"is_host={int(host is first)}", "-m", "train.cli"),
+    ]
+    with log.open("w") as stream:
+        return subprocess.Popen(
+            [*launcher, *words], stdout=stream, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": host.interface},
+        )  # fmt: skip
+
+
+def wait_for_nodes(nodes: Sequence[subprocess.Popen[str]], logs: Sequence[Path]) -> None:
+    for node, log in zip(nodes, logs, strict=True):
+        assert node.wait(PATIENCE_SECONDS) == 0, log.read_text()
+
+
+def worker_of(launcher: int) -> int:
+    """The process that trains, of a torchrun (which `ip netns exec` has become)."""
+    started = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    workers = [int(child) for child in started if b"train.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert len(workers) == 1, started
+    return workers[0]
+
+
+def step_of(folder: Path) -> int:
+    """The step of a run's last checkpoint, 0 without one."""
+    return int(checkpoint(folder)["progress"]["step"]) if (folder / "checkpoints" / "last.pt").exists() else 0
+
+
+@pytest.mark.stress
+def test_two_hosts_give_the_losses_of_one_process(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    made = make_dataset(tmp_path / "made")
+    alone = train(made, tmp_path, "alone", batch_size=6, mixup=0.4)
+    words = training_words(made, tmp_path, "together", batch_size=6, mixup=0.4)
+    logs = [tmp_path / "a.log", tmp_path / "b.log"]
+    nodes = [start_node(host, hosts[0], words, log=log, max_restarts=0) for host, log in zip(hosts, logs, strict=True)]
+    wait_for_nodes(nodes, logs)
+    assert "2 processes" in "".join(log.read_text() for log in logs)
+    np.testing.assert_allclose(losses(tmp_path / "together"), losses(alone), rtol=2e-4)
+
+
+@pytest.mark.stress
+def test_a_killed_worker_restarts_all_from_the_last_checkpoint(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    """The worker of the second host is killed in the middle; the run goes on and ends as if nothing had been."""
+    made = make_dataset(tmp_path / "made")
+    changes: dict[str, Value] = {"batch_size": 6, "mixup": 0.4, "epochs": 12}
+    alone = train(made, tmp_path, "alone", **changes)
+    words = [*training_words(made, tmp_path, "killed", **changes), "--resume", "--checkpoint-every", "1"]
+    logs = [tmp_path / "a.log", tmp_path / "b.log"]
+    nodes = [start_node(host, hosts[0], words, log=log, max_restarts=2) for host, log in zip(hosts, logs, strict=True)]
+    wait_until(lambda: step_of(tmp_path / "killed") >= 4, seconds=PATIENCE_SECONDS)
+    os.kill(worker_of(nodes[1].pid), signal.SIGKILL)
+    wait_for_nodes(nodes, logs)
+    text = "".join(log.read_text() for log in logs)
+    continued = re.findall(r"continuing after step (\d+)", text)
+    assert len(continued) == 1, text
+    assert 4 <= int(continued[0]) < int(checkpoint(alone)["progress"]["step"])
+    np.testing.assert_allclose(losses(tmp_path / "killed"), losses(alone), rtol=2e-3)
+    print(f"\nworker killed after step {continued[0]}: continued, same losses to 2e-3")
+
+
+def losses(folder: Path) -> npt.NDArray[np.float64]:
+    """Training and validation loss of each epoch: float64 (epochs, 2)."""
+    rows = checkpoint(folder)["progress"]["history"]
+    return np.array([[row["train_loss"], row["val_loss"]] for row in rows])
