@@ -215,6 +215,8 @@ def first_line(error: BaseException, path: Path | None = None) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    text = text if path is None else text.replace(str(path), path.name)
+    if path is not None:
+        for form in sorted({str(path.resolve()), str(path.absolute()), str(path)}, key=len, reverse=True):
+            text = text.replace(form, path.name)
     # torchcodec puts the place in its C++ source in front of what FFmpeg said.
     return re.sub(r"^.*\.(cpp|h):\d+, ", "", text)[:200]

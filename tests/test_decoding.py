@@ -163,3 +163,14 @@ def test_short_videos_are_padded_with_their_last_frame(tmp_path: Path) -> None:
     assert clip.num_padded == 11
     assert clip.frames.shape == (48, 240, 320, 3)
     assert torch.equal(clip.frames[12], clip.frames[47])
+
+
+@pytest.mark.parametrize("form", ["relative", "absolute", "link"])
+def test_errors_do_not_say_where_the_folder_lies(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "videos")
+    (tmp_path / "videos" / "text.avi").write_text("not a video")
+    monkeypatch.chdir(tmp_path)
+    folder = {"relative": Path("videos"), "absolute": tmp_path / "videos", "link": Path("link")}[form]
+    with pytest.raises(VideoError, match=r"input file: text\.avi Invalid data"):
+        read_header(folder / "text.avi")
