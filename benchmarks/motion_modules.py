@@ -76,7 +76,7 @@ def pair_accuracy(predictions: pd.DataFrame) -> float:
     right = []
     for first, second in PAIRS:
         for own, other in ((first, second), (second, first)):
-            clips = predictions[predictions["class_name"] == own]
+            clips = predictions[predictions["true"] == own]
             right.extend(clips[own] > clips[other])
     return sum(right) / len(right)
 
@@ -85,7 +85,7 @@ def main() -> None:
     """Train and print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--designs", action="store_true")
     parser.add_argument("--shards", type=Path, default=Path("data/shards"))
