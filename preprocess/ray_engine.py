@@ -13,6 +13,7 @@ import importlib.util
 import os
 import secrets
 import signal
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -105,17 +106,30 @@ def extract_block(task: BlockTask) -> int:
 
     _check_node(task)
     if not is_finished(task.shards, task.block):  # a task may be run again though it had all but reported
-        extract_blocks(
-            task.plan,
-            task.plan.blocks,
-            facts=task.facts,
-            videos=task.videos,
-            shards=task.shards,
-            device=task.device,
-            num_workers=task.num_workers,
-            timeout_seconds=task.timeout_seconds,
-        )
+        with _nameless_program():
+            extract_blocks(
+                task.plan,
+                task.plan.blocks,
+                facts=task.facts,
+                videos=task.videos,
+                shards=task.shards,
+                device=task.device,
+                num_workers=task.num_workers,
+                timeout_seconds=task.timeout_seconds,
+            )
     return len(task.block.videos)
+
+
+@contextlib.contextmanager
+def _nameless_program() -> Iterator[None]:
+    """Hide the file of this process's program: each decoding process would import it, and with it all of Ray."""
+    program = vars(sys.modules["__main__"])
+    file = program.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            program["__file__"] = file
 
 
 def _check_node(task: BlockTask) -> None:

@@ -173,9 +173,16 @@ def cluster(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         made.shutdown()
 
 
-def started(videos: Path, folder: Path, *words: str) -> subprocess.Popen[str]:  # noqa: F811
-    command = command_line("hmdb-prep", ["extract", "--videos", videos, *places(folder), *SHARDS_OF_FOUR, *words])
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def started(many_videos: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """An extraction on Ray, in a process that ends with the block."""
+    words = ["extract", "--engine", "ray", "--videos", many_videos, *places(folder), *SHARDS_OF_FOUR]
+    run = subprocess.Popen(command_line("hmdb-prep", words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait()
 
 
 def num_shards(folder: Path) -> int:
@@ -197,12 +204,12 @@ def assert_equals_local(many_videos: Path, tmp_path: Path, folder: Path) -> None
 @pytest.mark.stress
 def test_a_node_dies_and_nothing_is_lost(cluster: Any, many_videos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ray"
-    run = started(many_videos, folder, "--engine", "ray")
-    # Both nodes are at work, and some shards are done: now one of them goes, without a word.
-    wait_until(lambda: num_shards(folder) >= 2 and num_begun(folder) >= 2, seconds=PATIENCE_SECONDS)
-    done_before = num_shards(folder)
-    cluster.remove_node(cluster.second, allow_graceful=False)
-    out, error = run.communicate(timeout=PATIENCE_SECONDS)
+    with started(many_videos, folder) as run:
+        # Both nodes are at work, and some shards are done: now one of them goes, without a word.
+        wait_until(lambda: num_shards(folder) >= 2 and num_begun(folder) >= 2, seconds=PATIENCE_SECONDS)
+        done_before = num_shards(folder)
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        out, error = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 0, out + error
     assert done_before < 16
     assert_equals_local(many_videos, tmp_path, folder)
@@ -213,15 +220,15 @@ def test_a_node_dies_and_nothing_is_lost(cluster: Any, many_videos: Path, tmp_pa
 def test_killed_tasks_are_run_again(cluster: Any, many_videos: Path, tmp_path: Path) -> None:
     """Three times the processes of all running tasks are killed."""
     folder = tmp_path / "ray"
-    run = started(many_videos, folder, "--engine", "ray")
     kills = 0
-    for target in (1, 4, 8):
-        wait_until(lambda target=target: num_shards(folder) >= target, seconds=PATIENCE_SECONDS)  # type: ignore[misc]
-        for process in task_processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-                kills += 1
-    out, error = run.communicate(timeout=PATIENCE_SECONDS)
+    with started(many_videos, folder) as run:
+        for target in (1, 4, 8):
+            wait_until(lambda target=target: num_shards(folder) >= target, seconds=PATIENCE_SECONDS)  # type: ignore[misc]
+            for process in task_processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                    kills += 1
+        out, error = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 0, out + error
     assert kills >= 3
     assert_equals_local(many_videos, tmp_path, folder)
@@ -243,10 +250,10 @@ def task_processes() -> list[int]:
 @pytest.mark.usefixtures("no_cluster")
 def test_an_ended_run_leaves_no_ray_behind(number: signal.Signals, many_videos: Path, tmp_path: Path) -> None:
     before, folder = ray_processes(), tmp_path / "ray"
-    run = started(many_videos, folder, "--engine", "ray")
-    wait_until(lambda: num_shards(folder) >= 2, seconds=PATIENCE_SECONDS)
-    run.send_signal(number)
-    _, error = run.communicate(timeout=PATIENCE_SECONDS)
+    with started(many_videos, folder) as run:
+        wait_until(lambda: num_shards(folder) >= 2, seconds=PATIENCE_SECONDS)
+        run.send_signal(number)
+        _, error = run.communicate(timeout=PATIENCE_SECONDS)
     if number != signal.SIGKILL:
         assert run.returncode == 130
         assert error.splitlines()[-1] == "interrupted"
