@@ -157,7 +157,17 @@ def read_features(file: Path, clip_ids: list[str]) -> FloatArray:
             names, features = arrays["clip_id"], arrays["features"]
     except FileNotFoundError as error:
         raise DataError(f"no features at {file}; make them with `lsvit-train embed`") from error
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        EOFError,
+        RuntimeError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{file} is no .npz file with clip_id and features ({error})") from error
     if names.ndim != 1 or names.dtype.kind != "U" or features.ndim != 2 or len(features) != len(names):
         raise DataError(

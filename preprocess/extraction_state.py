@@ -19,8 +19,9 @@ from typing import Any
 from preprocess.plan import Block, ExtractionParameters, ExtractionPlan, dataset_id_of
 from shared.classes import Video
 from shared.errors import DataError
-from shared.field_types import check_fields
+from shared.field_types import check_fields, parse_json
 from shared.manifests import QuarantineRow, write_atomically
+from shared.safe_names import check_name
 from shared.shards import ShardReader, shard_name
 
 STATE_FILE = "extraction.json"
@@ -48,7 +49,7 @@ def read_plan(shards: Path) -> ExtractionPlan | None:
     """The plan of the extraction in this folder; None where there is none. Raises DataError where it is damaged."""
     file = shards / STATE_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -76,6 +77,8 @@ def _plan_from(content: dict[str, Any]) -> ExtractionPlan:
         synthetic=content.get("synthetic", False),
     )
     check_fields(plan)
+    for video in videos:
+        check_name(video.path, num_parts=2)
     if plan.dataset_id != dataset_id_of(plan.parameters, plan.videos):
         raise ValueError("dataset_id is not that of parameters and videos")
     placed = [video.path for block in blocks for video in block.videos] + [row.path for row in plan.rejected]
@@ -121,7 +124,7 @@ def read_outcome(shards: Path, block: Block) -> BlockOutcome | None:
     """The noted outcome of a block, None where there is none. Raises DataError where the note is damaged."""
     file = _outcome_file(shards, block)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
         content["quarantined"] = tuple(QuarantineRow(**row) for row in content["quarantined"])
         outcome = BlockOutcome(**content)
         check_fields(outcome)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+def parse_json(text: str) -> Any:
+    """What a JSON text says. Raises ValueError where it is none, or nested so deeply that no file of ours is meant."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def check_fields(value: DataclassInstance) -> None:
     """Check the fields of a dataclass instance, nested ones too, against their annotations.
 
-    Known: str, int, float (an int will do), bool, tuple[X, ...], tuple[X, Y], dict[str, X] and dataclasses.
+    Known: str (that can be encoded), int, float (an int will do), bool, Literal of texts, X | None, tuple[X, ...],
+    tuple[X, Y], dict[str, X] and dataclasses.
     Raises TypeError that names the first field that holds another type.
     """
     for name, annotation in _annotations(type(value)).items():
@@ -30,9 +41,13 @@ def _annotations(kind: type[DataclassInstance]) -> dict[str, Any]:
 
 def _fits(content: object, annotation: Any) -> bool:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is UnionType:
+        return any(_fits(content, kind) for kind in arguments)
+    if origin is Literal:
+        return isinstance(content, str) and content in arguments
     if origin is dict:
         return isinstance(content, dict) and all(
-            isinstance(key, str) and _fits(item, arguments[1]) for key, item in content.items()
+            _fits(key, str) and _fits(item, arguments[1]) for key, item in content.items()
         )
     if origin is tuple:
         if not isinstance(content, tuple):
@@ -44,6 +59,19 @@ def _fits(content: object, annotation: Any) -> bool:
             return False
         check_fields(content)
         return True
+    if annotation is None or annotation is type(None):
+        return content is None
     if annotation in (int, float) and isinstance(content, bool):
         return False
+    if isinstance(content, str) and not _is_unicode(content):
+        return False
     return isinstance(content, (int, float) if annotation is float else annotation)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written anywhere: JSON's escapes can name halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DataError
-from shared.field_types import check_fields
+from shared.field_types import check_fields, parse_json
+from shared.safe_names import check_clip_names, check_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,10 +148,13 @@ def row_to_json(row: ClipRow) -> str:
 
 
 def row_from_json(text: str) -> ClipRow:
-    """The inverse of ``row_to_json``. Raises DataError where keys are missing, unknown or of another type."""
+    """The inverse of ``row_to_json``. Raises DataError where keys are missing, unknown or of another type, or a name
+    leads out of its folder.
+    """
     try:
-        row = ClipRow(**json.loads(text))
+        row = ClipRow(**parse_json(text))
         check_fields(row)
+        check_clip_names(class_name=row.class_name, clip_id=row.clip_id, path=row.path, shard=row.shard)
     except (ValueError, TypeError) as error:
         raise DataError(f"a manifest row is damaged: {error}") from error
     return row
@@ -245,7 +249,17 @@ def _read_class_manifest(file: Path) -> pd.DataFrame:
             raise _remade(f"{file}: column {field.name}: {error}") from error
         if field.name in ("label", "row") and min(values, default=0) < 0:
             raise _remade(f"{file}: column {field.name}: {min(values)} is negative")
+    _check_names(file, columns)
     return pd.DataFrame(columns)
+
+
+def _check_names(file: Path, columns: dict[str, Any]) -> None:
+    names = zip(columns["class_name"], columns["clip_id"], columns["path"], columns["shard"], strict=True)
+    for class_name, clip_id, path, shard in names:
+        try:
+            check_clip_names(class_name=class_name, clip_id=clip_id, path=path, shard=shard)
+        except ValueError as error:
+            raise _remade(f"{file}: {error}") from error
 
 
 def _remade(message: str) -> DataError:
@@ -269,7 +283,7 @@ def read_dataset(folder: Path) -> Dataset:
     """What ``dataset.json`` says. Raises DataError where it is absent, damaged or of another version."""
     file = folder / DATASET_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"no {file}; run `hmdb-prep extract`, or name the folder with --manifests") from error
     except (OSError, ValueError) as error:
@@ -292,6 +306,8 @@ def _dataset_from(file: Path, content: dict[str, Any]) -> Dataset:
         }
         dataset = Dataset(**content)
         check_fields(dataset)
+        for name in (*dataset.class_names, *(entry.file for entry in dataset.shards)):
+            check_name(name)
         return dataset
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _remade(f"{file} is damaged ({error})") from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shared.errors import DataError, UsageError
+from shared.field_types import check_fields, parse_json
 from shared.manifests import BALANCE_FOLDER, write_atomically, write_csv
 
 PLAN_FORMAT = "hmdb-balancing-plan"
@@ -124,7 +125,7 @@ def read_plan_info(path: Path) -> PlanInfo:
     """What the JSON file beside the plan ``path`` says. Raises DataError where it is absent, damaged or too new."""
     file = path.with_suffix(".json")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"no {file} beside the plan; run `hmdb-prep balance` again") from error
     except (OSError, ValueError) as error:
@@ -140,11 +141,9 @@ def read_plan_info(path: Path) -> PlanInfo:
 def _info_from(file: Path, content: dict[str, Any]) -> PlanInfo:
     try:
         info = PlanInfo(**{**content, "notes": tuple(content["notes"])})
+        check_fields(info)
     except (KeyError, TypeError) as error:
         raise DataError(f"{file} is damaged ({error}); run `hmdb-prep balance` again") from error
-    for name, kind in (("dataset_id", str), ("split", str), ("counts_before", dict), ("counts_after", dict)):
-        if not isinstance(getattr(info, name), kind):
-            raise DataError(f"{file} is damaged: {name} is {getattr(info, name)!r}; run `hmdb-prep balance` again")
     return info
 
 

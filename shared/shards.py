@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DataError
+from shared.shard_texts import check_heaps, read_texts
 
 SHARD_FORMAT = "hmdb-clip-shard"
 SHARD_VERSION = 1
@@ -196,14 +197,16 @@ class ShardReader:
             raise DataError(f"no shard at {path}; make it again with `hmdb-prep extract`")
         try:
             with h5py.File(path, "r", locking=False) as file:
+                offset, shape = _frames_place(path, file)
+                check_heaps(path, frames_offset=offset, frames_bytes=math.prod(shape))
                 self.layout = _read_layout(path, file)
-                offset, shape = _frames_place(path, file, self.layout)
+                _check_shape(path, shape, self.layout)
                 num_clips, num_rows = shape[:2]
                 self.frame_index: npt.NDArray[np.int32] = _own(file, "frame_index", (num_clips, num_rows), "i4")[:]
                 self.label: npt.NDArray[np.int16] = _own(file, "label", (num_clips,), "i2")[:]
                 self.crc32: npt.NDArray[np.uint32] = _own(file, "crc32", (num_clips,), "u4")[:]
-                self.clip_id: tuple[str, ...] = tuple(_own(file, "clip_id", (num_clips,), "O").asstr()[:])
-                self.manifest: tuple[str, ...] = tuple(_own(file, "manifest", (num_clips,), "O").asstr()[:])
+                self.clip_id: tuple[str, ...] = read_texts(path, _own(file, "clip_id", (num_clips,), "O"))
+                self.manifest: tuple[str, ...] = read_texts(path, _own(file, "manifest", (num_clips,), "O"))
         except (
             OSError,
             KeyError,
@@ -275,18 +278,23 @@ def _read_layout(path: Path, file: Any) -> ShardLayout:
     )
 
 
-def _frames_place(path: Path, file: Any, layout: ShardLayout) -> tuple[int, tuple[int, ...]]:
+def _frames_place(path: Path, file: Any) -> tuple[int, tuple[int, ...]]:
     frames = _member(file, "frames")
     offset = frames.id.get_offset()
     if frames.dtype != np.uint8 or offset is None:
         raise DataError(f"{path}: frames are not uncompressed uint8 in one piece; extract anew with --overwrite")
     shape = tuple(int(length) for length in frames.shape or ())
-    expected = (*shape[:1], layout.num_rows, layout.height, layout.width, 3)
-    if shape != expected or min(shape) < 1:
-        raise DataError(f"{path}: data sets do not fit together: frames are {shape}, expected {expected}")
+    if len(shape) != 5 or min(shape) < 1:
+        raise DataError(f"{path} is no shard: its frames are {shape}")
     if path.stat().st_size < offset + math.prod(shape):
         raise DataError(f"{path} is truncated; delete it and run `hmdb-prep extract` again")
     return int(offset), shape
+
+
+def _check_shape(path: Path, shape: tuple[int, ...], layout: ShardLayout) -> None:
+    expected = (shape[0], layout.num_rows, layout.height, layout.width, 3)
+    if shape != expected:
+        raise DataError(f"{path}: data sets do not fit together: frames are {shape}, expected {expected}")
 
 
 def _own(file: Any, name: str, shape: tuple[int, ...], kind: str) -> Any:

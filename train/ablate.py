@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from shared.console import say
 from shared.errors import DataError, UsageError
+from shared.field_types import parse_json
 from shared.manifests import Dataset, read_dataset, read_manifests, write_atomically
 from train.ablation_grid import GridRow, default_grid, read_grid
 from train.ablation_table import (
@@ -195,7 +196,7 @@ def _milliseconds_per_step(folder: Path) -> float:
 
 def _read_result(path: Path) -> CellResult | None:
     try:
-        return CellResult(**json.loads(path.read_text(encoding="utf-8")))
+        return CellResult(**parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

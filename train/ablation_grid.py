@@ -44,7 +44,7 @@ def read_grid(path: Path, *, base: Mapping[str, Value]) -> list[GridRow]:
             content = tomllib.load(file)
     except FileNotFoundError as error:
         raise UsageError(f"no grid at {path}; name a TOML file with --grid, or leave it out") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no TOML file: {error}") from error
     return parse_grid(content, base=base, origin=str(path))
 
@@ -79,7 +79,7 @@ def _row(
     like = entry.pop("like", "")
     compared_to = entry.pop("compared_to", like or next(iter(own), ""))
     for key, other in (("like", like), ("compared_to", compared_to)):
-        if other and other not in own:
+        if other and (not isinstance(other, str) or other not in own):
             raise UsageError(f"row {name!r} of {origin}: {key} is {other!r}, which is no row above it")
     keys = {**(own[like] if like else {}), **_keys(entry, origin=f"row {name!r} of {origin}")}
     own[name] = keys

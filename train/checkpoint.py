@@ -8,7 +8,6 @@ import dataclasses
 import os
 import pickle
 import shutil
-import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,9 +18,12 @@ from typing import Any, Literal
 import torch
 
 from shared.errors import DataError, UsageError
+from shared.field_types import check_fields
+from shared.sampling import check_frames_per_segment
 from train.lsvit import LSViT
 from train.model_config import ModelConfig
 from train.progress import Progress
+from train.weight_files import UNREADABLE, is_whole
 
 CHECKPOINT_FORMAT = "lsvit-checkpoint"
 CHECKPOINT_VERSION = 1
@@ -177,7 +179,7 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
             f"{path} is no checkpoint of lsvit-train, or damaged: it holds more than tensors, numbers and text; "
             "that could run code and is never loaded"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
@@ -191,7 +193,7 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
             **{name: content[name] for name in _STATES},
         )
         _check_content(path, checkpoint)
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
         raise DataError(f"{path} is damaged or of another version of lsvit-train: {error}") from error
     return checkpoint
 
@@ -199,23 +201,36 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
 def _check_zip(path: Path) -> None:
     """Raise DataError where a file is not the whole zip file that torch.save writes, by its checksums.
 
-    torch.load does not look at them. Older pickles are not even looked at.
+    torch.load does not look at them. Older pickles are not even looked at. torch.save compresses nothing, so a small
+    file that would unpack to a huge one is refused.
     """
     try:
         with zipfile.ZipFile(path) as file:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+                raise DataError(f"{path} is no checkpoint of lsvit-train: it is compressed")
             damaged = file.testzip()
-    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, *UNREADABLE) as error:
         raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {error}") from error
     if damaged is not None:
         raise DataError(f"{path} is damaged: the checksum of {damaged} in it does not fit; use a copy, or train anew")
 
 
 def _check_content(path: Path, checkpoint: Checkpoint) -> None:
-    """Raise DataError where classes and weights contradict each other, or the weights are no numbers."""
+    """Raise DataError where facts and weights contradict each other, or the weights are no numbers."""
+    facts, shape = checkpoint.facts, checkpoint.facts.model_config
+    check_fields(facts)
+    check_fields(checkpoint.progress)
+    check_frames_per_segment(facts.frames_per_segment)
+    if min(facts.height, facts.width) < 1 or facts.num_segments != shape.num_frames:
+        raise DataError(f"{path} is damaged: {facts.num_segments} frames of {facts.height}x{facts.width} pixels")
     num_names, num_classes = len(checkpoint.facts.class_names), checkpoint.facts.model_config.num_classes
     if num_names != num_classes:
         raise DataError(f"{path} is damaged: it names {num_names} classes for a model of {num_classes}")
     for weights in (checkpoint.model, checkpoint.average or {}):
+        if not all(map(is_whole, weights.values())):
+            raise DataError(f"{path} is damaged: it holds weights that are no plain tensors")
+        if len({name.split(".")[2] for name in weights if name.startswith("backbone.blocks.")}) not in (0, shape.depth):
+            raise DataError(f"{path} is damaged: it describes {shape.depth} blocks and holds another number")
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise DataError(
                 f"{path} holds weights that are no numbers (NaN or infinite): training has diverged; train anew with "
@@ -255,11 +270,11 @@ def load_model(run_folder: Path, *, which: Which = "best", device: torch.device 
     path = _existing_checkpoint(run_folder, which)
     checkpoint = read_checkpoint(path, device=device)
     facts = checkpoint.facts
-    with torch.device("meta"):  # start values, which take seconds for the large presets, would be overwritten
-        model = LSViT(facts.model_config)
     try:
+        with torch.device("meta"):  # start values, which take seconds for the large presets, would be overwritten
+            model = LSViT(facts.model_config)
         model.load_state_dict(checkpoint.model if checkpoint.average is None else checkpoint.average, assign=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: the weights do not fit the model it describes") from error
     model.adopt_normalisation(mean=facts.model_config.mean, std=facts.model_config.std)  # in no state
     return LoadedModel(

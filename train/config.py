@@ -211,7 +211,7 @@ def read_config(path: Path) -> dict[str, Value]:
             content = tomllib.load(stream)
     except FileNotFoundError as error:
         raise UsageError(f"no configuration at {path}; name a TOML file with --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no TOML file: {error}") from error
     known = flags()
     values: dict[str, Value] = {}

@@ -63,6 +63,8 @@ class ModelConfig:
             raise UsageError(
                 f"embed_dim {self.embed_dim} is no multiple of {LMI_REDUCTION * LMI_HEADS}, as directional LMI needs"
             )
+        if not 0.0 < self.mlp_ratio <= 64.0:
+            raise UsageError(f"mlp_ratio is {self.mlp_ratio}; it must be above 0 and at most 64")
         if not 0.0 <= self.drop_path < 1.0:
             raise UsageError(f"drop_path is {self.drop_path}; it is a probability below 1")
         if min(self.std) <= 0.0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shared.errors import DataError
+from shared.field_types import parse_json
 from train.lsvit import LSViT
 from train.model_config import Colour
 from train.motion import DirectionalLMI, DirectionalSMIF
@@ -170,8 +170,8 @@ def _normalisation(found: WeightFile) -> tuple[Colour | None, Colour | None]:
     if found.config is None:
         return None, None
     try:
-        config = json.loads(found.config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        config = parse_json(found.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {found.config}: {error}; remove it or fetch it again") from error
     if not isinstance(config, dict):
         return None, None

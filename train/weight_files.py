@@ -5,6 +5,7 @@ code.
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,21 @@ from shared.errors import DataError
 _HUB_PREFIX = "hf:"
 _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _NESTED = ("state_dict", "model_state_dict", "model", "weights")
+
+
+# What torch.load raises on damaged files, besides UnpicklingError.
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    AssertionError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +125,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(
             f"{path} is no file of plain weights: {_first_line(error)}; save its state_dict alone, or as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot read weights from {path}: {_first_line(error)}; fetch it again") from error
     tensors = _state_dict(content)
     if not tensors:
         raise DataError(f"{path} holds no state dict; expected tensors by name, or a state_dict or model with them")
+    for name, tensor in tensors.items():
+        if not is_whole(tensor):
+            raise DataError(f"{path}: {name} is no plain tensor; fetch the file again")
     return tensors
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a plain tensor of real numbers whose elements all lie in memory.
+
+    Sparse tensors, those without content and views that repeat one element are refused: reading them could take any
+    amount of memory, however small the file.
+    """
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_complex():
+        return False
+    return not value.is_quantized and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

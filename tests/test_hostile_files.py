@@ -1,0 +1,244 @@
+"""Files that mean harm: what fuzzing found, and names and links that lead out of the folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from made_dataset import MadeDataset, make_dataset
+from made_run import make_run
+from test_manifests import clip_row
+from test_shards import change, record, shard, write_shard
+
+from preprocess.extraction_state import read_plan
+from preprocess.verify import verify
+from shared.errors import DataError
+from shared.manifests import read_dataset, read_manifests, row_from_json, row_to_json
+from shared.plans import read_plan_info
+from shared.safe_names import check_clip_names
+from shared.shards import ShardReader
+from train.ablation_grid import read_grid
+from train.checkpoint import load_model
+from train.config import read_config
+from train.weight_files import read_tensors
+
+__all__ = ["shard"]  # a fixture
+DEEP = "[" * 200_000
+OUT = ["../../outside", "/etc/passwd", "..", "", "a/../b", "a\nb", "x" * 300]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeDataset:
+    return make_dataset(tmp_path / "made", clips_per_class=2)
+
+
+def secret(folder: Path) -> Path:
+    """A good shard in another folder."""
+    records = [dataclasses.replace(record(row), clip_id=f"secret/{row}") for row in range(3)]
+    (folder / "outside").mkdir()
+    return write_shard(folder / "outside" / "secret.h5", records)
+
+
+def to_link(name: str, file: h5py.File, outside: Path) -> None:
+    del file[name]
+    file[name] = h5py.ExternalLink(str(outside), name)
+
+
+def to_virtual(name: str, file: h5py.File, outside: Path) -> None:
+    shape, kind = file[name].shape, file[name].dtype
+    del file[name]
+    layout = h5py.VirtualLayout(shape=shape, dtype=kind)
+    layout[...] = h5py.VirtualSource(str(outside), name, shape=shape)
+    file.create_virtual_dataset(name, layout)
+
+
+def to_external(name: str, file: h5py.File, outside: Path) -> None:
+    shape, kind = file[name].shape, file[name].dtype
+    del file[name]
+    file.create_dataset(name, shape=shape, dtype=kind, external=[(str(outside), 0, 10**6)])
+
+
+@pytest.mark.parametrize("name", ["frames", "label", "crc32", "frame_index", "clip_id", "manifest"])
+@pytest.mark.parametrize("edit", [to_link, to_virtual, to_external])
+def test_a_shard_never_reads_another_file(
+    shard: Path, tmp_path: Path, edit: Callable[[str, h5py.File, Path], None], name: str
+) -> None:
+    if edit is to_external and name in ("clip_id", "manifest"):
+        pytest.skip("HDF5 keeps no texts in external files")
+    outside = secret(tmp_path)
+    change(shard, lambda file: edit(name, file, outside))
+    with pytest.raises(DataError, match=f"{name} is a link|{name} is kept in another file"):
+        ShardReader(shard)
+
+
+def test_a_soft_link_in_a_shard_is_refused(shard: Path) -> None:
+    def edit(file: h5py.File) -> None:
+        file.move("label", "other")
+        file["label"] = h5py.SoftLink("/other")
+
+    change(shard, edit)
+    with pytest.raises(DataError, match="label is a link"):
+        ShardReader(shard)
+
+
+def test_a_shard_asks_for_no_more_memory_than_it_has_bytes(shard: Path) -> None:
+    def edit(file: h5py.File) -> None:
+        del file["manifest"]
+        file.create_dataset("manifest", shape=(10**15,), dtype=h5py.string_dtype(), chunks=(64,))
+
+    change(shard, edit)
+    with pytest.raises(DataError, match="manifest is object"):
+        ShardReader(shard)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), np.zeros(3), "x", -1])
+def test_layouts_that_are_no_numbers_are_refused(shard: Path, value: object) -> None:
+    change(shard, lambda file: file.attrs.__setitem__("num_segments", value))
+    with pytest.raises(DataError, match=r"damaged|do not fit together"):
+        ShardReader(shard)
+
+
+@pytest.mark.parametrize("length", [2**64 - 16, 2**64 - 9, 2**40])
+def test_damaged_heaps_end(shard: Path, length: int) -> None:
+    """HDF5 itself walks a heap whose object claims such a length without end."""
+    content = bytearray(shard.read_bytes())
+    places = [place for place in range(0, len(content), 8) if content[place : place + 8] == b"GCOL\x01\0\0\0"]
+    assert places
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place + 24 : place + 32] = struct.pack("<Q", length)  # of the first object
+        shard.write_bytes(damaged)
+        with pytest.raises(DataError, match="heap at byte"):
+            ShardReader(shard)
+
+
+@pytest.mark.parametrize("name", OUT)
+@pytest.mark.parametrize("column", ["class_name", "clip_id", "path", "shard"])
+def test_manifest_rows_name_nothing_outside(made: MadeDataset, column: str, name: str) -> None:
+    with pytest.raises(DataError, match="damaged"):
+        row_from_json(json.dumps({**json.loads(row_to_json(clip_row())), column: name}))
+    file = made.manifests / "clips" / "walk.csv"
+    frame = read_manifests(made.manifests)
+    frame = frame[frame["class_name"] == "walk"].assign(**{column: name})
+    frame.head(1).to_csv(file, index=False)
+    with pytest.raises(DataError, match=r"walk.csv"):
+        read_manifests(made.manifests)
+
+
+def test_names_of_extractions_pass() -> None:
+    for stem in ("(HQ)_[1]_;~@+&!#_walk_f_cm_np1_le_med_2", "-x", "_x", "wäve", "a..b", "<b>&amp;", "=1+1"):
+        check_clip_names(class_name="walk", clip_id=f"walk/{stem}", path=f"walk/{stem}.avi", shard="shard-00000.h5")
+    with pytest.raises(ValueError, match="no clip of class"):
+        check_clip_names(class_name="walk", clip_id="run/a", path="run/a.avi", shard="shard-00000.h5")
+
+
+@pytest.mark.parametrize(("key", "value"), [("shards", "file"), ("class_names", "")])
+def test_dataset_json_names_nothing_outside(made: MadeDataset, tmp_path: Path, key: str, value: str) -> None:
+    file = made.manifests / "dataset.json"
+    content = json.loads(file.read_text())
+    if value:
+        content[key][0][value] = "../../outside/secret.h5"
+    else:
+        content[key][0] = "../../outside"
+    secret(tmp_path)
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"dataset\.json is damaged"):
+        verify(made.shards, made.manifests, advance=lambda count: None)
+
+
+def test_a_plan_of_an_extraction_names_nothing_outside(tmp_path: Path) -> None:
+    content = {"videos": [["../x", 1]], "blocks": [], "rejected": [], "parameters": {}, "dataset_id": ""}
+    (tmp_path / "extraction.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="leads out of its folder"):
+        read_plan(tmp_path)
+
+
+def test_deep_nesting_and_long_numbers_are_one_line(made: MadeDataset, tmp_path: Path) -> None:
+    def refuses(read: Callable[[Path], object], name: str, text: str) -> None:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / name)
+        assert len(str(caught.value)) < 400
+
+    refuses(lambda path: read_dataset(path.parent), "dataset.json", DEEP)
+    refuses(lambda path: read_plan(path.parent), "extraction.json", DEEP)
+    refuses(lambda path: read_plan_info(path.with_suffix(".csv")), "1.json", DEEP)
+    refuses(lambda path: row_from_json(path.read_text()), "row.json", DEEP)
+    for text in (f"a = {DEEP}", f"epochs = {'9' * 5000}"):
+        refuses(read_config, "config.toml", text)
+        refuses(lambda path: read_grid(path, base={}), "grid.toml", text)
+
+
+def test_halves_of_characters_are_refused() -> None:
+    values = json.loads(row_to_json(clip_row())) | {"source": "\ud800"}
+    with pytest.raises(DataError, match="source is"):
+        row_from_json(json.dumps(values))
+
+
+def edited(path: Path, edit: Callable[[dict], None]) -> None:  # type: ignore[type-arg]
+    content = torch.load(path, weights_only=True)
+    edit(content)
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda content: content["model"].update({"head.bias": torch.zeros(1).expand(10**6, 10**6)}), "no plain"),
+        (lambda content: content["model"].update({"head.bias": torch.zeros(2, 2).to_sparse()}), "no plain"),
+        (lambda content: content["model"].update({"head.bias": torch.empty(3, device="meta")}), "no plain"),
+        (lambda content: content["model"].update({"head.bias": "text"}), "no plain"),
+        (lambda content: content["facts"]["model_config"].update(depth=10**8), "100000000 blocks"),
+        (lambda content: content["facts"]["model_config"].update(mlp_ratio=float("nan")), "mlp_ratio"),
+        (lambda content: content["facts"]["model_config"].update(embed_dim=2**40), "do not fit"),
+        (lambda content: content["facts"].update(height="24"), "height is '24'"),
+        (lambda content: content["facts"].update(num_segments=5), "5 frames"),
+        (lambda content: content["facts"].update(frames_per_segment=2), "odd"),
+        (lambda content: content["facts"].update(class_names=[1, 2, 3]), "class_names"),
+        (lambda content: content["progress"].update(best_key=[[]]), "best_key"),
+        (lambda content: content["progress"].update(epoch=None), "epoch is None"),
+    ],
+)
+def test_checkpoints_that_lie_are_refused(
+    tmp_path: Path,
+    edit: Callable[[dict], None],  # type: ignore[type-arg]
+    message: str,
+) -> None:
+    make_run(tmp_path)
+    edited(tmp_path / "checkpoints" / "best.pt", edit)
+    with pytest.raises(DataError, match=message):
+        load_model(tmp_path)
+
+
+def test_a_checkpoint_that_unpacks_to_more_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    path = tmp_path / "checkpoints" / "best.pt"
+    with zipfile.ZipFile(path) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, data in members.items():
+            new.writestr(name, data)
+    with pytest.raises(DataError, match="it is compressed"):
+        load_model(tmp_path)
+
+
+def test_weights_without_content_are_refused(tmp_path: Path) -> None:
+    torch.save({"pos_embed": torch.zeros(1).expand(1, 10**9, 10**9)}, tmp_path / "x.pth")
+    with pytest.raises(DataError, match="pos_embed is no plain tensor"):
+        read_tensors(tmp_path / "x.pth")
+
+
+def test_a_link_to_a_pipe_is_no_shard(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "shard-00000.h5").symlink_to(tmp_path / "pipe")
+    with pytest.raises(DataError, match="no shard at"):
+        ShardReader(tmp_path / "shard-00000.h5")
