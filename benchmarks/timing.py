@@ -220,10 +220,11 @@ def _version(name: str) -> str:
         return ""
 
 
-def benchmark_options(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+def benchmark_options(description: str | None, *, rounds: int | None) -> argparse.ArgumentParser:
+    """The options that every benchmark has. rounds: the default of ``--rounds``; None: there are no rounds."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, help="counted rounds; one more comes first")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help="counted rounds; one more comes first")
     parser.add_argument("--quick", action="store_true", help="a smoke run of seconds, whose figures mean nothing")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--workplace", type=Path, help="folder for what is made; default: a temporary one")
@@ -231,16 +232,11 @@ def benchmark_options(description: str | None, *, rounds: int) -> argparse.Argum
 
 
 def start(benchmark: str, options: argparse.Namespace) -> Results:
-    """Empty results of a benchmark. ``--quick`` leaves one round."""
-    if options.quick:
+    """Empty results of a benchmark. ``--quick`` leaves one round. Paths are not noted."""
+    if options.quick and "rounds" in options:
         options.rounds = 1
-    paths = {"json", "workplace"}
-    shown = {name: value for name, value in vars(options).items() if name not in paths and not _is_path(value)}
+    shown = {name: value for name, value in vars(options).items() if not isinstance(value, Path | None)}
     return Results(benchmark=benchmark, options=shown)
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, Path)
 
 
 @contextmanager
