@@ -54,11 +54,15 @@ def extract_clip(job: ClipJob) -> MeasuredClip | QuarantineRow:
     """Do one job. A video that gives no clip is the result and no error; a full disk is an OSError."""
     torch.set_num_threads(1)
     try:
-        clip = _decode(job)
+        return _extract(job)
     except VideoError as error:
         return QuarantineRow(path=job.path, stage=error.stage, error=str(error))
     except (MemoryError, RuntimeError) as error:  # torch says RuntimeError when memory is short
         return QuarantineRow(path=job.path, stage="decode", error=first_line(error))
+
+
+def _extract(job: ClipJob) -> MeasuredClip | QuarantineRow:
+    clip = _decode(job)
     if tuple(clip.frames.shape[1:3]) != (job.height, job.width):
         shape = f"{clip.frames.shape[1]}x{clip.frames.shape[2]}"
         reason = f"frames are {shape} but its header says {job.height}x{job.width}"

@@ -236,6 +236,8 @@ def _read_class_manifest(file: Path) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise _remade(f"{file} cannot be read as a manifest ({error})") from error
     missing = [column for column in MANIFEST_COLUMNS if column not in frame.columns]
+    if missing and len(frame.columns) < 2:
+        raise _remade(f"{file} is not separated by commas (spreadsheets may save semicolons or tabs)")
     if missing:
         raise _remade(f"{file} lacks the column {missing[0]}")
     # Numbers are converted by Python: pandas' own reader is off in the last digit in some of its versions.

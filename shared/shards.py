@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,7 +194,8 @@ class ShardReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
+        self._stamp = _stamp(path)
+        if self._stamp is None:
             raise DataError(f"no shard at {path}; make it again with `hmdb-prep extract`")
         try:
             with h5py.File(path, "r", locking=False) as file:
@@ -230,6 +232,14 @@ class ShardReader:
         """Ids of the clips whose frames do not have the checksum that the shard holds. Reads the whole shard."""
         return [self.clip_id[row] for row in range(self.num_clips) if crc32_of(self.frames[row]) != self.crc32[row]]
 
+    def check_unchanged(self) -> None:
+        """Raise DataError where the file was written to, cut or removed since it was opened.
+
+        To be called before frames are read: reading beyond the end of a file that was cut kills the process.
+        """
+        if _stamp(self.path) != self._stamp:
+            raise DataError(f"{self.path} was changed while it was being read; run `hmdb-prep verify`")
+
     def close(self) -> None:
         """Let go of the mapping; arrays already taken from ``frames`` stay valid."""
         del self.frames
@@ -241,6 +251,15 @@ class ShardReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change of a file; None where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
 
 def _open_new(path: Path) -> h5py.File:

@@ -135,8 +135,12 @@ class ClipReader:
                 raise DataError(f"{shards / shard} does not hold {clip_id} in row {row}; run `hmdb-prep merge`")
 
     def read(self, clip: int, rows: Integers, out: Frames) -> None:
-        """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3)."""
-        frames = self._readers[self._table.shard[clip]].frames[self._table.row[clip]]
+        """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3). Raises DataError where its shard
+        changed.
+        """
+        reader = self._readers[self._table.shard[clip]]
+        reader.check_unchanged()
+        frames = reader.frames[self._table.row[clip]]
         for place, row in enumerate(rows):
             out[place] = frames[row]
 
