@@ -20,7 +20,6 @@ from pathlib import Path
 
 from benchmarks.training_runs import call, markdown_row, run_all
 
-CLIPS_SEEN = 4500
 NUM_RAREST = 3
 BALANCING = threading.Lock()  # `balance` writes to one place; each run takes its plan from there
 
@@ -53,7 +52,7 @@ def train(remedy: Remedy, seed: int, arguments: argparse.Namespace) -> tuple[flo
     if remedy.strategy:
         file = make_plan(remedy, seed, arguments.runs / f"{name}-plan", arguments.manifests, places)
         plan, rows = str(file), sum(json.loads(file.with_suffix(".json").read_text())["counts_after"].values())
-    epochs = str(max(1, round(CLIPS_SEEN / rows)))
+    epochs = str(max(1, round(arguments.clips_seen / rows)))
     fixed = ["--config", "recipes/demo.toml", "--split", "full", "--val-fraction", "0", "--max-minutes", "0"]
     chosen = ["--plan", plan, "--epochs", epochs, "--seed", str(seed), "--name", name, *remedy.words]
     call("lsvit-train", "run", *fixed, *chosen, "--runs", str(arguments.runs), *places, "--resume")
@@ -96,14 +95,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--clips-seen", type=int, default=4500, help="clips that each run sees")
+    parser.add_argument("--remedies", nargs="+", help="names of the remedies to compare; all without it")
     parser.add_argument("--shards", type=Path, default=Path("data/shards"))
     parser.add_argument("--manifests", type=Path, default=Path("data_manifests"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     print("| remedy | top-1 % | mean class accuracy % | recall of the three rarest % |\n| --- | --- | --- | --- |")
-    runs = [partial(train, remedy, seed, arguments) for remedy in REMEDIES for seed in range(arguments.seeds)]
+    remedies = [remedy for remedy in REMEDIES if not arguments.remedies or remedy.name in arguments.remedies]
+    runs = [partial(train, remedy, seed, arguments) for remedy in remedies for seed in range(arguments.seeds)]
     results = run_all(runs, num_seeds=arguments.seeds, jobs=arguments.jobs)
-    for remedy, measured in zip(REMEDIES, results, strict=True):
+    for remedy, measured in zip(remedies, results, strict=True):
         print(markdown_row(remedy.name, measured))
 
 
