@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,11 +22,15 @@ import numpy.typing as npt
 import pytest
 import yaml
 from commands import run, succeed
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import DATASET_ID, MadeDataset, make_dataset
 from test_extract import OPTIONS, content, extracted, places, videos, wait_until  # noqa: F401  (fixtures)
 from trained import TINY, checkpoint, train
 
+from shared.errors import DataError
+from shared.manifests import read_manifests
 from train.config_values import Value
+from train.dataset import make_table
+from train.stream import ClipReader
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -145,6 +150,21 @@ def test_the_kubernetes_job_equals_one_run(videos: Path, extracted: Path, tmp_pa
         run_script(script, JOB_COMPLETION_INDEX=str(index))
     script.unlink()
     assert content(tmp_path) == content(extracted)
+
+
+def test_more_shards_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_dataset(tmp_path, clips_per_class=24, clips_per_shard=1, height=8, width=8)
+    table = make_table(read_manifests(made.manifests))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        ClipReader(made.shards, table, dataset_id=DATASET_ID).close()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 72
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    monkeypatch.setattr("train.stream.resource.getrlimit", lambda limit: (64, 64))
+    with pytest.raises(DataError, match="72 shards are 328 open files, and 64 are allowed"):
+        ClipReader(made.shards, table, dataset_id=DATASET_ID)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ are.
 from __future__ import annotations
 
 import queue
+import resource
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ from train.seeds import Purpose, generator
 Integers = npt.NDArray[np.int64]
 Frames = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
+_OTHER_FILES = 256  # of torch, TensorBoard, sockets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,6 +109,17 @@ def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
     return mixed.astype(np.uint8)  # truncation is floor here: nothing is negative
 
 
+def allow_open_files(count: int) -> None:
+    """Raise the limit of open files to ``count`` mapped shards. Raises DataError where that is not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise DataError(f"{count} shards are {needed} open files, and {hard} are allowed; raise it with `ulimit -Hn`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 class ClipReader:
     """The shards of a data set, mapped into memory. Reading is safe from several threads.
 
@@ -116,7 +129,9 @@ class ClipReader:
 
     def __init__(self, shards: Path, table: ClipTable, *, dataset_id: str) -> None:
         self._table = table
-        self._readers = {name: ShardReader(shards / name) for name in sorted(set(table.shard))}
+        names = sorted(set(table.shard))
+        allow_open_files(len(names))
+        self._readers = {name: ShardReader(shards / name) for name in names}
         layouts = {reader.layout for reader in self._readers.values()}
         foreign = [name for name, reader in self._readers.items() if reader.layout.dataset_id != dataset_id]
         if foreign:
