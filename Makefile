@@ -6,7 +6,7 @@ export VENV
 NUM_TEST_PROCESSES ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint test-slow test-stress test-cuda clean
+.PHONY: demo test lint test-slow test-stress test-cuda audit coverage mutation audit-tools clean
 
 demo:
 	@scripts/setup
@@ -30,11 +30,27 @@ test-stress:
 	@scripts/setup test
 	$(PYTEST) -m stress
 
+# Known vulnerabilities of what is installed. 0: none, 1: some, 2: the database could not be reached.
+audit: audit-tools
+	@$(VENV)/bin/python scripts/audit.py
+
+coverage: audit-tools
+	$(PYTEST) -n $(NUM_TEST_PROCESSES) -m "not slow and not cuda and not stress" --cov --cov-branch --cov-report=term
+
+# Changes the sampling, the shard reader and the plans in a copy (mutants/), line by line: each change must fail a test.
+mutation: audit-tools
+	OMP_NUM_THREADS=1 $(VENV)/bin/mutmut run --max-children $(NUM_TEST_PROCESSES)
+	$(VENV)/bin/mutmut results
+
+audit-tools:
+	@scripts/setup test
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[audit]"
+
 test-cuda:
 	@scripts/setup test
 	$(PYTEST) -m cuda
 
 # Caches and what the demo made; never videos, shards and runs of your own, nor the virtual environment.
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis data/demo runs/demo
+	rm -rf build dist mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis data/demo runs/demo
 	find shared preprocess train tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
