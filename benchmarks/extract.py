@@ -157,10 +157,10 @@ def check_frames(results: Results, source: Source, options: argparse.Namespace) 
         every = np.stack([frame.numpy() for frame in OpenVideo(path).read_frames()])
         clip = decode_clip(path, num_segments=16, frames_per_segment=1, transform=lambda frames: frames)
         right = clip.frame_index
-        tally[OURS] += _judge(every, right, clip.num_frames, list(clip.frames.numpy()))
+        tally[OURS] += judge(every, right, clip.num_frames, list(clip.frames.numpy()))
         for name in peers:
             num_frames, frames = PEERS[name].pick(path)
-            tally[name] += _judge(every, right, num_frames, frames)
+            tally[name] += judge(every, right, num_frames, frames)
     rows: dict[str, dict[str, float | str]] = {
         name: {
             "n right": f"{counts[0]} of {len(videos)}",
@@ -172,7 +172,7 @@ def check_frames(results: Results, source: Source, options: argparse.Namespace) 
     results.add_figures(f"whose frames are right, {len(videos)} {source.name} videos", rows)
 
 
-def _judge(every: np.ndarray, right: np.ndarray, num_frames: int, frames: list[np.ndarray]) -> np.ndarray:
+def judge(every: np.ndarray, right: np.ndarray, num_frames: int, frames: list[np.ndarray]) -> np.ndarray:
     """n is right; rows; rows nearer to the right frame than to any other near it; rows that equal it. int64 (4,)."""
     near = same = 0
     for row, frame in zip(right.tolist(), frames, strict=True):
