@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -94,7 +95,7 @@ def run_script(script: Path, *words: str, stubs: Path | None = None, **environme
     path = os.pathsep.join([*([str(stubs)] if stubs else []), str(BIN), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", str(script), *words],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
         env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -240,6 +241,32 @@ def worker_of(launcher: int) -> int:
 def step_of(folder: Path) -> int:
     """The step of a run's last checkpoint, 0 without one."""
     return int(checkpoint(folder)["progress"]["step"]) if (folder / "checkpoints" / "last.pt").exists() else 0
+
+
+def test_the_slurm_training_script_names_options_that_exist() -> None:
+    text = (EXAMPLES / "slurm_train.sh").read_text()
+    launcher, training = text.split("\nsrun torchrun", 1)[1].split("-m train.cli run")
+    assert set(re.findall(r"--[a-z-]+", training)) <= documented_options(["lsvit-train", "run"])
+    launched = subprocess.run([BIN / "torchrun", "--help"], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"(?<=\s)--[a-z-]+", launcher)) <= set(re.findall(r"--[a-z-]+", launched))
+
+
+@pytest.mark.slow
+def test_the_slurm_training_script_trains_and_may_be_requeued(tmp_path: Path) -> None:
+    made = make_dataset(tmp_path / "made")
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
+    for name, text in {"scontrol": "echo localhost; echo other", "srun": 'exec "$@"'}.items():
+        (stubs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (stubs / name).chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    slurm = {"SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "[localhost,other]", "SLURM_JOB_ID": "7"}
+    words = training_words(made, tmp_path, "requeued")[1:]
+    for expected in ("wrote", "is finished"):
+        out = run_script(EXAMPLES / "slurm_train.sh", *words, stubs=stubs, PROCESSES_PER_NODE="1", PORT=port, **slurm)
+        assert expected in out
 
 
 @pytest.mark.stress
