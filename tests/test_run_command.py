@@ -124,4 +124,4 @@ def test_recipes_can_be_read(recipe: Path) -> None:
 
 
 def test_there_are_recipes() -> None:
-    assert {path.stem for path in RECIPES} >= {"demo", "hmdb51", "hmdb51-small"}
+    assert {path.stem for path in RECIPES} >= {"demo", "moving", "hmdb51", "hmdb51-small"}
