@@ -21,7 +21,7 @@ from preprocess.clip_rows import clip_facts
 from preprocess.extract import ExtractionSettings, run_extraction
 from preprocess.extraction_state import write_plan
 from preprocess.plan import ExtractionParameters, ExtractionPlan, make_plan
-from preprocess.ray_engine import BlockTask, extract_block
+from preprocess.ray_engine import BlockTask, extract_block, extract_on_ray
 from shared.classes import find_videos
 from shared.errors import DataError, UsageError
 
@@ -98,13 +98,22 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-def ray_processes() -> set[int]:
-    """The processes of every Ray on this machine: its servers, and the workers, which call themselves ``ray::``."""
+def task_processes() -> set[int]:
+    """The Ray workers of this machine that extract a block just now: they call themselves by their task."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            program = (folder / "cmdline").read_bytes().split(b"\0")[0]
-            if program.endswith((b"/raylet", b"/gcs_server")) or program.startswith(b"ray::"):
+            if (folder / "cmdline").read_bytes().startswith(b"ray::extract_block"):
+                found.add(int(folder.name))
+    return found
+
+
+def ray_servers() -> set[int]:
+    """The processes of Rays that commands have started on this machine: their folder is on their command lines."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"/tmp/hmdb-ray-" in (folder / "cmdline").read_bytes():
                 found.add(int(folder.name))
     return found
 
@@ -113,14 +122,14 @@ def ray_processes() -> set[int]:
 @pytest.mark.usefixtures("no_cluster")
 def test_ray_equals_the_local_engine(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
     """With relative folders and files that are no videos; and nothing of Ray stays behind."""
-    before, folders = ray_processes(), set(Path("/tmp").glob("hmdb-ray-*"))
+    before, folders = ray_servers(), set(Path("/tmp").glob("hmdb-ray-*"))
     (tmp_path / "videos").symlink_to(videos)
     words = ("--videos", "videos", "--shards", "shards", "--manifests", "manifests", *SHARDS_OF_FOUR)
     out = succeed("hmdb-prep", "extract", "--engine", "ray", *words, cwd=tmp_path, timeout=PATIENCE_SECONDS)
     (tmp_path / "videos").unlink()
     assert content(tmp_path) == content(extracted)
     assert "12 clips of 3 classes in 4 shards" in out
-    assert ray_processes() <= before
+    assert ray_servers() <= before
     assert set(Path("/tmp").glob("hmdb-ray-*")) <= folders
 
 
@@ -235,21 +244,11 @@ def test_killed_tasks_are_run_again(cluster: Any, many_videos: Path, tmp_path: P
     print(f"\n{kills} task processes killed: nothing lost")
 
 
-def task_processes() -> list[int]:
-    """The Ray workers of this machine that extract a block just now."""
-    found = []
-    for process in ray_processes():
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::extract_block"):
-                found.append(process)
-    return found
-
-
 @pytest.mark.stress
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.usefixtures("no_cluster")
 def test_an_ended_run_leaves_no_ray_behind(number: signal.Signals, many_videos: Path, tmp_path: Path) -> None:
-    before, folder = ray_processes(), tmp_path / "ray"
+    before, folder = ray_servers() | task_processes(), tmp_path / "ray"
     with started(many_videos, folder) as run:
         wait_until(lambda: num_shards(folder) >= 2, seconds=PATIENCE_SECONDS)
         run.send_signal(number)
@@ -258,7 +257,27 @@ def test_an_ended_run_leaves_no_ray_behind(number: signal.Signals, many_videos: 
         assert run.returncode == 130
         assert error.splitlines()[-1] == "interrupted"
         assert num_begun(folder) == 0
-    wait_until(lambda: ray_processes() <= before, seconds=120)
+    wait_until(lambda: ray_servers() | task_processes() <= before, seconds=120)
     time.sleep(2)  # what decoded for a killed task meets the end of its pipe
     succeed("hmdb-prep", "extract", "--videos", many_videos, *places(folder), *SHARDS_OF_FOUR, timeout=PATIENCE_SECONDS)
     assert_equals_local(many_videos, tmp_path, folder)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_ray_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises a plain Exception on a machine that is too busy. The environment is as before, nothing is left."""
+    import ray
+
+    def init(**options: Any) -> None:
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        raise Exception("The current node timed out during startup.")
+
+    task, environment, folders = made_task(tmp_path), dict(os.environ), set(Path("/tmp").glob("hmdb-ray-*"))
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(DataError, match=r"Ray does not start on this machine .The current node timed out"):
+        extract_on_ray(
+            task.plan, task.plan.blocks, videos=task.videos, shards=task.shards,
+            device="cpu", num_workers=1, gpus_per_task=0.0, timeout_seconds=60.0,
+        )  # fmt: skip
+    assert dict(os.environ) == environment
+    assert set(Path("/tmp").glob("hmdb-ray-*")) <= folders
