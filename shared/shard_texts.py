@@ -86,7 +86,9 @@ class _Heaps:
         position = 0
         while position + _OBJECT.size <= len(content):
             number, length = _OBJECT.unpack_from(content, position)
-            if number == 0:  # what is free
+            if number == 0:  # what is free: the rest, this entry included
+                if length != len(content) - position:
+                    raise ValueError(f"the free part of the heap at byte {address} is damaged")
                 break
             start = position + _OBJECT.size
             if length > len(content) - start:

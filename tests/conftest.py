@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # speed is never asserted in a test
+settings.load_profile("untimed")
 
 REAL_VIDEOS = Path(os.environ.get("HMDB51_REAL_VIDEOS", Path(__file__).parents[2] / "shared" / "real"))
 

@@ -109,7 +109,7 @@ def test_layouts_that_are_no_numbers_are_refused(shard: Path, value: object) -> 
 
 @pytest.mark.parametrize("length", [2**64 - 16, 2**64 - 9, 2**40])
 def test_damaged_heaps_end(shard: Path, length: int) -> None:
-    """HDF5 itself walks a heap whose object claims such a length without end."""
+    """HDF5 itself walks a heap whose object claims such a length, or whose free part is of none, without end."""
     content = bytearray(shard.read_bytes())
     places = [place for place in range(0, len(content), 8) if content[place : place + 8] == b"GCOL\x01\0\0\0"]
     assert places
@@ -118,6 +118,11 @@ def test_damaged_heaps_end(shard: Path, length: int) -> None:
         damaged[place + 24 : place + 32] = struct.pack("<Q", length)  # of the first object
         shard.write_bytes(damaged)
         with pytest.raises(DataError, match="heap at byte"):
+            ShardReader(shard)
+        damaged = bytearray(content)
+        damaged[place + 16 : place + 48] = bytes(32)
+        shard.write_bytes(damaged)
+        with pytest.raises(DataError, match="the free part of the heap at byte"):
             ShardReader(shard)
 
 
