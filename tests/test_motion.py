@@ -222,3 +222,15 @@ def test_weights_over_time() -> None:
         assert torch.equal(output, module(x))
         assert weights.shape == shape and weights.min() >= 0 and weights.max() <= 1
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 6])
+def test_directional_smif_is_the_same_whether_the_video_is_differentiated_or_not(frames: int) -> None:
+    smif = DirectionalSMIF()
+    nn.init.normal_(smif.weight)
+    video = torch.rand(2, frames, 3, 5, 7)
+    wanted = torch.rand_like(video)
+    outputs = [smif(video), smif(video.clone().requires_grad_())]
+    assert torch.equal(*outputs)
+    gradients = [torch.autograd.grad(output, smif.weight, wanted)[0] for output in outputs]
+    torch.testing.assert_close(*gradients)

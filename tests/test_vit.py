@@ -80,6 +80,20 @@ def test_patch_embed_is_a_linear_map_of_each_patch_row_by_row() -> None:
     torch.testing.assert_close(tokens, theirs(images).flatten(2).transpose(1, 2))
 
 
+def test_patch_embed_gives_the_same_where_the_pixels_are_learnt_through() -> None:
+    layer = PatchEmbed(image_size=12, patch_size=4, embed_dim=DIM).double()
+    images = torch.randn(2, 3, 12, 12, dtype=torch.float64, requires_grad=True)
+    grid = F.conv2d(images, layer.proj.weight, layer.proj.bias, stride=4)
+    tokens = layer(images)
+    torch.testing.assert_close(tokens, grid.flatten(2).transpose(1, 2))
+    wanted = torch.randn_like(tokens)
+    parameters = (images, *layer.parameters())
+    ours = torch.autograd.grad(tokens, parameters, wanted)
+    theirs = torch.autograd.grad(grid.flatten(2).transpose(1, 2), parameters, wanted)
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, other)
+
+
 def test_patch_embed_refuses_another_size() -> None:
     with pytest.raises(ValueError, match=r"8x12.*12x12"):
         PatchEmbed(image_size=12, patch_size=4, embed_dim=DIM)(torch.zeros(1, 3, 8, 12))

@@ -52,8 +52,11 @@ class ClassicSMIF(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """(B, T, 3, H, W) in [-1, 1] -> the same shape and range."""
-        both = torch.cat([video, self.motion_map(video)], dim=2).flatten(0, 1)  # (B·T, 6, H, W)
-        fused = torch.unflatten(self.conv_fuse(both), 0, video.shape[:2])
+        both = torch.cat([video, self.motion_map(video)], dim=2).flatten(3).flatten(0, 1)  # (B·T, 6, H·W)
+        # A 1x1 convolution is a product of matrices, which is many times faster on the CPU for so few channels.
+        weight = self.conv_fuse.weight.flatten(1).expand(both.shape[0], -1, -1)  # (B·T, 3, 6)
+        assert self.conv_fuse.bias is not None
+        fused = torch.baddbmm(self.conv_fuse.bias.view(1, -1, 1), weight, both).view_as(video)
         return torch.clamp(video + self.alpha.tanh() * fused, -1.0, 1.0)
 
     def motion_map(self, video: Tensor) -> Tensor:
@@ -83,12 +86,10 @@ class DirectionalSMIF(nn.Module):
 
     def motion_map(self, video: Tensor) -> Tensor:
         """What is injected: (B, T, 3, H, W) in pixel units, signed."""
-        num_frames = video.shape[1]
-        # The difference to the frame before is the one from there with its sign turned, so each is shrunk only once.
-        shrunk = [_shrink(change) for change in changes(video)]
-        before = [-at_later(change, num_frames) for change in reversed(shrunk)]
-        after = [at_earlier(change, num_frames) for change in shrunk]
-        neighbours = torch.cat(before + after, dim=2).flatten(3).flatten(0, 1)  # (B·T, 4·3, H·W)
+        # In training the video itself is differentiated by nobody. A compiler fuses plain expressions by itself.
+        is_constant = not (video.requires_grad and torch.is_grad_enabled())
+        gather = _gather_in_place if is_constant and not torch.compiler.is_compiling() else _gather
+        neighbours = gather(video).flatten(3).flatten(0, 1)  # (B·T, 4·3, H·W)
         # bmm with the weight repeated is eight times faster on the CPU than matmul, which broadcasts it.
         # torch.export keeps B open with `shape`, not with `len`.
         weight = self.weight.flatten(1).expand(neighbours.shape[0], -1, -1)  # (B·T, 3, 4·3)
@@ -101,6 +102,30 @@ class DirectionalSMIF(nn.Module):
         if start == "active":
             self.weight[0, HALF_WINDOW] = 1 / 3  # V[t + 1] - V[t]
             self.weight[2, HALF_WINDOW - 1] = 1 / 3  # V[t - 1] - V[t]
+
+
+def _gather(video: Tensor) -> Tensor:
+    """Shrunk differences to frames t - 2, t - 1, t + 1, t + 2, zero where there is none: (B, T, 4·3, H, W)."""
+    num_frames = video.shape[1]
+    # The difference to the frame before is the one from there with its sign turned, so each is shrunk only once.
+    shrunk = [_shrink(change) for change in changes(video)]
+    before = [-at_later(change, num_frames) for change in reversed(shrunk)]
+    after = [at_earlier(change, num_frames) for change in shrunk]
+    return torch.cat(before + after, dim=2)
+
+
+@torch.no_grad()
+def _gather_in_place(video: Tensor) -> Tensor:
+    """The same numbers in a third of the time, without a graph: everything is written where it belongs."""
+    num_frames = video.shape[1]
+    gathered = video.new_zeros(video.shape[0], num_frames, 2 * HALF_WINDOW, *video.shape[2:])
+    for distance in range(1, min(HALF_WINDOW, num_frames - 1) + 1):
+        ahead = gathered[:, : num_frames - distance, HALF_WINDOW + distance - 1]
+        ahead.copy_(video[:, distance:]).sub_(video[:, : num_frames - distance])
+        magnitude = ahead.abs()
+        ahead.mul_(magnitude.div_(magnitude + NOISE_FLOOR))
+        gathered[:, distance:, HALF_WINDOW - distance] = -ahead
+    return gathered.flatten(2, 3)
 
 
 def _shrink(difference: Tensor) -> Tensor:

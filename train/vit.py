@@ -66,8 +66,22 @@ class PatchEmbed(nn.Module):
         if images.shape[-2] != self.image_size or images.shape[-1] != self.image_size:
             height, width = images.shape[-2:]
             raise ValueError(f"frames are {height}x{width}, the model takes {self.image_size}x{self.image_size}")
+        if images.requires_grad and images.device.type == "cpu" and not torch.compiler.is_compiling():
+            # SMIF learns through the pixels, and a product of matrices takes their gradient back in half the time. Its
+            # own value cancels: every bit of the output is the convolution's.
+            through = F.linear(self._patches(images), self.proj.weight.detach().flatten(1))
+            return self._tokens(images.detach()) + (through - through.detach())
+        return self._tokens(images)
+
+    def _tokens(self, images: Tensor) -> Tensor:
         grid: Tensor = self.proj(images)  # (B·T, D, S/P, S/P)
         return grid.flatten(2).transpose(1, 2)
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """(B·T, 3, S, S) -> (B·T, (S/P)², 3·P²)."""
+        patch = self.proj.kernel_size[0]
+        rows = torch.unflatten(torch.unflatten(images, 3, (-1, patch)), 2, (-1, patch))  # (B·T, 3, S/P, P, S/P, P)
+        return rows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 class Attention(nn.Module):
