@@ -95,6 +95,7 @@ def test_file_names(tmp_path: Path) -> None:
 
 def test_imbalance_ratio_leaves_empty_classes_out() -> None:
     assert imbalance_ratio({"a": 6, "b": 4, "c": 0}) == 1.5
+    assert imbalance_ratio({"a": 6, "b": 1, "c": 0}) == 6.0
     assert imbalance_ratio({}) == 1.0
 
 

@@ -87,6 +87,12 @@ GOLDEN_ROWS = [[2, 5, 6, 11], [2, 5, 6, 9]]
 GOLDEN_KEY = 4085488065165020272
 
 
+def test_training_rows_depend_on_seed_and_epoch_in_one_way() -> None:
+    keys = np.array([clip_key("walk/a"), clip_key("run/b")])
+    rows = training_rows(keys, seed=3, epoch=2, num_segments=8, frames_per_segment=5)
+    assert rows.tolist() == [[1, 8, 11, 16, 20, 25, 33, 39], [3, 9, 14, 17, 21, 26, 32, 35]]
+
+
 def test_one_candidate_leaves_nothing_to_choose() -> None:
     rows = training_rows(np.array([clip_key("a/b")]), seed=5, epoch=9, num_segments=16, frames_per_segment=1)
     assert rows.tolist() == [list(range(16))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import zlib
 from pathlib import Path
@@ -155,6 +156,23 @@ def compress(file: h5py.File) -> None:
     frames = file["frames"][:]
     del file["frames"]
     file.create_dataset("frames", data=frames, compression="lzf")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes() + b"x"),
+        lambda path: os.utime(path, (0, 0)),
+        lambda path: os.truncate(path, 100),
+        lambda path: path.unlink(),
+    ],
+)
+def test_a_shard_that_changes_under_its_reader_is_named(shard: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    with ShardReader(shard) as reader:
+        reader.check_unchanged()
+        damage(shard)
+        with pytest.raises(DataError, match=r"shard-00000\.h5 was changed while it was being read"):
+            reader.check_unchanged()
 
 
 def test_the_same_clips_give_the_same_bytes(tmp_path: Path, shard: Path) -> None:
