@@ -11,10 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_shards import change, record, shard, write_shard
+from test_shards import LAYOUT, change, record, shard, write_shard
 
 from shared.errors import DataError
-from shared.shards import ShardReader
+from shared.shards import PendingShard, ShardReader, crc32_of
 
 __all__ = ["shard"]  # a fixture
 
@@ -102,6 +102,29 @@ def test_damaged_heaps_end(shard: Path, length: int) -> None:
         shard.write_bytes(damaged)
         with pytest.raises(DataError, match="the free part of the heap at byte"):
             ShardReader(shard)
+
+
+def test_frames_may_look_like_a_heap(tmp_path: Path) -> None:
+    frames = np.frombuffer(b"GCOL\x01\0\0\0" * 45, np.uint8).reshape(6, 4, 5, 3)
+    entry = dataclasses.replace(record(0), crc32=crc32_of(frames), manifest="")
+    with PendingShard(tmp_path / "shard-00000.h5", LAYOUT, capacity=1) as pending:
+        pending.write_clip(0, frames)
+        pending.complete([entry])
+        pending.publish()
+    with ShardReader(tmp_path / "shard-00000.h5") as reader:
+        assert np.array_equal(reader.frames[0], frames)
+        assert (reader.clip_id, reader.manifest) == ((entry.clip_id,), ("",))
+
+
+@pytest.mark.parametrize("shape", [(), (3, 6, 4, 15), (3, 6, 4, 0, 3), (0, 6, 4, 5, 3)])
+def test_frames_of_another_shape_are_refused(shard: Path, shape: tuple[int, ...]) -> None:
+    def edit(file: h5py.File) -> None:
+        del file["frames"]
+        file.create_dataset("frames", data=np.zeros(shape, np.uint8))
+
+    change(shard, edit)
+    with pytest.raises(DataError, match=r"is no shard: its frames are|not uncompressed"):
+        ShardReader(shard)
 
 
 def test_a_link_to_a_pipe_is_no_shard(tmp_path: Path) -> None:
