@@ -13,9 +13,10 @@ from preprocess.eda_report import render_report, shown_clips
 from preprocess.eda_summary import summarize
 from preprocess.eda_tables import print_summary
 from preprocess.near_duplicates import find_near_duplicates
+from shared.atomic_files import write_atomically
 from shared.console import say
 from shared.errors import DataError, UsageError
-from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine, write_atomically
+from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
 
 
 def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:

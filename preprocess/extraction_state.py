@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.plan import Block, ExtractionParameters, ExtractionPlan, dataset_id_of
+from shared.atomic_files import write_atomically
 from shared.classes import Video
 from shared.errors import DataError
 from shared.field_types import check_fields, parse_json
-from shared.manifests import QuarantineRow, write_atomically
+from shared.manifests import QuarantineRow
 from shared.safe_names import check_name
 from shared.shards import ShardReader, shard_name
 

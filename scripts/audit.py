@@ -26,9 +26,7 @@ def main() -> int:
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     found = [(package, flaw) for package in packages for flaw in package.get("vulns", [])]
     for package, flaw in found:
-        say(
-            f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or '-'}"
-        )
+        say(f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or '-'}")
     if len(skipped) == len(packages):
         say(f"audit: the database cannot be reached from here: none of {len(packages)} packages could be looked up")
         return 2

@@ -5,20 +5,18 @@ docs/format.md describes every column and key with an example.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared.atomic_files import write_atomically, write_csv
 from shared.errors import DataError
 from shared.field_types import check_fields, parse_json
 from shared.safe_names import check_clip_names, check_name
+from shared.versioned_json import read_versioned_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,29 +184,6 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
     write_atomically(folder / DATASET_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file (UTF-8, ``\\n``, floats in full precision) under a temporary name and rename it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_manifests(folder: Path) -> pd.DataFrame:
     """All clips of all classes, sorted by clip_id: the columns of ``ClipRow``, texts as str (empty, never missing).
 
@@ -264,8 +239,11 @@ def _check_names(file: Path, columns: dict[str, Any]) -> None:
             raise _remade(f"{file}: {error}") from error
 
 
+_REMEDY = "run `hmdb-prep merge` to make it again"
+
+
 def _remade(message: str) -> DataError:
-    return DataError(f"{message}; run `hmdb-prep merge` to make it again")
+    return DataError(f"{message}; {_REMEDY}")
 
 
 def read_quarantine(folder: Path) -> pd.DataFrame:
@@ -284,17 +262,13 @@ def read_quarantine(folder: Path) -> pd.DataFrame:
 def read_dataset(folder: Path) -> Dataset:
     """What ``dataset.json`` says. Raises DataError where it is absent, damaged or of another version."""
     file = folder / DATASET_FILE
-    try:
-        content = parse_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"no {file}; run `hmdb-prep extract`, or name the folder with --manifests") from error
-    except (OSError, ValueError) as error:
-        raise _remade(f"{file} is damaged ({error})") from error
-    if not isinstance(content, dict) or content.pop("format", None) != DATASET_FORMAT:
-        raise _remade(f"{file} is no {DATASET_FORMAT} file")
-    version = content.pop("version", None)
-    if version != DATASET_VERSION:
-        raise DataError(f"{file} has version {version!r}, this program reads version {DATASET_VERSION}; extract anew")
+    content = read_versioned_json(
+        file,
+        kind=DATASET_FORMAT,
+        version=DATASET_VERSION,
+        absent="run `hmdb-prep extract`, or name the folder with --manifests",
+        remedy=_REMEDY,
+    )
     return _dataset_from(file, content)
 
 

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from shared.atomic_files import write_atomically, write_csv
 from shared.errors import DataError, UsageError
-from shared.field_types import check_fields, parse_json
-from shared.manifests import BALANCE_FOLDER, write_atomically, write_csv
+from shared.field_types import check_fields
+from shared.manifests import BALANCE_FOLDER
+from shared.versioned_json import read_versioned_json
 
 PLAN_FORMAT = "hmdb-balancing-plan"
 PLAN_VERSION = 1
@@ -124,17 +126,13 @@ def _cells(row: PlanRow) -> tuple[object, ...]:
 def read_plan_info(path: Path) -> PlanInfo:
     """What the JSON file beside the plan ``path`` says. Raises DataError where it is absent, damaged or too new."""
     file = path.with_suffix(".json")
-    try:
-        content = parse_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"no {file} beside the plan; run `hmdb-prep balance` again") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} is damaged ({error}); run `hmdb-prep balance` again") from error
-    if not isinstance(content, dict) or content.pop("format", None) != PLAN_FORMAT:
-        raise DataError(f"{file} is no {PLAN_FORMAT} file; run `hmdb-prep balance` again")
-    version = content.pop("version", None)
-    if version != PLAN_VERSION:
-        raise DataError(f"{file} has version {version!r}, this program reads version {PLAN_VERSION}; make it again")
+    content = read_versioned_json(
+        file,
+        kind=PLAN_FORMAT,
+        version=PLAN_VERSION,
+        absent="it belongs beside the plan; run `hmdb-prep balance` again",
+        remedy="run `hmdb-prep balance` again",
+    )
     return _info_from(file, content)
 
 

@@ -1,75 +1,48 @@
 """Shards: HDF5 files of fixed-size clips, written once under a temporary name and renamed when complete.
 
-The format is ``hmdb-clip-shard`` version 1, described with an example in docs/format.md. Frames lie uncompressed and in
-one piece, so that a reader maps them into memory and a worker process writes its row straight into the file.
+Frames lie uncompressed and in one piece, so that a reader maps them into memory and a worker process writes its row
+straight into the file.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import stat
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DataError
-from shared.shard_texts import check_heaps, read_texts
+from shared.shard_format import (
+    MAX_FRAME_BYTES,
+    SHARD_FORMAT,
+    SHARD_VERSION,
+    ClipRecord,
+    ShardLayout,
+    crc32_of,
+    shard_name,
+)
+from shared.shard_reader import ShardReader
 
-SHARD_FORMAT = "hmdb-clip-shard"
-SHARD_VERSION = 1
-MAX_FRAME_BYTES = 256 * 1000**2  # of the frames of one shard
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "SHARD_FORMAT",
+    "SHARD_VERSION",
+    "ClipRecord",
+    "PendingShard",
+    "ShardLayout",
+    "ShardReader",
+    "crc32_of",
+    "shard_name",
+    "write_clip_frames",
+]
+
 _ALIGNMENT = 4096  # pages: mapped frames start on one
 _ALIGNMENT_THRESHOLD = 1024  # bytes: smaller objects are not worth a page
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardLayout:
-    """What all clips of a shard share. height and width in pixels; T segments of K frames."""
-
-    num_segments: int
-    frames_per_segment: int
-    height: int
-    width: int
-    dataset_id: str
-
-    @property
-    def num_rows(self) -> int:
-        """T·K, the stored frames of one clip."""
-        return self.num_segments * self.frames_per_segment
-
-    @property
-    def clip_bytes(self) -> int:
-        """Bytes of one clip's frames."""
-        return self.num_rows * self.height * self.width * 3
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ClipRecord:
-    """One clip's entry beside its frames. frame_index: int32 (T·K,); manifest: the clip's manifest row as JSON."""
-
-    clip_id: str
-    label: int
-    frame_index: npt.NDArray[np.int32]
-    crc32: int
-    manifest: str
-
-
-def shard_name(index: int) -> str:
-    """``shard-00000.h5`` and so on."""
-    return f"shard-{index:05d}.h5"
-
-
-def crc32_of(frames: npt.NDArray[np.uint8]) -> int:
-    """CRC-32 (zlib) of a clip's frames, uint8 (T·K, H, W, 3) in C order."""
-    return zlib.crc32(np.ascontiguousarray(frames).reshape(-1).data)
 
 
 class PendingShard:
@@ -183,85 +156,6 @@ def write_clip_frames(file: Path, frames_offset: int, *, row: int, frames: npt.N
         os.close(descriptor)
 
 
-class ShardReader:
-    """A complete shard, opened for reading. The HDF5 file is closed again at once; frames are mapped from the file.
-
-    frames: uint8 (N, T·K, H, W, 3), mapped read-only. frame_index: int32 (N, T·K). label: int16 (N,). crc32: uint32
-    (N,).
-    clip_id and manifest: tuples of N texts. Safe to keep across a fork. Raises DataError where the file is not a shard
-    of this version, is truncated, or does not hold what the format asks for.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stamp = _stamp(path)
-        if self._stamp is None:
-            raise DataError(f"no shard at {path}; make it again with `hmdb-prep extract`")
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                offset, shape = _frames_place(path, file)
-                check_heaps(path, frames_offset=offset, frames_bytes=math.prod(shape))
-                self.layout = _read_layout(path, file)
-                _check_shape(path, shape, self.layout)
-                num_clips, num_rows = shape[:2]
-                self.frame_index: npt.NDArray[np.int32] = _own(file, "frame_index", (num_clips, num_rows), "i4")[:]
-                self.label: npt.NDArray[np.int16] = _own(file, "label", (num_clips,), "i2")[:]
-                self.crc32: npt.NDArray[np.uint32] = _own(file, "crc32", (num_clips,), "u4")[:]
-                self.clip_id: tuple[str, ...] = read_texts(path, _own(file, "clip_id", (num_clips,), "O"))
-                self.manifest: tuple[str, ...] = read_texts(path, _own(file, "manifest", (num_clips,), "O"))
-        except (
-            OSError,
-            KeyError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-        ) as error:
-            raise DataError(
-                f"{path} is damaged or no shard ({error}); delete it and run `hmdb-prep extract` again"
-            ) from error
-        self.frames: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
-
-    @property
-    def num_clips(self) -> int:
-        """N, the number of clips."""
-        return len(self.clip_id)
-
-    def damaged_clips(self) -> list[str]:
-        """Ids of the clips whose frames do not have the checksum that the shard holds. Reads the whole shard."""
-        return [self.clip_id[row] for row in range(self.num_clips) if crc32_of(self.frames[row]) != self.crc32[row]]
-
-    def check_unchanged(self) -> None:
-        """Raise DataError where the file was written to, cut or removed since it was opened.
-
-        To be called before frames are read: reading beyond the end of a file that was cut kills the process.
-        """
-        if _stamp(self.path) != self._stamp:
-            raise DataError(f"{self.path} was changed while it was being read; run `hmdb-prep verify`")
-
-    def close(self) -> None:
-        """Let go of the mapping; arrays already taken from ``frames`` stay valid."""
-        del self.frames
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of the last change of a file; None where there is none."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
-
-
 def _open_new(path: Path) -> h5py.File:
     # HDF5's own locks fail on network file systems without any; nobody else knows the temporary name.
     return h5py.File(path, "w", locking=False, alignment_threshold=_ALIGNMENT_THRESHOLD, alignment_interval=_ALIGNMENT)
@@ -277,69 +171,6 @@ def _root_attributes(layout: ShardLayout) -> list[tuple[str, str | int]]:
         ("width", layout.width),
         ("dataset_id", layout.dataset_id),
     ]
-
-
-def _read_layout(path: Path, file: Any) -> ShardLayout:
-    if file.attrs.get("format") != SHARD_FORMAT:
-        raise DataError(f"{path} is no {SHARD_FORMAT} file; name the folder of shards with --shards")
-    version = int(file.attrs["version"])
-    if version != SHARD_VERSION:
-        raise DataError(
-            f"{path} has format version {version}, this program reads version {SHARD_VERSION}; "
-            "use the program that wrote it or extract anew with --overwrite"
-        )
-    return ShardLayout(
-        num_segments=int(file.attrs["num_segments"]),
-        frames_per_segment=int(file.attrs["frames_per_segment"]),
-        height=int(file.attrs["height"]),
-        width=int(file.attrs["width"]),
-        dataset_id=str(file.attrs["dataset_id"]),
-    )
-
-
-def _frames_place(path: Path, file: Any) -> tuple[int, tuple[int, ...]]:
-    frames = _member(file, "frames")
-    offset = frames.id.get_offset()
-    if frames.dtype != np.uint8 or offset is None:
-        raise DataError(f"{path}: frames are not uncompressed uint8 in one piece; extract anew with --overwrite")
-    shape = tuple(int(length) for length in frames.shape or ())
-    if len(shape) != 5 or min(shape) < 1:
-        raise DataError(f"{path} is no shard: its frames are {shape}")
-    if path.stat().st_size < offset + math.prod(shape):
-        raise DataError(f"{path} is truncated; delete it and run `hmdb-prep extract` again")
-    return int(offset), shape
-
-
-def _check_shape(path: Path, shape: tuple[int, ...], layout: ShardLayout) -> None:
-    expected = (shape[0], layout.num_rows, layout.height, layout.width, 3)
-    if shape != expected:
-        raise DataError(f"{path}: data sets do not fit together: frames are {shape}, expected {expected}")
-
-
-def _own(file: Any, name: str, shape: tuple[int, ...], kind: str) -> Any:
-    """A data set of this shape and type (``O``: texts), not yet read. Raises ValueError where it is another.
-
-    The frames have been seen to lie in the file, so nothing larger than the file can be asked for.
-    """
-    data = _member(file, name)
-    if data.shape != shape or data.dtype != np.dtype(kind):
-        raise ValueError(f"{name} is {data.dtype} {data.shape}, expected {np.dtype(kind)} {shape}")
-    return data
-
-
-def _member(file: Any, name: str) -> Any:
-    """A data set whose content lies in this very file. Raises ValueError where it is a link or kept elsewhere.
-
-    HDF5 would follow links and storage into any other file of the machine.
-    """
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} is a link")
-    data = file[name]
-    if not isinstance(data, h5py.Dataset):
-        raise ValueError(f"{name} is no data set")
-    if data.is_virtual or data.external:
-        raise ValueError(f"{name} is kept in another file")
-    return data
 
 
 def _synchronise(path: Path) -> None:

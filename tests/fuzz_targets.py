@@ -33,13 +33,13 @@ from shared.plans import read_plan as read_balancing_plan
 from shared.shards import ClipRecord, PendingShard, ShardReader, shard_name
 from train.ablate import _read_result
 from train.ablation_grid import read_grid
-from train.checkpoint import load_model
 from train.config import RunConfig, read_config, resolve, write_config
 from train.lsvit import LSViT
 from train.plan import read_training_plan
 from train.pretrained import load_pretrained
 from train.progress import Timing, append_timing, read_timing
 from train.run_data import open_data
+from train.trained_model import load_model
 
 Case = Callable[[random.Random], None]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from made_dataset import CLASSES, DATASET_ID
 
-from train.checkpoint import Checkpoint, LoadedModel, RunFacts, load_model, write_checkpoint
+from train.checkpoint import Checkpoint, RunFacts, write_checkpoint
 from train.lsvit import LSViT
 from train.model_config import ModelConfig
 from train.progress import Progress
+from train.trained_model import LoadedModel, load_model
 
 
 def small_config(*, num_classes: int = len(CLASSES), num_frames: int = 4, smif: str = "directional") -> ModelConfig:

@@ -18,9 +18,9 @@ from shared.command_line import exit_code_of
 from shared.errors import DataError, UsageError
 from train.ablation_grid import default_grid, parse_grid, read_grid
 from train.ablation_table import Ablation, CellResult, summarise, write_ablation
-from train.checkpoint import load_model
 from train.cli import app
 from train.config import Value
+from train.trained_model import load_model
 
 # The grid
 

@@ -18,13 +18,13 @@ from shared.command_line import exit_code_of
 from shared.errors import DataError
 from shared.resizing import FrameSize, resize_frames
 from shared.sampling import candidate_frames
-from train.checkpoint import LoadedModel
 from train.cli import app
 from train.explain_maps import attention_rollout, explain_clip, explain_video, gradient_rollout, heat_share
 from train.explain_page import PageFacts, write_page
 from train.explain_pictures import heat_layers, overlay, write_sheet
 from train.lsvit import LSViT
 from train.model_config import ModelConfig
+from train.trained_model import LoadedModel
 
 T, N, HEADS = 3, 5, 2
 

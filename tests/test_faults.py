@@ -1,6 +1,6 @@
 """Faults of disks, clocks, locks and memory, marked ``stress``.
 
-Kills: test_extract_stress.py and test_run_command.py. Two extractions on one folder at once: test_extract.py, in every test run.
+Kills: test_extract_stress.py, test_run_command.py. Two extractions on one folder at once: test_extract.py.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from shared.manifests import read_dataset, read_manifests, row_from_json, row_to
 from shared.plans import read_plan_info
 from shared.safe_names import check_clip_names
 from train.ablation_grid import read_grid
-from train.checkpoint import load_model
 from train.config import read_config
+from train.trained_model import load_model
 from train.weight_files import read_tensors
 
 DEEP = "[" * 200_000

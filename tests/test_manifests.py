@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.atomic_files import write_atomically
 from shared.errors import DataError
 from shared.manifests import (
     MANIFEST_COLUMNS,
@@ -24,7 +25,6 @@ from shared.manifests import (
     read_quarantine,
     row_from_json,
     row_to_json,
-    write_atomically,
     write_clip_manifests,
     write_dataset,
     write_quarantine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -179,3 +180,12 @@ def test_the_same_clips_give_the_same_bytes(tmp_path: Path, shard: Path) -> None
     time.sleep(1.1)  # HDF5 would note whole seconds
     again = write_shard(tmp_path / shard_name(1), [record(0), record(1), record(2)])
     assert again.read_bytes() == shard.read_bytes()
+
+
+def test_a_shard_is_not_blamed_for_too_many_open_files(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_files(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Unable to synchronously open file")
+
+    monkeypatch.setattr(h5py, "File", no_more_files)
+    with pytest.raises(DataError, match=r"cannot be read: Too many open files$"):
+        ShardReader(shard)

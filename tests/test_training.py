@@ -15,7 +15,7 @@ from made_plan import plan_row, write_made_plan
 from trained import assert_same, checkpoint, train
 
 from shared.errors import DataError, UsageError
-from train.checkpoint import load_model
+from train.trained_model import load_model
 
 EVERYTHING = {"model_ema": True, "mixup": 0.4, "cutmix": 1.0, "drop_path": 0.3, "checkpoint_every": 1, "epochs": 3}
 

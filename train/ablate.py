@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.atomic_files import write_atomically
 from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.field_types import parse_json
-from shared.manifests import Dataset, read_dataset, read_manifests, write_atomically
+from shared.manifests import Dataset, read_dataset, read_manifests
 from train.ablation_grid import GridRow, default_grid, read_grid
 from train.ablation_table import (
     RESULTS_FILE,
@@ -24,13 +25,13 @@ from train.ablation_table import (
     print_ablation,
     write_ablation,
 )
-from train.checkpoint import load_model
 from train.config import RunConfig, Value, continued_with, differences, read_config, requested_splits, resolve
 from train.evaluate import evaluate_split
 from train.plan import find_plan
 from train.progress import read_timing
 from train.run import CONFIG_FILE, check_run
 from train.run import run as run_training
+from train.trained_model import load_model
 from train.views import Views
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.atomic_files import write_atomically, write_csv
 from shared.console import print_table
-from shared.manifests import write_atomically, write_csv
 
 RESULTS_FILE = "results.csv"
 SUMMARY_CSV = "summary.csv"

@@ -227,7 +227,7 @@ def write_config(path: Path, config: RunConfig) -> None:
     """Save the configuration as TOML, every key, atomically."""
     import tomli_w
 
-    from shared.manifests import write_atomically
+    from shared.atomic_files import write_atomically
 
     content = {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()

@@ -11,10 +11,10 @@ import numpy as np
 from shared.console import say
 from shared.errors import UsageError
 from shared.manifests import read_dataset, read_manifests
-from train.checkpoint import load_model
 from train.distributed import choose_device
 from train.run_folders import find_run
 from train.stored_clips import check_dataset, stored_features
+from train.trained_model import load_model
 
 FEATURES_FILE = "features.npz"
 

@@ -11,13 +11,13 @@ import numpy as np
 from shared.errors import DataError, UsageError
 from shared.manifests import read_dataset, read_manifests
 from shared.splits import part_of
-from train.checkpoint import LoadedModel, load_model
 from train.config import requested_splits
 from train.distributed import choose_device
 from train.evaluation import SplitResult, split_result
 from train.evaluation_output import Evaluation, print_evaluation, write_evaluation
 from train.run_folders import find_run, run_name, split_folders
 from train.stored_clips import check_dataset, stored_probabilities
+from train.trained_model import LoadedModel, load_model
 from train.views import Views, parse_views
 
 if TYPE_CHECKING:

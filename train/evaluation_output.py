@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.atomic_files import write_atomically, write_csv
 from shared.console import print_table, say
-from shared.manifests import write_atomically, write_csv
 from train.evaluation import MEASURES, TAG_MEANINGS, ConfusedPair, SplitResult, summary
 from train.views import Views
 

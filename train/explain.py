@@ -12,7 +12,6 @@ from shared.console import say
 from shared.decoding import DecodedClip, decode_clip
 from shared.errors import UsageError
 from shared.resizing import FrameSize, resize_frames
-from train.checkpoint import LoadedModel, load_model
 from train.distributed import choose_device
 from train.eval_transform import square_boxes
 from train.explain_maps import explain_clip
@@ -20,6 +19,7 @@ from train.explain_page import PageFacts, write_page
 from train.explain_pictures import Pictures, heat_layers, write_sheet, write_video
 from train.predict_output import printable
 from train.run_folders import find_run, run_name
+from train.trained_model import LoadedModel, load_model
 
 EXPLANATIONS_FOLDER = "explanations"
 SHEET_FILE = "sheet.png"

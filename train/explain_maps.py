@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from shared.errors import DataError
-from train.checkpoint import LoadedModel
 from train.eval_transform import evaluation_views
 from train.lsvit import LSViT
 from train.stored_clips import NO_NUMBERS
+from train.trained_model import LoadedModel
 
 Floats = npt.NDArray[np.float32]
 

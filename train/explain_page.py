@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from shared.manifests import write_atomically
+from shared.atomic_files import write_atomically
 from train.explain_maps import Explanation
 from train.explain_pictures import HeatLayer, Pictures, jpeg, looks_picture, overlay, strip_picture
 from train.predict_output import ranked

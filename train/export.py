@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from shared.console import say
 from shared.errors import DataError, UsageError
-from train.checkpoint import LoadedModel, load_model
 from train.lsvit import LSViT
 from train.run_folders import find_run, run_name
+from train.trained_model import LoadedModel, load_model
 
 Format = Literal["onnx", "torch"]
 

@@ -16,7 +16,6 @@ from shared.console import progress, say
 from shared.decoding import VideoError
 from shared.errors import UsageError
 from shared.resizing import FrameSize
-from train.checkpoint import LoadedModel, load_model
 from train.distributed import choose_device
 from train.eval_transform import evaluation_views
 from train.inference import view_probabilities
@@ -24,6 +23,7 @@ from train.predict_inputs import Input, find_inputs
 from train.predict_output import Answer, CsvFormat, print_answers, write_answers, write_json
 from train.run_folders import find_run, run_name
 from train.stored_clips import NO_NUMBERS
+from train.trained_model import LoadedModel, load_model
 from train.video_clips import ClipRequest, decode_all
 from train.views import Views, candidate_rows, parse_views
 

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from shared.atomic_files import write_csv
 from shared.console import print_table, say
-from shared.manifests import write_csv
 
 CsvFormat = Literal["probabilities", "competition"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.atomic_files import write_csv
 from shared.errors import DataError
-from shared.manifests import write_csv
 
 METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.manifests import write_atomically
+from shared.atomic_files import write_atomically
 from train.checkpoint import RunFacts
 from train.config import RunConfig
 from train.metrics import precision_recall

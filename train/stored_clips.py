@@ -13,11 +13,11 @@ import torch
 from shared.console import progress
 from shared.errors import DataError
 from shared.manifests import Dataset
-from train.checkpoint import LoadedModel
 from train.dataset import make_table
 from train.eval_transform import evaluation_views
 from train.inference import view_probabilities
 from train.stream import ClipReader, Prefetcher
+from train.trained_model import LoadedModel
 from train.views import Views, candidate_rows
 
 if TYPE_CHECKING:

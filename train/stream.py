@@ -8,7 +8,6 @@ are.
 from __future__ import annotations
 
 import queue
-import resource
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -26,12 +25,12 @@ from shared.errors import DataError
 from shared.sampling import evaluation_rows, training_rows
 from shared.shards import ShardReader
 from train.dataset import ClipTable, Samples
+from train.open_files import allow_open_files
 from train.seeds import Purpose, generator
 
 Integers = npt.NDArray[np.int64]
 Frames = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
-_OTHER_FILES = 256  # of torch, TensorBoard, sockets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,17 +106,6 @@ def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
     mixed += np.multiply(neighbor, lam, dtype=np.float64)
     mixed += 0.5
     return mixed.astype(np.uint8)  # truncation is floor here: nothing is negative
-
-
-def allow_open_files(count: int) -> None:
-    """Raise the limit of open files to ``count`` mapped shards. Raises DataError where that is not allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = count + _OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise DataError(f"{count} shards are {needed} open files, and {hard} are allowed; raise it with `ulimit -Hn`")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class ClipReader:
