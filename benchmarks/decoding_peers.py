@@ -28,9 +28,13 @@ Picked = tuple[int, list[Frames]]  # n, and the rows of the clip, each uint8 (H,
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One way to do the job. pick: n and the rows of a clip; scale: to uint8 (T, side, side, 3)."""
+    """One way to do the job. counts: n comes from decoding and not from the header, so that the frames can be right.
+
+    pick: n and the rows of a clip; scale: to uint8 (T, side, side, 3).
+    """
 
     module: str
+    counts: bool
     pick: Callable[[Path], Picked]
     scale: Callable[[list[Frames], int], Frames]
 
@@ -119,18 +123,20 @@ def scale_with_opencv(frames: list[Frames], side: int) -> Frames:
     """INTER_AREA, OpenCV's choice for making pictures smaller."""
     import cv2
 
-    height, width = scaled_size(*frames[0].shape[:2], FrameSize(height=side, width=side))
+    height, width = scaled_size(frames[0].shape[0], frames[0].shape[1], FrameSize(height=side, width=side))
     top, left = (height - side) // 2, (width - side) // 2
     scaled = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
     return np.stack([frame[top : top + side, left : left + side] for frame in scaled])
 
 
 PEERS: Mapping[str, Peer] = {
-    "OpenCV": Peer(module="cv2", pick=pick_with_opencv, scale=scale_with_opencv),
-    "OpenCV, trusting the header": Peer(module="cv2", pick=pick_with_opencv_header, scale=scale_with_opencv),
-    "PyAV, torch's resize": Peer(module="av", pick=pick_with_pyav, scale=scale_with_torch),
-    "PyAV, OpenCV's resize": Peer(module="av", pick=pick_with_pyav, scale=scale_with_opencv),
-    "decord": Peer(module="decord", pick=pick_with_decord, scale=scale_with_opencv),
+    "OpenCV": Peer(module="cv2", counts=True, pick=pick_with_opencv, scale=scale_with_opencv),
+    "OpenCV, trusting the header": Peer(
+        module="cv2", counts=False, pick=pick_with_opencv_header, scale=scale_with_opencv
+    ),
+    "PyAV, torch's resize": Peer(module="av", counts=True, pick=pick_with_pyav, scale=scale_with_torch),
+    "PyAV, OpenCV's resize": Peer(module="av", counts=True, pick=pick_with_pyav, scale=scale_with_opencv),
+    "decord": Peer(module="decord", counts=False, pick=pick_with_decord, scale=scale_with_opencv),
 }
 
 

@@ -24,14 +24,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from benchmarks.clips_on_disk import (
-    REAL_VIDEOS,
-    Extracted,
-    extract,
-    link_videos,
-    synthetic_videos,
-    videos_below,
-)
+from benchmarks.clips_on_disk import REAL_VIDEOS, Extracted, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
 from shared.decoding import decode_clip
 from shared.manifests import read_dataset, read_manifests

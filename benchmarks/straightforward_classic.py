@@ -77,7 +77,7 @@ class RollLMI(nn.Module):
         behind = torch.cat([reduced[:, :1] - reduced[:, 1:2], behind[:, 1:]], dim=1)
         change = (ahead.abs() + behind.abs()).mean(dim=2)
         gate = torch.sigmoid(self.temporal_mlp(change))
-        gated = x * self.expand(gate).unsqueeze(2).expand_as(x)
+        gated: Tensor = x * self.expand(gate).unsqueeze(2).expand_as(x)
         return x + torch.tanh(self.delta) * gated
 
 
