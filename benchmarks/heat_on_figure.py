@@ -19,10 +19,10 @@ from preprocess.synth import figure_boxes, find_spec
 from shared.classes import find_videos
 from shared.decoding import decode_clip
 from shared.resizing import FrameSize, resize_frames, scaled_size
-from train.checkpoint import LoadedModel, load_model
 from train.eval_transform import square_boxes
 from train.explain_maps import Explanation, Floats, explain_clip, heat_share
 from train.run_folders import find_run
+from train.trained_model import LoadedModel, load_model
 
 Boxes = npt.NDArray[np.float64]
 
