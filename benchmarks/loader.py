@@ -30,7 +30,8 @@ from shared.decoding import decode_clip
 from shared.manifests import read_dataset, read_manifests
 from shared.resizing import FrameSize, resize_frames
 from train.dataset import ClipTable, Samples, make_table, real_samples
-from train.stream import BatchReader, ClipReader, Prefetcher, epoch_steps, training_batches
+from train.prefetch import Prefetcher
+from train.stream import BatchReader, ClipReader, epoch_steps, training_batches
 
 Frames = npt.NDArray[np.uint8]
 OURS, OURS_TSN = "this project, K=1", "this project, K=3, TSN"

@@ -29,7 +29,8 @@ from benchmarks.timing import Results, benchmark_options, memory_bytes, start, w
 from shared.shards import ClipRecord, PendingShard, ShardLayout, ShardReader, crc32_of, shard_name
 from train.augment import Statistics
 from train.dataset import ClipTable, Samples
-from train.stream import BatchReader, ClipReader, Prefetcher, epoch_steps, training_batches
+from train.prefetch import Prefetcher
+from train.stream import BatchReader, ClipReader, epoch_steps, training_batches
 
 PARTS = ("extract", "loader", "tables")
 DATASET_ID = "c" * 64

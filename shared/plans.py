@@ -130,7 +130,7 @@ def read_plan_info(path: Path) -> PlanInfo:
         file,
         kind=PLAN_FORMAT,
         version=PLAN_VERSION,
-        absent="it belongs beside the plan; run `hmdb-prep balance` again",
+        absent="each plan has one; run `hmdb-prep balance` again",
         remedy="run `hmdb-prep balance` again",
     )
     return _info_from(file, content)

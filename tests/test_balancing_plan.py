@@ -114,7 +114,7 @@ def test_auto_takes_the_splits_own_plan_where_it_fits(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no plan at"):
         find("absent.csv")
     path.with_suffix(".json").unlink()
-    with pytest.raises(DataError, match=r"no .*1\.json beside the plan"):
+    with pytest.raises(DataError, match=r"no .*1\.json; each plan has one"):
         find("auto")
 
 

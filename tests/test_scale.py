@@ -163,7 +163,7 @@ def test_more_shards_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 72
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    monkeypatch.setattr("train.stream.resource.getrlimit", lambda limit: (64, 64))
+    monkeypatch.setattr("train.open_files.resource.getrlimit", lambda limit: (64, 64))
     with pytest.raises(DataError, match="72 shards are 328 open files, and 64 are allowed"):
         ClipReader(made.shards, table, dataset_id=DATASET_ID)
 

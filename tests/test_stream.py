@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_dataset import DATASET_ID, MadeDataset, make_dataset
@@ -16,16 +17,8 @@ from made_plan import plan_row
 from shared.errors import DataError
 from shared.manifests import read_manifests
 from train.dataset import ClipTable, Samples, choose_rows, make_table, planned_samples, real_samples, validation_part
-from train.stream import (
-    BatchReader,
-    ClipReader,
-    Prefetcher,
-    blend,
-    cut_batch,
-    epoch_order,
-    epoch_steps,
-    training_batches,
-)
+from train.prefetch import Prefetcher
+from train.stream import BatchReader, ClipReader, blend, cut_batch, epoch_order, epoch_steps, training_batches
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +200,15 @@ def test_prefetcher_hands_over_errors_and_ends_early() -> None:
     with Prefetcher(iter(range(1000)), ahead=2) as stream:
         assert next(iter(stream)) == 0
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_memory_of_batches_is_used_again_but_never_under_a_tensor(reader: BatchReader) -> None:
+    batches, clips = reader, np.arange(4)
+    first = batches.evaluation(clips)
+    address, content, kept = first.data_ptr(), first.clone(), first[1, 3]
+    del first  # a view of it is still there
+    second = batches.evaluation(clips[::-1].copy())
+    assert second.data_ptr() != address
+    assert torch.equal(kept, content[1, 3]) and torch.equal(second, content.flip(0))
+    del kept
+    assert batches.evaluation(clips[:2]).data_ptr() == address

@@ -11,7 +11,8 @@ from torch import nn
 
 from train.distributed import Processes
 from train.eval_transform import evaluation_views
-from train.stream import BatchReader, Prefetcher
+from train.prefetch import Prefetcher
+from train.stream import BatchReader
 
 Integers = npt.NDArray[np.int64]
 

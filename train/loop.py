@@ -18,9 +18,10 @@ from train.config import RunConfig
 from train.inference import clip_probabilities
 from train.interruption import Interruption
 from train.metrics import Metrics, measure
+from train.prefetch import Prefetcher
 from train.progress import EpochRow, Progress, Timing, append_timing, validation_key, write_metrics
 from train.step import Learner, Recipe, check_weights, diverged, train_step
-from train.stream import BatchReader, Prefetcher, epoch_steps, num_steps, training_batches
+from train.stream import BatchReader, epoch_steps, num_steps, training_batches
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

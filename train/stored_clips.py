@@ -16,7 +16,8 @@ from shared.manifests import Dataset
 from train.dataset import make_table
 from train.eval_transform import evaluation_views
 from train.inference import view_probabilities
-from train.stream import ClipReader, Prefetcher
+from train.prefetch import Prefetcher
+from train.stream import ClipReader
 from train.trained_model import LoadedModel
 from train.views import Views, candidate_rows
 

@@ -7,15 +7,12 @@ are.
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
+import math
+import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +27,6 @@ from train.seeds import Purpose, generator
 
 Integers = npt.NDArray[np.int64]
 Frames = npt.NDArray[np.uint8]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,6 +158,7 @@ class BatchReader:
         self._reader = reader
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-clip")
         self._pinned = pinned
+        self._unused: list[npt.NDArray[np.uint8]] = []
 
     def evaluation(self, clips: Integers) -> torch.Tensor:
         """The middle candidates of some clips: uint8 (b, T, H, W, 3)."""
@@ -192,7 +189,17 @@ class BatchReader:
     def _room(self, num_clips: int) -> torch.Tensor:
         layout = self._reader.layout
         shape = (num_clips, layout.num_segments, layout.height, layout.width, 3)
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
+        if self._pinned:  # torch keeps pinned memory and hands it out again by itself
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        # Memory fresh from the system costs several times the copy into it, page by page: what nobody uses any more
+        # is used again. torch keeps `handed` alive for as long as any tensor shows its memory.
+        needed = math.prod(shape)
+        memory = self._unused.pop() if self._unused else None
+        if memory is None or memory.size < needed:
+            memory = np.empty(needed, np.uint8)
+        handed = memory[:needed].reshape(shape)
+        weakref.finalize(handed, self._unused.append, memory).atexit = False
+        return torch.from_numpy(handed)
 
     def close(self) -> None:
         """End the threads."""
@@ -233,58 +240,3 @@ def training_batches(
                 rows = np.broadcast_to(middle, (len(chosen), num_segments))
             frames.append(reader.training(samples, chosen, rows))
         yield Batch(step=step, parts=own, frames=tuple(frames))
-
-
-class Prefetcher(Generic[Item]):
-    """Runs an iterator in a thread, a few items ahead. Use as a context manager; errors come out where items
-    do.
-
-    wait_seconds: how long the consumer has waited for items so far.
-    """
-
-    def __init__(self, items: Iterator[Item], *, ahead: int) -> None:
-        self.wait_seconds = 0.0
-        self._items = items
-        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=ahead)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
-
-    def _run(self) -> None:
-        try:
-            for item in self._items:
-                if not self._put(item, None):
-                    return
-            self._put(None, StopIteration())
-        except BaseException as error:  # handed over to the consumer, which raises it
-            self._put(None, error)
-
-    def _put(self, item: Item | None, error: BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def __iter__(self) -> Iterator[Item]:
-        while True:
-            started = time.perf_counter()
-            item, error = self._queue.get()
-            self.wait_seconds += time.perf_counter() - started
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            assert item is not None
-            yield item
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()

@@ -1,0 +1,67 @@
+"""Work done ahead, in a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Prefetcher(Generic[Item]):
+    """Runs an iterator in a thread, a few items ahead. Use as a context manager; errors come out where items
+    do.
+
+    wait_seconds: how long the consumer has waited for items so far.
+    """
+
+    def __init__(self, items: Iterator[Item], *, ahead: int) -> None:
+        self.wait_seconds = 0.0
+        self._items = items
+        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=ahead)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put(item, None):
+                    return
+            self._put(None, StopIteration())
+        except BaseException as error:  # handed over to the consumer, which raises it
+            self._put(None, error)
+
+    def _put(self, item: Item | None, error: BaseException | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            started = time.perf_counter()
+            item, error = self._queue.get()
+            self.wait_seconds += time.perf_counter() - started
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            assert item is not None
+            yield item
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
