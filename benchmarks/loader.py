@@ -34,6 +34,7 @@ from train.prefetch import Prefetcher
 from train.stream import BatchReader, ClipReader, epoch_steps, training_batches
 
 Frames = npt.NDArray[np.uint8]
+NUM_SEGMENTS = 16  # of the extraction
 OURS, OURS_TSN = "this project, K=1", "this project, K=3, TSN"
 LIMIT, JPEG, ON_THE_FLY, PLAIN_H5PY = "limit: memory map copied", "JPEG folders, Pillow", "videos, torchcodec", "h5py"
 
@@ -66,30 +67,29 @@ def open_stored(place: Extracted) -> Stored:
     )
 
 
-def stream_batches(stored: Stored, reader: ClipReader, options: argparse.Namespace) -> int:
-    """An epoch as `lsvit-train run` reads it; returns the number of clips."""
-    batches = BatchReader(reader, num_threads=options.threads, pinned=False)
+def stream_batches(stored: Stored, batches: BatchReader, options: argparse.Namespace) -> int:
+    """An epoch as `lsvit-train run` reads it, with a reader that lives as long as the run; returns the clips."""
     stream = training_batches(
         batches,
         stored.samples,
         epoch_steps(len(stored.samples), batch_size=options.batch_size, seed=0, epoch=0),
         seed=0,
-        num_segments=reader.layout.num_segments,
+        num_segments=NUM_SEGMENTS,
         frames_per_segment=stored.frames_per_segment,
         tsn=stored.frames_per_segment > 1,
         num_parts=1,
         own_parts=range(1),
     )
     with Prefetcher(stream, ahead=2) as prefetched:
-        num_clips = sum(int(batch.parts[0].weight.sum()) for batch in prefetched)
-    batches.close()
-    return num_clips
+        return sum(int(batch.parts[0].weight.sum()) for batch in prefetched)
 
 
 def stream_anew(stored: Stored, options: argparse.Namespace) -> int:
     """The same, opening the shards first."""
     reader = ClipReader(stored.place.shards, stored.table, dataset_id=stored.dataset_id)
-    num_clips = stream_batches(stored, reader, options)
+    batches = BatchReader(reader, num_threads=options.threads, pinned=False)
+    num_clips = stream_batches(stored, batches, options)
+    batches.close()
     reader.close()
     return num_clips
 
@@ -163,7 +163,7 @@ def clip_of_jpegs(files: list[Path]) -> Frames:
 def clip_of_video(path: Path, size: FrameSize) -> Frames:
     """A clip, uint8 (T, H, W, 3), decoded by this project's own exact way."""
     clip = decode_clip(
-        path, num_segments=16, frames_per_segment=1, transform=lambda frames: resize_frames(frames, size)
+        path, num_segments=NUM_SEGMENTS, frames_per_segment=1, transform=lambda frames: resize_frames(frames, size)
     )
     return clip.frames.numpy()
 
@@ -215,11 +215,12 @@ def compare_warm(results: Results, material: Material, options: argparse.Namespa
     readers = [
         ClipReader(stored.place.shards, stored.table, dataset_id=stored.dataset_id) for stored in (middle, candidates)
     ]
+    batches = [BatchReader(reader, num_threads=options.threads, pinned=False) for reader in readers]
     size = FrameSize(height=readers[0].layout.height, width=readers[0].layout.width)
     num_clips = len(middle.samples)
     fast: dict[str, Callable[[], object]] = {
-        OURS: partial(stream_batches, middle, readers[0], options),
-        OURS_TSN: partial(stream_batches, candidates, readers[1], options),
+        OURS: partial(stream_batches, middle, batches[0], options),
+        OURS_TSN: partial(stream_batches, candidates, batches[1], options),
         LIMIT: partial(copy_memory_maps, middle, MemoryMaps(middle), options),
         PLAIN_H5PY: partial(read_with_h5py, middle, options),
     }
@@ -235,8 +236,8 @@ def compare_warm(results: Results, material: Material, options: argparse.Namespa
     _add(results, title, slow, rounds=options.rounds, num_clips=num_clips)
     results.add_target(f"{title}: times JPEG folders", results.ratio(title, OURS, to=JPEG), least=10.0)
     results.add_target(f"{title}: times decoding videos", results.ratio(title, OURS, to=ON_THE_FLY), least=30.0)
-    for reader in readers:
-        reader.close()
+    for each in (*batches, *readers):
+        each.close()
 
 
 def compare_cold(results: Results, material: Material, options: argparse.Namespace) -> None:
