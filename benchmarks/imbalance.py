@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.training_runs import call, markdown_row, run_all
+from benchmarks.training_runs import call, markdown_row, run_all, study_options
 
 NUM_RAREST = 3
 BALANCING = threading.Lock()  # `balance` writes to one place; each run takes its plan from there
@@ -92,14 +92,9 @@ def read_measures(measured: dict, rarest: list[str]) -> tuple[float, float, floa
 
 def main() -> None:
     """Train and print the table as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser = study_options(__doc__)
     parser.add_argument("--clips-seen", type=int, default=4500, help="clips that each run sees")
     parser.add_argument("--remedies", nargs="+", help="names of the remedies to compare; all without it")
-    parser.add_argument("--shards", type=Path, default=Path("data/shards"))
-    parser.add_argument("--manifests", type=Path, default=Path("data_manifests"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     print("| remedy | top-1 % | mean class accuracy % | recall of the three rarest % |\n| --- | --- | --- | --- |")
     remedies = [remedy for remedy in REMEDIES if not arguments.remedies or remedy.name in arguments.remedies]

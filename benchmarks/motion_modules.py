@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.training_runs import call, call_python, markdown_row, run_all
+from benchmarks.training_runs import call, call_python, markdown_row, run_all, study_options
 
 PAIRS = (("sit", "stand"), ("throw", "catch"))
 RECIPE = Path(__file__).parent.parent / "recipes" / "demo.toml"
@@ -83,14 +83,9 @@ def pair_accuracy(predictions: pd.DataFrame) -> float:
 
 def main() -> None:
     """Train and print the table as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = study_options(__doc__)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--designs", action="store_true")
-    parser.add_argument("--shards", type=Path, default=Path("data/shards"))
-    parser.add_argument("--manifests", type=Path, default=Path("data_manifests"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     rows = DESIGNS if arguments.designs else COMBINATIONS
     runs = [partial(train, row, seed, arguments) for row in rows for seed in range(arguments.seeds)]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+
+def study_options(description: str | None) -> argparse.ArgumentParser:
+    """The options that every study has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--shards", type=Path, default=Path("data/shards"))
+    parser.add_argument("--manifests", type=Path, default=Path("data_manifests"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    return parser
 
 
 def call(program: str, *words: str) -> str:

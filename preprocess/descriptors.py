@@ -107,7 +107,7 @@ def describe_clips(
             )
             for place in members:
                 row = rows[place]
-                if not 0 <= row < reader.num_clips or reader.clip_id[row] != clip_ids[place]:
+                if not reader.holds(clip_ids[place], row=row):
                     raise DataError(
                         f"{reader.path} does not hold {clip_ids[place]} in row {row}; run `hmdb-prep merge`"
                     )

@@ -82,6 +82,6 @@ def _open_shard(path: Path, dataset: Dataset) -> ShardReader:
 
 def _row_in(shard: ShardReader, clip: pd.Series[Any]) -> int:
     row, clip_id = int(clip["row"]), clip["clip_id"]
-    if not 0 <= row < shard.num_clips or shard.clip_id[row] != clip_id:
+    if not shard.holds(clip_id, row=row):
         raise DataError(f"{shard.path}: row {row} is not {clip_id} as the manifests say; run `hmdb-prep verify`")
     return row

@@ -68,6 +68,10 @@ class ShardReader:
         """N, the number of clips."""
         return len(self.clip_id)
 
+    def holds(self, clip_id: str, *, row: int) -> bool:
+        """Whether this clip stands in this row."""
+        return 0 <= row < self.num_clips and self.clip_id[row] == clip_id
+
     def damaged_clips(self) -> list[str]:
         """Ids of the clips whose frames do not have the checksum that the shard holds. Reads the whole shard."""
         return [self.clip_id[row] for row in range(self.num_clips) if crc32_of(self.frames[row]) != self.crc32[row]]

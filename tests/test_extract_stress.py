@@ -7,12 +7,15 @@ import random
 import resource
 import shutil
 import subprocess
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import command_line, fail, run, succeed
 from conftest import HMDB_LIKE, make_video, real_video_files
+from small_disk import mounted_disk
 from test_extract import content, kill_and_continue, places
 
 from shared.manifests import read_manifests, read_quarantine
@@ -106,15 +109,10 @@ def test_a_long_video_takes_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 12 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=False)
+    with mounted_disk(tmp_path / "small", size="12m") as folder:
+        yield folder
 
 
 def test_a_disk_that_fills_up_loses_nothing(many_videos: Path, small_disk: Path, tmp_path: Path) -> None:
@@ -127,8 +125,6 @@ def test_a_disk_that_fills_up_loses_nothing(many_videos: Path, small_disk: Path,
         "import preprocess.extract as e; e.shutil.disk_usage = lambda path: type('Disk', (), {'free': 10**12});"
         "from preprocess.cli import main; main()"
     )
-    import sys
-
     arguments = command_line("hmdb-prep", ["extract", "--videos", many_videos, *succeed_places, *options])[1:]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1

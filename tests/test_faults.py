@@ -18,6 +18,7 @@ from commands import command_line, fail, run, succeed
 from conftest import HMDB_LIKE, make_video
 from hungry import extract_with_little_memory
 from made_dataset import make_dataset
+from small_disk import mounted_disk
 from test_extract import content, places
 
 from preprocess import extract_blocks
@@ -42,13 +43,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=False)
+    with mounted_disk(tmp_path / "small", size="3m") as folder:
+        yield folder
 
 
 def extracted(folder: Path) -> dict[str, bytes]:

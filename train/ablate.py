@@ -131,10 +131,8 @@ def _check_cells(cells: Sequence[Cell], options: AblateOptions) -> None:
 def _check_row(name: str, config: RunConfig) -> None:
     try:
         check_run(config)
-    except UsageError as error:
-        raise UsageError(f"row {name!r}: {error}") from error
-    except DataError as error:
-        raise DataError(f"row {name!r}: {error}") from error
+    except (UsageError, DataError) as error:
+        raise type(error)(f"row {name!r}: {error}") from error
 
 
 def _run_cells(

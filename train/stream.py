@@ -129,8 +129,7 @@ class ClipReader:
 
     def _check_clips(self, shards: Path) -> None:
         for clip_id, shard, row in zip(self._table.clip_id, self._table.shard, self._table.row, strict=True):
-            held = self._readers[shard].clip_id
-            if row >= len(held) or held[row] != clip_id:
+            if not self._readers[shard].holds(clip_id, row=int(row)):
                 raise DataError(f"{shards / shard} does not hold {clip_id} in row {row}; run `hmdb-prep merge`")
 
     def read(self, clip: int, rows: Integers, out: Frames) -> None:
