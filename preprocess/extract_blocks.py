@@ -72,7 +72,7 @@ def extract_blocks(
 
 def decoding_pool(*, num_workers: int, timeout_seconds: float) -> WorkerPool:
     """Workers that can decode."""
-    preload = ["preprocess.clip_worker", "torchcodec.decoders"]
+    preload = ["preprocess.clip_worker", "preprocess.pixel_sums", "torchcodec.decoders"]
     return WorkerPool(num_workers=num_workers, timeout_seconds=timeout_seconds, preload=preload)
 
 

@@ -1,8 +1,7 @@
 """What the manifest says of a clip's picture: light, sharpness, colour and motion, exact over all stored pixels.
 
-Nothing is subsampled. On the CPU the work is arranged so that it keeps pace with the decoder: planes instead of
-interleaved pixels, exact integers in float32 and int16, sums of squares of centred values.
-``benchmarks/clip_statistics.py`` measures it.
+Nothing is subsampled. On the CPU the pixels are summed by compiled loops (``preprocess/pixel_sums.py``), elsewhere and
+where numba is absent by torch in float64. ``benchmarks/clip_statistics.py`` measures it.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor
 
 NUM_HUE_BINS = 8
-_LUMA_WEIGHTS = (299.0, 587.0, 114.0)  # thousandths: Y as an integer from 0 to 255,000
+_LUMA_WEIGHTS = (299.0, 587.0, 114.0)  # thousandths: Y as a whole number from 0 to 255,000
 _LUMA_SCALE = 1000.0
-_HUE_EDGES = 0.75 * torch.arange(-1, 7)[:, None]
+# R, G, B, Y in thousandths, and the opponent colours R - G and R + G - 2B.
+_COMBINATIONS = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), _LUMA_WEIGHTS, (1, -1, 0), (1, 1, -2)], dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,110 +130,36 @@ def _hue_histogram(weight_above: npt.NDArray[np.float64]) -> list[float]:
 
 
 def _sums_on_cpu(frames: Tensor) -> _Sums:
-    num_frames, height, width, _ = frames.shape
-    num_pixels = height * width
-    # One set of buffers for all frames: fresh memory for each frame would cost more than the arithmetic.
-    channels = torch.empty((3, num_pixels), dtype=torch.uint8)
-    integers = torch.empty((8, num_pixels), dtype=torch.int16)
-    floats = torch.empty((10, num_pixels))
-    lumas = torch.empty((2, num_pixels))  # of this frame and of the one before
-    rgb, work = floats[:3], floats[3]
-    planes = channels.numpy().reshape(3, height, width)
-    pictures = frames.numpy().transpose(0, 3, 1, 2)
-    centre = centre_before = 0.0
-    colour, hue, laplacian, step = [], [], [], []
-    for t in range(num_frames):
-        luma, luma_before = lumas[t % 2], lumas[(t + 1) % 2]
-        np.copyto(planes, pictures[t])  # five times as fast as torch's copy
-        rgb_centre, moments = _colour_moments(channels, rgb, luma, work)
-        centre_before, centre = centre, float(rgb_centre @ np.array(_LUMA_WEIGHTS))
-        colour.append(moments)
-        laplacian.append(_laplacian_variance(luma.view(height, width), work.view(height, width)))
-        if t > 0:
-            torch.sub(luma, luma_before, out=work)
-            step.append(float(work.add_(centre - centre_before).abs_().sum()))
-        hue.append(_weights_above(channels, integers, floats))
+    try:
+        from preprocess.pixel_sums import sum_pixels
+    except ImportError:  # no numba for this Python or processor: the same numbers, many times slower
+        return _sums_anywhere(frames)
+    num_pixels = frames.shape[1] * frames.shape[2]
+    sums = sum_pixels(frames.numpy())
+    variances = _variances(sums.moments, num_pixels)
+    laplacian = sums.laplacian / num_pixels
     return _Sums(
-        rgb_mean=np.array([moments[:3] for moments in colour]),
-        rgb_variance=np.array([moments[3:6] for moments in colour]),
-        luma_variance=np.array([moments[6] for moments in colour]),
-        rg_variance=np.array([moments[7] for moments in colour]),
-        yb_variance=np.array([moments[8] for moments in colour]),
-        laplacian_variance=np.array(laplacian),
-        weight_above=np.array(hue) / num_pixels,
-        step=np.array(step) / num_pixels / _LUMA_SCALE,
+        rgb_mean=sums.moments[:, :3] / num_pixels,
+        rgb_variance=variances[:, :3],
+        luma_variance=variances[:, 3] / _LUMA_SCALE**2,
+        rg_variance=variances[:, 4],
+        yb_variance=variances[:, 5],
+        laplacian_variance=np.maximum(laplacian[:, 1] - laplacian[:, 0] ** 2, 0.0) / _LUMA_SCALE**2,
+        weight_above=sums.above / num_pixels,
+        step=sums.step / num_pixels / _LUMA_SCALE,
     )
 
 
-def _colour_moments(
-    plane: Tensor, rgb: Tensor, luma: Tensor, work: Tensor
-) -> tuple[npt.NDArray[np.float64], list[float]]:
-    """The whole numbers that R, G, B were centred by, and moments: means of R, G, B; variances of R, G, B, Y, rg, yb.
+def _variances(moments: npt.NDArray[np.float64], num_pixels: int) -> npt.NDArray[np.float64]:
+    """Population variances (T, 6) of ``_COMBINATIONS`` from the sums of R, G, B, RR, GG, BB, RG, RB, GB (T, 9).
 
-    plane: uint8 (3, N). Leaves the centred R, G, B in rgb, float32 (3, N), the centred Y in thousandths in luma (N,).
-    Centred by whole numbers near the mean, all values are exact integers in float32 and squares do not cancel.
+    The sums are whole numbers and are combined before they are divided, so that grey has no trace of colour.
     """
-    num_pixels = plane.shape[1]
-    rgb.copy_(plane)
-    rgb_centre = (rgb.sum(dim=1) / num_pixels).round_()
-    rgb.sub_(rgb_centre[:, None])
-    red, green, blue = rgb
-    torch.mul(red, _LUMA_WEIGHTS[0], out=luma).add_(green, alpha=_LUMA_WEIGHTS[1]).add_(blue, alpha=_LUMA_WEIGHTS[2])
-    offset = rgb.sum(dim=1).numpy().astype(np.float64) / num_pixels
-    squares = [float(torch.dot(values, values)) / num_pixels for values in (red, green, blue, luma)]
-    torch.sub(red, green, out=work)
-    squares.append(float(torch.dot(work, work)) / num_pixels)
-    torch.add(red, green, out=work).sub_(blue, alpha=2.0)
-    squares.append(float(torch.dot(work, work)) / num_pixels)
-    combinations = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), _LUMA_WEIGHTS, (1, -1, 0), (1, 1, -2)], dtype=np.float64)
-    variances = np.maximum(np.array(squares) - (combinations @ offset) ** 2, 0.0)
-    variances[3] /= _LUMA_SCALE**2
-    centre = rgb_centre.numpy().astype(np.float64)
-    return centre, [*(centre + offset).tolist(), *variances.tolist()]
-
-
-def _weights_above(plane: Tensor, integers: Tensor, floats: Tensor) -> list[float]:
-    """Sums of the saturation d/mx over pixels from each hue edge on; plane: uint8 (3, N).
-
-    integers, int16 (8, N), and floats, float32 (10, N), are overwritten.
-
-    The bin is (4·num // (3·d)) mod 8, so bin >= k means num/d >= 0.75·k: in float32 that is exact, because two such
-    fractions differ by at least 1/(4·255). Where d is 0 the quotient is not a number, reaches no edge and weighs 0.
-    """
-    red, green, blue, largest, spread, other, num, is_largest = integers
-    integers[:3].copy_(plane)
-    torch.maximum(red, green, out=largest)
-    torch.maximum(largest, blue, out=largest)
-    torch.minimum(red, green, out=spread)
-    torch.minimum(spread, blue, out=spread)
-    torch.sub(largest, spread, out=spread)
-    torch.sub(red, green, out=num).add_(spread, alpha=4)
-    torch.sub(blue, red, out=other).add_(spread, alpha=2)
-    num.addcmul_(torch.eq(green, largest, out=is_largest), other.sub_(num))
-    torch.sub(green, blue, out=other).sub_(num)
-    num.addcmul_(torch.eq(red, largest, out=is_largest), other)
-    place, weight, reached = floats[0], floats[1], floats[2:]
-    place.copy_(num).div_(weight.copy_(spread))
-    weight.div_(reached[0].copy_(largest.clamp_(min=1)))
-    torch.ge(place, _HUE_EDGES, out=reached)
-    return [float(weight.sum()), *torch.mv(reached, weight).tolist()]
-
-
-def _laplacian_variance(luma: Tensor, work: Tensor) -> float:
-    """Variance of the Laplacian; luma and work: float32 (H, W), luma in thousandths (and so exact integers)."""
-    height, width = luma.shape
-    torch.mul(luma, -4.0, out=work)
-    work[1:] += luma[:-1]
-    work[:-1] += luma[1:]
-    work[:, 1:] += luma[:, :-1]
-    work[:, :-1] += luma[:, 1:]
-    work[0] += luma[min(1, height - 1)]
-    work[-1] += luma[max(height - 2, 0)]
-    work[:, 0] += luma[:, min(1, width - 1)]
-    work[:, -1] += luma[:, max(width - 2, 0)]
-    values = work.view(-1)
-    mean = float(values.sum()) / values.numel()
-    return max(float(torch.dot(values, values)) / values.numel() - mean**2, 0.0) / _LUMA_SCALE**2
+    products = moments[:, [[3, 6, 7], [6, 4, 8], [7, 8, 5]]]  # (T, 3, 3)
+    squares = np.einsum("ki,tij,kj->tk", _COMBINATIONS, products, _COMBINATIONS) / num_pixels
+    means = moments[:, :3] @ _COMBINATIONS.T / num_pixels
+    result: npt.NDArray[np.float64] = np.maximum(squares - means**2, 0.0)
+    return result
 
 
 def _sums_anywhere(frames: Tensor) -> _Sums:
