@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PREFIX = "PROBE "
-PACKAGES = ("torch", "torchcodec", "numpy", "h5py", "pandas", "scikit-learn", "imbalanced-learn")
+PACKAGES = ("torch", "torchcodec", "numpy", "h5py", "numba", "pandas", "scikit-learn", "imbalanced-learn")
 # The major version of libavutil of each FFmpeg that torchcodec may load.
 AVUTIL_MAJORS = {4: 56, 5: 57, 6: 58, 7: 59, 8: 60}
 NUM_FRAMES = 20

@@ -18,6 +18,7 @@ SOUND: dict[str, dict[str, object]] = {
             "torchcodec": "0.13.0",
             "numpy": "2.4.6",
             "h5py": "3.16.0",
+            "numba": "0.68.1",
             "pandas": "3.1.1",
             "scikit-learn": "1.9.1",
             "imbalanced-learn": "0.14.2",
@@ -95,6 +96,12 @@ def test_missing_packages() -> None:
     missing = versions(torch=None, torchcodec=None, h5py=None, numpy=None)
     findings = judge(facts(packages=missing, torch={"error": "x"}, torchcodec={"error": "x"}), nvidia="")
     assert states(findings) == dict.fromkeys(("numpy", "h5py", "torch", "torchcodec"), "bad")
+
+
+def test_without_numba_all_works_slowly() -> None:
+    finding = by_name(judge(facts(packages=versions(numba=None)), nvidia=""))["numba"]
+    assert (finding.state, finding.value) == ("warn", "missing")
+    assert "pip install numba" in finding.remedy
 
 
 def test_a_torchcodec_without_the_private_function() -> None:

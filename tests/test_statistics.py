@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -222,6 +225,24 @@ def test_memory_layout_does_not_matter(order: tuple[int, ...]) -> None:
 def test_both_paths_agree(shape: tuple[int, int, int], spread: int) -> None:
     frames = clip_of(random_clip(11, *shape, spread=spread))
     assert_close(measure_clip(frames), dataclasses.asdict(_statistics_from(_sums_anywhere(frames))))
+
+
+def test_without_numba_torch_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = clip_of(random_clip(12))
+    compiled = measure_clip(frames)
+    monkeypatch.setitem(sys.modules, "preprocess.pixel_sums", None)
+    assert_close(measure_clip(frames), dataclasses.asdict(compiled))
+
+
+def test_where_no_cache_can_be_written_the_loops_are_compiled_all_the_same() -> None:
+    """An installation and a home that nobody may write to: the loops are compiled in each process."""
+    program = (
+        "import numpy as np; from preprocess.pixel_sums import sum_pixels; "
+        "print(sum_pixels(np.ones((1, 2, 2, 3), np.uint8)).moments[0, 0])"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": "/proc/nowhere"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "4.0"), done.stderr
 
 
 @pytest.mark.cuda
