@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 _MAX_FAILED_STARTS = 3
 _JOIN_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 3600.0
+_GRACE_SECONDS = 10.0
+_LONGEST_ALARM_SECONDS = 1e8  # three years; the kernel takes no infinity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,8 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+        alarm_seconds = min(self._timeout_seconds + _GRACE_SECONDS, _LONGEST_ALARM_SECONDS)
+        process = self._context.Process(target=_serve, args=(theirs, alarm_seconds), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process=process, connection=mine)
@@ -173,8 +176,12 @@ class WorkerPool:
             self._end(worker)
 
 
-def _serve(connection: Connection) -> None:
-    """What a worker does: say that it is there, then one job after the other until the parent is gone."""
+def _serve(connection: Connection, alarm_seconds: float) -> None:
+    """What a worker does: say that it is there, then one job after the other until the parent is gone.
+
+    The parent ends a job that overruns. Where the parent was killed meanwhile, an alarm of the kernel's does so after
+    ``alarm_seconds``, wherever the process is, in FFmpeg too.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     connection.send(None)
@@ -183,8 +190,13 @@ def _serve(connection: Connection) -> None:
             function, argument = connection.recv()
         except EOFError:
             return
+        signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
         try:
             outcome = function(argument)
         except (OSError, MemoryError, DataError) as error:
             outcome = error
-        connection.send(outcome)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            connection.send(outcome)
+        except BrokenPipeError:
+            return

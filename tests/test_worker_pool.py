@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from preprocess import worker_pool
 from preprocess.worker_pool import WorkerDied, WorkerOverran, WorkerPool
 from shared.errors import DataError
 
@@ -85,6 +89,41 @@ def test_leaving_ends_the_workers_whatever_they_do() -> None:
     assert all(process.exitcode is not None for process in processes)
 
 
+def test_a_hanging_worker_outlives_a_killed_parent_by_little(tmp_path: Path) -> None:
+    note = tmp_path / "worker"
+    program = f"import test_worker_pool as test; test.be_killed_while_a_job_hangs({str(note)!r})"
+    parent = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, check=False)
+    assert parent.returncode == -signal.SIGKILL
+    worker, deadline = int(note.read_text()), time.monotonic() + 30
+    while is_alive(worker):
+        assert time.monotonic() < deadline, "the worker hangs on without its parent"
+        time.sleep(0.1)
+
+
+def be_killed_while_a_job_hangs(note: str) -> None:
+    worker_pool._GRACE_SECONDS = 0.5
+    with WorkerPool(num_workers=1, timeout_seconds=1.0, preload=[]) as pool:
+        pool.wait(pool.submit(double, 1))
+        pool.submit(note_and_hang, Path(note))
+        while not Path(note).exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_and_hang(note: Path) -> None:
+    note.with_suffix(".new").write_text(str(os.getpid()))
+    note.with_suffix(".new").rename(note)
+    time.sleep(600)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("preprocess.worker_pool._serve", crash_at_once)
     with (
@@ -94,5 +133,5 @@ def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch:
         pool.wait(pool.submit(double, 1))
 
 
-def crash_at_once(connection: object) -> None:
+def crash_at_once(connection: object, alarm_seconds: float) -> None:
     os._exit(9)
