@@ -22,7 +22,9 @@ def test_golden_values() -> None:
     assert candidate_frames(7, num_segments=4, frames_per_segment=1).tolist() == [0, 2, 4, 6]
     assert candidate_frames(12, num_segments=4, frames_per_segment=3).tolist() == list(range(12))
     assert candidate_frames(3, num_segments=5, frames_per_segment=1).tolist() == [0, 1, 2, 2, 2]
-    assert candidate_frames(2, num_segments=3, frames_per_segment=3).tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+    padded = candidate_frames(2, num_segments=3, frames_per_segment=3)
+    assert padded.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+    assert padded.dtype == np.int32
 
 
 @given(n=st.integers(1, 5000), T=st.integers(1, 64), K=odd)
@@ -57,8 +59,15 @@ def test_41_candidates_reach_every_frame_of_656(n: int) -> None:
 
 @pytest.mark.parametrize("K", [0, 2, -1, 40])
 def test_even_candidates_are_refused(K: int) -> None:
-    with pytest.raises(UsageError, match=str(K)):
+    with pytest.raises(UsageError, match=f"--frames-per-segment is {K}; it must be odd and positive"):
         candidate_frames(100, num_segments=16, frames_per_segment=K)
+
+
+def test_no_segments_and_no_frames_are_refused() -> None:
+    with pytest.raises(UsageError, match="--num-frames is 0; it must be at least 1"):
+        candidate_frames(100, num_segments=0, frames_per_segment=1)
+    with pytest.raises(ValueError, match="num_frames is 0; a clip needs at least one frame"):
+        candidate_frames(0, num_segments=16, frames_per_segment=1)
 
 
 def test_training_rows_are_pure_and_uniform() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import fcntl
 import hashlib
 import os
 import time
@@ -85,11 +87,44 @@ def test_the_reader_maps_the_same(shard: Path) -> None:
         assert reader.layout == LAYOUT
         assert reader.num_clips == 3
         assert isinstance(reader.frames, np.memmap)
+        assert not reader.frames.flags.writeable
         assert np.array_equal(reader.frames[2], clip_frames(2))
         assert reader.frame_index.tolist() == [[seed + index for index in range(6)] for seed in range(3)]
         assert reader.clip_id == ("wäve/0", "wäve/1", "wäve/2")
         assert reader.label.tolist() == [0, 1, 2]
         assert reader.damaged_clips() == []
+
+
+def test_small_data_sets_take_no_pages(shard: Path) -> None:
+    """Only the frames and a heap of texts start on a page: with every object on one, a shard is twice this size."""
+    assert shard.stat().st_size < 5 * 4096
+
+
+@pytest.mark.parametrize("length", [0, 1, 4048, 4064, 4065, 70_000])
+def test_texts_of_any_length_read_back(tmp_path: Path, length: int) -> None:
+    """In HDF5's heap of 4096 bytes 4048 leaves 16, what its free part needs at least, and 4064 nothing."""
+    texts = ("a", "m" * length, "ä")
+    path = write_shard(
+        tmp_path / shard_name(0), [dataclasses.replace(record(row), manifest=text) for row, text in enumerate(texts)]
+    )
+    with ShardReader(path) as reader:
+        assert reader.manifest == texts
+
+
+def test_texts_never_written_are_empty(shard: Path) -> None:
+    def edit(file: h5py.File) -> None:
+        del file["manifest"]
+        file.create_dataset("manifest", shape=(3,), dtype=h5py.string_dtype())[1] = "m"
+
+    change(shard, edit)
+    with ShardReader(shard) as reader:
+        assert reader.manifest == ("", "m", "")
+
+
+def test_a_shard_knows_which_clip_stands_where(shard: Path) -> None:
+    with ShardReader(shard) as reader:
+        held = [[reader.holds(f"wäve/{seed}", row=row) for row in range(-3, 5)] for seed in range(4)]
+    assert held == [[row == seed < 3 for row in range(-3, 5)] for seed in range(4)]
 
 
 def test_quarantined_rows_are_closed_up(tmp_path: Path) -> None:
@@ -99,6 +134,41 @@ def test_quarantined_rows_are_closed_up(tmp_path: Path) -> None:
         assert np.array_equal(reader.frames[1], clip_frames(3))
         assert reader.damaged_clips() == []
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_shard_without_any_clip_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a shard needs at least one clip"):
+        write_shard(tmp_path / shard_name(0), [None, None])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_shard_is_written_once(tmp_path: Path) -> None:
+    """Closing up needs room for it twice."""
+    with PendingShard(tmp_path / shard_name(0), LAYOUT, capacity=1) as shard:
+        shard.write_clip(0, clip_frames(0))
+        file = shard.temporary.stat().st_ino
+        shard.complete([record(0)])
+        assert shard.temporary.stat().st_ino == file
+
+
+def test_a_file_system_that_writes_in_parts(tmp_path: Path, shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, position: write(file, data[:100], position))
+    again = write_shard(tmp_path / shard_name(1), [record(0), record(1), record(2)])
+    assert again.read_bytes() == shard.read_bytes()
+
+
+@pytest.mark.skipif("HDF5_USE_FILE_LOCKING" in os.environ, reason="HDF5_USE_FILE_LOCKING decides about locks")
+def test_locks_on_a_shard_hinder_nobody(tmp_path: Path) -> None:
+    """HDF5 would refuse to open it, as it does on file systems without locks."""
+    path = tmp_path / shard_name(0)
+    with PendingShard(path, LAYOUT, capacity=1) as shard:
+        temporary = shard.temporary  # of any other of this name too
+    with temporary.open("w") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        write_shard(path, [record(0)])
+        assert path.stat().st_ino == os.fstat(locked.fileno()).st_ino
+        ShardReader(path).close()
 
 
 def test_an_unfinished_shard_leaves_nothing(tmp_path: Path) -> None:
@@ -134,23 +204,40 @@ def test_one_flipped_bit_is_found(shard: Path) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "damaged"),
         (lambda path: path.write_text("text"), "damaged"),
         (lambda path: path.unlink(), "no shard at"),
-        (lambda path: change(path, lambda file: file.attrs.__setitem__("version", 2)), "format version 2"),
+        (lambda path: (path.unlink(), path.mkdir()), "no shard at"),
+        (
+            lambda path: change(path, lambda file: file.attrs.__setitem__("version", 2)),
+            "format version 2, this program reads version 1; use the program that wrote it or extract anew",
+        ),
         (lambda path: change(path, lambda file: file.attrs.__setitem__("format", "other")), "no hmdb-clip-shard"),
         (lambda path: change(path, lambda file: file.attrs.__setitem__("height", 8)), "do not fit together"),
         (lambda path: change(path, lambda file: file.__delitem__("label")), "label"),
         (lambda path: change(path, lambda file: file.__delitem__("frames")), "frames"),
+        (lambda path: change(path, to_group), "label is no data set"),
+        (lambda path: change(path, to_halves), r"label is float16 \(3,\), expected int16 \(3,\)"),
         (lambda path: change(path, compress), "uncompressed"),
     ],
 )
 def test_damaged_files_are_refused(shard: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
     damage(shard)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as refused:
         ShardReader(shard)
+    assert str(shard) in str(refused.value)
 
 
 def change(path: Path, edit) -> None:  # type: ignore[no-untyped-def]
     with h5py.File(path, "r+") as file:
         edit(file)
+
+
+def to_group(file: h5py.File) -> None:
+    del file["label"]
+    file.create_group("label")
+
+
+def to_halves(file: h5py.File) -> None:
+    del file["label"]
+    file["label"] = np.zeros(3, np.float16)
 
 
 def compress(file: h5py.File) -> None:
