@@ -47,6 +47,7 @@ class ShardReader:
                 self.crc32: npt.NDArray[np.uint32] = _own(file, "crc32", (num_clips,), "u4")[:]
                 self.clip_id: tuple[str, ...] = read_texts(path, _own(file, "clip_id", (num_clips,), "O"))
                 self.manifest: tuple[str, ...] = read_texts(path, _own(file, "manifest", (num_clips,), "O"))
+            self.frames: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
         except (
             OSError,
             KeyError,
@@ -61,7 +62,6 @@ class ShardReader:
             raise DataError(
                 f"{path} is damaged or no shard ({error}); delete it and run `hmdb-prep extract` again"
             ) from error
-        self.frames: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
 
     @property
     def num_clips(self) -> int:
