@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +60,8 @@ def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Da
             f"{len(unfinished)} of {len(plan.blocks)} shards are not there yet, {names} first; "
             "run `hmdb-prep extract` to continue (or the tasks that are missing)"
         )
-    merged = [_merge_block(shards, plan, block, rehash=rehash) for block in plan.blocks]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if rehash else 1) as pool:  # checksums run side by side
+        merged = list(pool.map(lambda block: _merge_block(shards, plan, block, rehash=rehash), plan.blocks))
     return write_all(manifests, plan, merged, synthetic=synthetic or plan.synthetic)
 
 
