@@ -133,6 +133,14 @@ def test_classic_smif_sees_the_normalised_input() -> None:
     torch.testing.assert_close(model.normalise(model.inject_motion(video)), model.smif((video - 0.5) / 0.5))
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_forward_is_its_stages(variant: str) -> None:
+    model = shaken(LSViT(small(smif=variant, lmi=variant, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)))).double()
+    video = clips().double()
+    images = model.normalise(model.inject_motion(video)).flatten(0, 1)
+    torch.testing.assert_close(model(video), model.head(model.pool(model.backbone(images))), rtol=1e-9, atol=1e-9)
+
+
 def test_normalisation_is_inside_and_can_be_adopted() -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     model = LSViT(small(smif="none", lmi="none", mean=mean, std=std))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from train import motion
 from train.motion import ClassicLMI, ClassicSMIF, DirectionalLMI, DirectionalSMIF
 
 DIM = 16
@@ -234,3 +235,32 @@ def test_directional_smif_is_the_same_whether_the_video_is_differentiated_or_not
     assert torch.equal(*outputs)
     gradients = [torch.autograd.grad(output, smif.weight, wanted)[0] for output in outputs]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_directional_smif_in_pieces_has_the_right_gradient(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motion, "PIECE", 6 * frames)
+    monkeypatch.setattr(motion, "ALIGNED", 1)
+    smif, clip = randomised(DirectionalSMIF()), video(frames)  # 12 pixels in pieces of 2, two clips
+    torch.testing.assert_close(smif(clip), slow_directional_smif(smif, clip), rtol=0, atol=1e-12)
+
+    def run(weight: Tensor) -> Tensor:
+        return torch.func.functional_call(smif, {"weight": weight}, (clip,))
+
+    assert torch.autograd.gradcheck(run, (smif.weight,))
+    monkeypatch.setattr(motion, "PIECE", 15 * frames)  # pieces of 5, 5 and 2
+    torch.testing.assert_close(smif(clip), slow_directional_smif(smif, clip), rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(run, (smif.weight,))
+
+
+def test_directional_smif_takes_a_video_whose_memory_is_not_in_one_piece() -> None:
+    smif, clip = randomised(DirectionalSMIF()), video(5).flip(1).transpose(3, 4)
+    assert torch.equal(smif(clip), smif(clip.contiguous()))
+
+
+@pytest.mark.parametrize("kind", [ClassicSMIF, DirectionalSMIF])
+def test_smif_keeps_full_precision_under_autocast(kind: type[nn.Module]) -> None:
+    smif, clip = randomised(kind()).float(), video(5).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = smif(clip)
+    assert torch.equal(output, smif(clip))

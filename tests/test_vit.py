@@ -94,6 +94,34 @@ def test_patch_embed_gives_the_same_where_the_pixels_are_learnt_through() -> Non
         torch.testing.assert_close(own, other)
 
 
+def test_patch_embed_normalises_the_pixels() -> None:
+    layer = PatchEmbed(image_size=4, patch_size=2, embed_dim=3).double()
+    images = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    mean, std = torch.rand(2, 3, 1, 1, dtype=torch.float64) + 0.3
+    torch.testing.assert_close(layer(images, (mean, std)), layer((images - mean) / std))
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(images: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (images, (mean, std)))
+
+    assert torch.autograd.gradcheck(run, (images, *layer.parameters()))
+    assert torch.autograd.gradcheck(layer, (images,))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_under_autocast_is_close(dtype: torch.dtype) -> None:
+    layer, x = Attention(DIM, num_heads=HEADS), frames().float()
+    parameters = tuple(layer.parameters())
+    exact = layer(x)
+    with torch.autocast("cpu", dtype=dtype):
+        output = layer(x)
+    assert output.dtype == dtype
+    torch.testing.assert_close(output.float(), exact, rtol=0.02, atol=0.02)
+    ours = torch.autograd.grad(output.float().square().sum(), parameters)
+    for own, other in zip(ours, torch.autograd.grad(exact.square().sum(), parameters), strict=True):
+        torch.testing.assert_close(own, other, rtol=0.05, atol=0.03 * other.abs().max().item())
+
+
 def test_patch_embed_refuses_another_size() -> None:
     with pytest.raises(ValueError, match=r"8x12.*12x12"):
         PatchEmbed(image_size=12, patch_size=4, embed_dim=DIM)(torch.zeros(1, 3, 8, 12))

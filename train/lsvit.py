@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from train.model_config import PRESETS, Colour, ModelConfig, Preset, make_config
 from train.motion import ClassicLMI, ClassicSMIF, DirectionalLMI, DirectionalSMIF
-from train.vit import LAYER_NORM_EPSILON, AttentionPool, Block, PatchEmbed, initialise
+from train.vit import LAYER_NORM_EPSILON, AttentionPool, Block, Colours, PatchEmbed, initialise
 
 __all__ = ["PRESETS", "LSViT", "ModelConfig", "ModelTrace", "Preset", "make_config"]
 
@@ -56,9 +56,9 @@ class Backbone(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Normalised frames (B·T, 3, S, S) -> tokens with positions (B·T, N, D)."""
-        return self.add_positions(self.add_class_token(self.patch_embed(images)))
+    def embed(self, images: Tensor, colours: Colours | None = None) -> Tensor:
+        """Frames (B·T, 3, S, S), normalised or with the colours to do it by -> tokens with positions (B·T, N, D)."""
+        return self.add_positions(self.add_class_token(self.patch_embed(images, colours)))
 
     def add_class_token(self, patches: Tensor) -> Tensor:
         """(B·T, N-1, D) -> (B·T, N, D), the CLS token first."""
@@ -68,9 +68,9 @@ class Backbone(nn.Module):
         """(B·T, N, D) -> the same."""
         return tokens + self.pos_embed
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised frames (B·T, 3, S, S) -> tokens (B·T, N, D)."""
-        x = self.embed(images)
+    def forward(self, images: Tensor, colours: Colours | None = None) -> Tensor:
+        """Frames (B·T, 3, S, S), normalised or with the colours to do it by -> tokens (B·T, N, D)."""
+        x = self.embed(images, colours)
         for block in self.blocks:
             x = block(x)
         tokens: Tensor = self.norm(x)
@@ -108,8 +108,7 @@ class LSViT(nn.Module):
 
     def forward_features(self, video: Tensor) -> Tensor:
         """video (B, T, 3, S, S), float in [0, 1] -> one feature a clip, (B, D)."""
-        images = self.normalise(self.inject_motion(video)).flatten(0, 1)  # (B·T, 3, S, S)
-        return self.pool(self.backbone(images))
+        return self.pool(self.backbone(self.inject_motion(video).flatten(0, 1), (self.mean, self.std)))
 
     def inject_motion(self, video: Tensor) -> Tensor:
         """SMIF: (B, T, 3, S, S) in [0, 1] pixel units -> the same shape and units.
@@ -119,7 +118,8 @@ class LSViT(nn.Module):
         if video.shape[1] != self.config.num_frames:
             raise ValueError(f"the clip has {video.shape[1]} frames, the model takes {self.config.num_frames}")
         if isinstance(self.smif, ClassicSMIF):
-            return torch.div(self.smif(2.0 * video - 1.0) + 1.0, 2.0)
+            in_place: Tensor = self.smif(2.0 * video - 1.0)
+            return in_place.add_(1.0).div_(2.0)
         pixels: Tensor = video if self.smif is None else self.smif(video)
         return pixels
 
@@ -146,7 +146,7 @@ class LSViT(nn.Module):
 
     def trace(self, video: Tensor) -> ModelTrace:
         """The same as `forward`, with attention by explicit softmax, so that its weights can be shown. No DropPath."""
-        x = self.backbone.embed(self.normalise(self.inject_motion(video)).flatten(0, 1))
+        x = self.backbone.embed(self.inject_motion(video).flatten(0, 1), (self.mean, self.std))
         attentions, over_time = [], []
         for block in self.backbone.blocks:
             assert isinstance(block, Block)

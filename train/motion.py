@@ -8,9 +8,15 @@ formulas side by side. B clips, T frames, N tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from train.model_config import LMI_HEADS, LMI_REDUCTION, MotionInit
 from train.vit import TemporalModule
@@ -20,7 +26,11 @@ CLASSIC_ALPHA = 0.5
 CLASSIC_DELTA = 0.1
 HALF_WINDOW = 2  # neighbours on either side, in both variants: a window of 5 frames
 NOISE_FLOOR = 0.05  # soft threshold of the directional SMIF, in [0, 1] pixel units
+PIECE = 2**18  # numbers of the video that SMIF works on at a time: 1 MiB, which stays in a core's cache
+ALIGNED = 64  # a piece's rows begin at whole cache lines
 POSITION_SLOPE = 4.0  # start of the directional LMI's positions; e⁻⁴ is 2 %
+
+_Place = tuple[slice, slice, slice, slice]
 
 
 def changes(video: Tensor) -> list[Tensor]:
@@ -42,6 +52,11 @@ def at_later(change: Tensor, num_frames: int) -> Tensor:
     return torch.cat([absent, change], dim=1)
 
 
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """Autocast off: for few channels it costs a pass over all pixels and brings nothing. Meta tensors know none."""
+    return nullcontext() if like.is_meta else torch.autocast(like.device.type, enabled=False)
+
+
 class ClassicSMIF(nn.Module):
     """out = clamp(V + tanh(alpha) · Conv1x1[V, M], -1, 1), M the thresholded mean of absolute differences."""
 
@@ -52,20 +67,26 @@ class ClassicSMIF(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """(B, T, 3, H, W) in [-1, 1] -> the same shape and range."""
-        both = torch.cat([video, self.motion_map(video)], dim=2).flatten(3).flatten(0, 1)  # (B·T, 6, H·W)
-        # A 1x1 convolution is a product of matrices, which is many times faster on the CPU for so few channels.
-        weight = self.conv_fuse.weight.flatten(1).expand(both.shape[0], -1, -1)  # (B·T, 3, 6)
+        # A 1x1 convolution is a product of matrices, which is many times faster on the CPU for so few channels. With V
+        # and the strength inside the matrices, no pixel is touched more than once for each of them.
         assert self.conv_fuse.bias is not None
-        fused = torch.baddbmm(self.conv_fuse.bias.view(1, -1, 1), weight, both).view_as(video)
-        return torch.clamp(video + self.alpha.tanh() * fused, -1.0, 1.0)
+        strength = self.alpha.tanh()
+        weight = strength * self.conv_fuse.weight.flatten(1) + torch.eye(3, 6, device=video.device, dtype=video.dtype)
+        frames, motion = (x.flatten(3).flatten(0, 1) for x in (video, self.motion_map(video)))  # (B·T, 3, H·W)
+        weight = weight.expand(frames.shape[0], -1, -1)  # (B·T, 3, 6)
+        with full_precision(video):
+            still = torch.baddbmm((strength * self.conv_fuse.bias).view(1, -1, 1), weight[..., :3], frames)
+            fused = torch.baddbmm(still, weight[..., 3:], motion)
+        return torch.clamp(fused.view_as(video), -1.0, 1.0)
 
     def motion_map(self, video: Tensor) -> Tensor:
         """M = (1/h) Σ |differences|, h = 2, zero up to the threshold: (B, T, 3, H, W), from 0 to 4."""
         motion = torch.zeros_like(video)
-        for size in (change.abs() for change in changes(video)):
-            motion = motion + at_earlier(size, video.shape[1]) + at_later(size, video.shape[1])
-        motion = motion / HALF_WINDOW
-        return motion * (motion > CLASSIC_THRESHOLD)
+        for change in changes(video):
+            size, count = change.abs() / HALF_WINDOW, change.shape[1]
+            motion[:, :count] += size
+            motion[:, motion.shape[1] - count :] += size
+        return F.threshold(motion, CLASSIC_THRESHOLD, 0.0)
 
 
 class DirectionalSMIF(nn.Module):
@@ -82,14 +103,16 @@ class DirectionalSMIF(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """(B, T, 3, H, W), [0, 1] pixel units -> the same shape; what is injected may leave [0, 1]."""
+        # In training the video itself is differentiated by nobody. A compiler fuses plain expressions by itself.
+        is_constant = not (video.requires_grad and torch.is_grad_enabled())
+        if is_constant and not torch.compiler.is_compiling():
+            injected: Tensor = _InjectInPieces.apply(video, self.weight)  # type: ignore[no-untyped-call]
+            return injected
         return video + self.motion_map(video)
 
     def motion_map(self, video: Tensor) -> Tensor:
         """What is injected: (B, T, 3, H, W) in pixel units, signed."""
-        # In training the video itself is differentiated by nobody. A compiler fuses plain expressions by itself.
-        is_constant = not (video.requires_grad and torch.is_grad_enabled())
-        gather = _gather_in_place if is_constant and not torch.compiler.is_compiling() else _gather
-        neighbours = gather(video).flatten(3).flatten(0, 1)  # (B·T, 4·3, H·W)
+        neighbours = _gather(video).flatten(3).flatten(0, 1)  # (B·T, 4·3, H·W)
         # bmm with the weight repeated is eight times faster on the CPU than matmul, which broadcasts it.
         # torch.export keeps B open with `shape`, not with `len`.
         weight = self.weight.flatten(1).expand(neighbours.shape[0], -1, -1)  # (B·T, 3, 4·3)
@@ -114,23 +137,69 @@ def _gather(video: Tensor) -> Tensor:
     return torch.cat(before + after, dim=2)
 
 
-@torch.no_grad()
-def _gather_in_place(video: Tensor) -> Tensor:
-    """The same numbers in a third of the time, without a graph: everything is written where it belongs."""
-    num_frames = video.shape[1]
-    gathered = video.new_zeros(video.shape[0], num_frames, 2 * HALF_WINDOW, *video.shape[2:])
+class _InjectInPieces(torch.autograd.Function):
+    """video + W · neighbours for a video that is a constant.
+
+    Kept for the backward pass is the video alone: the neighbours take four times its memory, and on the CPU to shrink
+    the differences again, in pieces that stay in the cache, costs less than to write and read them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, video: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(video)
+        output = torch.empty_like(video, memory_format=torch.contiguous_format)
+        written = output.flatten(3)
+        fused = video.new_empty(0)
+        with full_precision(video):
+            for place, piece, neighbours in _pieces(video):
+                matrix = weight.flatten(1).expand(len(neighbours), -1, -1)  # (b·T, 3, 4·3)
+                torch.bmm(matrix, neighbours, out=fused.resize_(len(neighbours), *piece.shape[2:]))
+                torch.add(piece, fused.view(piece.shape), out=written[place])
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, wanted: Tensor) -> tuple[None, Tensor]:
+        (video,) = ctx.saved_tensors
+        gradient = video.new_zeros(3, 2 * HALF_WINDOW * 3)
+        for place, _, neighbours in _pieces(video):
+            part = wanted.flatten(3)[place].flatten(0, 1)  # (b·T, 3, n)
+            gradient += torch.bmm(part, neighbours.transpose(1, 2)).sum(dim=0)
+        return None, gradient.unflatten(1, (2 * HALF_WINDOW, 3))
+
+
+def _pieces(video: Tensor) -> Iterator[tuple[_Place, Tensor, Tensor]]:
+    """Some pixels of some clips at a time: their place in (B, T, 3, H·W), they themselves (b, T, 3, n), and what
+    `_gather` gives for them, (b·T, 4·3, n), in memory that the next piece overwrites.
+    """
+    pixels = video.flatten(3)
+    clips, num_frames, colours, size = pixels.shape
+    if video.device.type == "cpu":
+        clips, size = 1, min(size, max(1, PIECE // (num_frames * colours * ALIGNED)) * ALIGNED)
+    gathered = video.new_zeros(clips, num_frames, 2 * HALF_WINDOW, colours, size)  # where no frame is, zero remains
+    magnitude = video.new_empty(clips, num_frames, colours, size)
+    for clip, start in product(range(0, pixels.shape[0], clips), range(0, pixels.shape[3], size)):
+        place = (slice(clip, clip + clips), slice(None), slice(None), slice(start, start + size))
+        piece = pixels[place]
+        neighbours = gathered[..., : piece.shape[3]]
+        _gather_into(neighbours, piece, magnitude[..., : piece.shape[3]])
+        yield place, piece, neighbours.flatten(2, 3).flatten(0, 1)
+
+
+def _gather_into(gathered: Tensor, piece: Tensor, magnitude: Tensor) -> None:
+    """The numbers of `_gather` for a piece (b, T, 3, n), written where they belong in (b, T, 4, 3, n)."""
+    num_frames = piece.shape[1]
     for distance in range(1, min(HALF_WINDOW, num_frames - 1) + 1):
         ahead = gathered[:, : num_frames - distance, HALF_WINDOW + distance - 1]
-        ahead.copy_(video[:, distance:]).sub_(video[:, : num_frames - distance])
-        magnitude = ahead.abs()
-        ahead.mul_(magnitude.div_(magnitude + NOISE_FLOOR))
-        gathered[:, distance:, HALF_WINDOW - distance] = -ahead
-    return gathered.flatten(2, 3)
+        torch.sub(piece[:, distance:], piece[:, : num_frames - distance], out=ahead)
+        size = torch.abs(ahead, out=magnitude[:, distance:])
+        ahead.addcdiv_(ahead, size.add_(NOISE_FLOOR), value=-NOISE_FLOOR)
+        torch.neg(ahead, out=gathered[:, distance:, HALF_WINDOW - distance])
 
 
 def _shrink(difference: Tensor) -> Tensor:
-    magnitude = difference.abs()
-    return difference * (magnitude / (magnitude + NOISE_FLOOR))
+    """d - τ d / (|d| + τ), which is d |d| / (|d| + τ) with one pass less."""
+    return torch.addcdiv(difference, difference, difference.abs() + NOISE_FLOOR, value=-NOISE_FLOOR)
 
 
 class ClassicLMI(TemporalModule):
@@ -211,7 +280,8 @@ class DirectionalLMI(TemporalModule):
         # Seen from the first frame, what stands still is exactly zero, and half precision keeps its digits for change.
         change = torch.unflatten(reduced - reduced[:, :1], -1, (LMI_HEADS, -1)).permute(0, 3, 1, 2, 4)
         heads = change.flatten(3)  # (B, heads, T, N·d/heads)
-        moved = (weights @ heads).view_as(change) - change  # (B, heads, T, N, d/heads)
+        still = torch.eye(weights.shape[-1], device=weights.device, dtype=weights.dtype)
+        moved = ((weights - still) @ heads).view_as(change)  # (B, heads, T, N, d/heads)
         injected: Tensor = self.inject(F.gelu(moved.permute(0, 2, 3, 1, 4).flatten(3)))
         return x + injected
 

@@ -7,12 +7,16 @@ Stochastic Depth". B clips, T frames of a clip, N tokens of a frame, D width. Fr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 LAYER_NORM_EPSILON = 1e-6
+
+Colours = tuple[Tensor, Tensor]  # mean and standard deviation of each colour, (3, 1, 1)
 
 
 class TemporalModule(nn.Module, ABC):
@@ -61,27 +65,54 @@ class PatchEmbed(nn.Module):
         self.num_patches = (image_size // patch_size) ** 2
         self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B·T, 3, S, S) -> (B·T, (S/P)², D), patches row by row. Raises ValueError for another image size."""
+    def forward(self, images: Tensor, colours: Colours | None = None) -> Tensor:
+        """(B·T, 3, S, S) -> (B·T, (S/P)², D), patches row by row. Raises ValueError for another image size.
+
+        colours: mean and standard deviation by which the images are still to be normalised, each (3, 1, 1).
+        """
         if images.shape[-2] != self.image_size or images.shape[-1] != self.image_size:
             height, width = images.shape[-2:]
             raise ValueError(f"frames are {height}x{width}, the model takes {self.image_size}x{self.image_size}")
-        if images.requires_grad and images.device.type == "cpu" and not torch.compiler.is_compiling():
-            # SMIF learns through the pixels, and a product of matrices takes their gradient back in half the time. Its
-            # own value cancels: every bit of the output is the convolution's.
-            through = F.linear(self._patches(images), self.proj.weight.detach().flatten(1))
-            return self._tokens(images.detach()) + (through - through.detach())
-        return self._tokens(images)
+        if images.device.type == "cpu" and not torch.compiler.is_compiling():
+            # The same as one product of matrices: on the CPU faster than the convolution, most of all backwards.
+            shift, scale = (None, None) if colours is None else (-colours[0] / colours[1], 1.0 / colours[1])
+            patches: Tensor = _Cut.apply(images, shift, scale, self.proj.kernel_size[0])  # type: ignore[no-untyped-call]
+            return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        grid: Tensor = self.proj(images if colours is None else (images - colours[0]) / colours[1])
+        return grid.flatten(2).transpose(1, 2)  # from (B·T, D, S/P, S/P)
 
-    def _tokens(self, images: Tensor) -> Tensor:
-        grid: Tensor = self.proj(images)  # (B·T, D, S/P, S/P)
-        return grid.flatten(2).transpose(1, 2)
 
-    def _patches(self, images: Tensor) -> Tensor:
-        """(B·T, 3, S, S) -> (B·T, (S/P)², 3·P²)."""
-        patch = self.proj.kernel_size[0]
-        rows = torch.unflatten(torch.unflatten(images, 3, (-1, patch)), 2, (-1, patch))  # (B·T, 3, S/P, P, S/P, P)
-        return rows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+class _Cut(torch.autograd.Function):
+    """Images (n, 3, S, S), each colour times scale plus shift where they are given -> patches (n, (S/P)², 3·P²).
+
+    One pass over the pixels each way: what autograd would make of the two steps takes twice the memory and time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, shift: Tensor | None, scale: Tensor | None, patch: int) -> Tensor:
+        ctx.scale, ctx.patch, ctx.shape = scale, patch, images.shape
+        cut = _in_patches(images, patch)
+        patches = torch.empty_like(cut, memory_format=torch.contiguous_format)
+        if shift is None or scale is None:
+            patches.copy_(cut)
+        else:
+            torch.addcmul(shift, cut, scale, out=patches)
+        return patches.flatten(3).flatten(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor, None, None, None]:
+        gradient = wanted.new_empty(ctx.shape)
+        cut = _in_patches(gradient, ctx.patch)
+        scale = wanted.new_ones(()) if ctx.scale is None else ctx.scale
+        torch.mul(wanted.reshape(cut.shape), scale, out=cut)
+        return gradient, None, None, None
+
+
+def _in_patches(images: Tensor, patch: int) -> Tensor:
+    """A view of (n, 3, S, S) as (n, S/P, S/P, 3, P, P)."""
+    rows = torch.unflatten(torch.unflatten(images, 3, (-1, patch)), 2, (-1, patch))  # (n, 3, S/P, P, S/P, P)
+    return rows.permute(0, 2, 4, 1, 3, 5)
 
 
 class Attention(nn.Module):
@@ -96,6 +127,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B·T, N, D) -> (B·T, N, D)."""
         query, key, value = self._split_heads(x)
+        if x.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
+            # torch's kernel for half precision takes three to five times as long, forward and backward, as for float32.
+            with torch.autocast("cpu", enabled=False):
+                heads = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+            return self._merge_heads(heads.to(query.dtype))
         return self._merge_heads(F.scaled_dot_product_attention(query, key, value))
 
     def forward_with_weights(self, x: Tensor, *, num_frames: int) -> tuple[Tensor, Tensor]:
