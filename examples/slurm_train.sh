@@ -14,6 +14,8 @@
 set -euo pipefail
 
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"
+# After a restart each process reads the first one's new address, not the old one (torch issue 135712).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 # On nodes with several networks name the fast one:
 # export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
 

@@ -21,6 +21,7 @@ from preprocess.extraction_state import (
 )
 from preprocess.merge import has_manifests, merge
 from preprocess.plan import Block, ExtractionParameters, ExtractionPlan, make_plan, reject_taken_names
+from preprocess.worker_pool import DECODING_MODULES, start_server
 from shared.classes import Video, find_videos, is_synthetic
 from shared.console import say
 from shared.errors import DataError, UsageError
@@ -171,6 +172,7 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Bloc
     if settings.engine == "ray":
         _extract_on_ray(settings, plan, todo)
         return
+    start_server(DECODING_MODULES)  # before the imports of this process, which take as long
     from preprocess.clip_rows import clip_facts
     from preprocess.device import choose_device
     from preprocess.extract_blocks import extract_blocks

@@ -15,7 +15,7 @@ from preprocess.clip_worker import ClipJob, MeasuredClip, ProbeJob, extract_clip
 from preprocess.extraction_state import BlockOutcome, remove_leftovers, write_outcome
 from preprocess.merge import sha256_of
 from preprocess.plan import Block, ExtractionPlan
-from preprocess.worker_pool import Ticket, WorkerDied, WorkerOverran, WorkerPool
+from preprocess.worker_pool import DECODING_MODULES, Ticket, WorkerDied, WorkerOverran, WorkerPool
 from shared.classes import Video
 from shared.console import progress
 from shared.manifests import ClipRow, QuarantineRow, row_to_json
@@ -72,8 +72,7 @@ def extract_blocks(
 
 def decoding_pool(*, num_workers: int, timeout_seconds: float) -> WorkerPool:
     """Workers that can decode."""
-    preload = ["preprocess.clip_worker", "preprocess.pixel_sums", "torchcodec.decoders"]
-    return WorkerPool(num_workers=num_workers, timeout_seconds=timeout_seconds, preload=preload)
+    return WorkerPool(num_workers=num_workers, timeout_seconds=timeout_seconds, preload=DECODING_MODULES)
 
 
 def probe_sizes(

@@ -171,8 +171,8 @@ def remove_extraction(shards: Path) -> None:
 
 def remove_leftovers(shards: Path, *, block: Block | None = None) -> None:
     """Delete what killed runs left under temporary names, of one block or of all."""
-    name = "*" if block is None else shard_name(block.index)
-    for file in shards.glob(f".{name}.*tmp"):
+    names = ["*"] if block is None else [shard_name(block.index), _outcome_file(shards, block).name]
+    for file in (file for name in names for file in shards.glob(f".{name}.*tmp")):
         file.unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 from collections import deque
@@ -32,6 +33,8 @@ _MAX_RETRIES = 10  # of a task whose process or node died; a video cannot do tha
 _MAX_IN_FLIGHT = 1000
 _OBJECT_STORE_BYTES = 80 * 1024**2  # tasks pass names and numbers, never frames
 _CLUSTER = "RAY_ADDRESS"
+_ATTEMPTS = "RAY_gcs_server_port_wait_time_s"  # Ray's own: how often it looks for a cluster, each time for 40 seconds
+_ANSWER_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +98,7 @@ def extract_on_ray(
             remote = ray.remote(num_cpus=num_workers, num_gpus=gpus_per_task, max_retries=_MAX_RETRIES)(extract_block)
             _run_all(ray, remote, tasks)
     finally:
-        for block in blocks:
-            if not is_finished(shards, block):
-                remove_leftovers(shards, block=block)
+        remove_leftovers(shards)  # also of blocks that are finished: a killed task of theirs may have left a note
 
 
 def extract_block(task: BlockTask) -> int:
@@ -197,7 +198,9 @@ def _connected(needs: dict[str, float]) -> Iterator[Any]:
 def _join(stack: contextlib.ExitStack) -> Any:
     ray: Any = importlib.import_module("ray")
     stack.callback(ray.shutdown)
+    _set_environment(stack, {_ATTEMPTS: os.environ.get(_ATTEMPTS, "1")})
     try:
+        _check_answer(os.environ[_CLUSTER])
         ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
     except Exception as error:  # what Ray itself raises, where a node does not answer in time
         raise DataError(
@@ -207,11 +210,16 @@ def _join(stack: contextlib.ExitStack) -> Any:
     return ray
 
 
+def _check_answer(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT. Ray would try 20 times, for 14 minutes in all."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:  # neither `auto` nor a URL
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+
+
 def _start_local(needs: dict[str, float], stack: contextlib.ExitStack) -> Any:
     """Ray on this machine only. Its ports are open to the network, so they ask for a token that nobody else has."""
-    kept = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
-    stack.callback(_restore_environment, kept)
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    _set_environment(stack, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     ray: Any = importlib.import_module("ray")  # reads the two only once, when it is imported
     # In /tmp, because the paths of Ray's sockets must not be long.
     folder = tempfile.TemporaryDirectory(prefix="hmdb-ray-", dir="/tmp", ignore_cleanup_errors=True)
@@ -234,6 +242,12 @@ def _start_local(needs: dict[str, float], stack: contextlib.ExitStack) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _set_environment(stack: contextlib.ExitStack, values: dict[str, str]) -> None:
+    """Set environment variables until the stack ends."""
+    stack.callback(_restore_environment, {name: os.environ.get(name) for name in values})
+    os.environ.update(values)
 
 
 def _restore_environment(kept: dict[str, str | None]) -> None:

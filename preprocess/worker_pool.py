@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import TracebackType
@@ -21,6 +22,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from shared.errors import DataError
 
 Result = TypeVar("Result")
+DECODING_MODULES = ["preprocess.clip_worker", "preprocess.pixel_sums", "torchcodec.decoders"]
 _MAX_FAILED_STARTS = 3
 _JOIN_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -61,15 +63,24 @@ class _Worker:
     deadline: float = field(default=float("inf"))
 
 
+def start_server(preload: list[str]) -> None:
+    """Begin to import what workers need, in the process from which they are forked; does nothing where that runs.
+
+    To be called early: the imports take seconds, in which this process can do others of its own. The server imports
+    everything but runs nothing: threads and CUDA make a plain fork unsafe, and a fresh interpreter for each replaced
+    worker would cost seconds.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(preload)
+    forkserver.ensure_running()
+
+
 class WorkerPool:
     """``num_workers`` processes that import ``preload`` once. A context manager: leaving it ends them."""
 
     def __init__(self, *, num_workers: int, timeout_seconds: float, preload: list[str]) -> None:
-        # Workers are forked from a server that has imported everything but run nothing: threads and CUDA make a plain
-        # fork unsafe, and a fresh interpreter for each replaced worker would cost seconds.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        start_server(preload)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(preload)
         self._num_workers = num_workers
         self._timeout_seconds = timeout_seconds
         self._queue: deque[Ticket[Any]] = deque()

@@ -71,6 +71,15 @@ def test_extract(videos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_profile_of_extraction(videos: Path, tmp_path: Path) -> None:
+    content = run_quickly("extract_profile", videos, tmp_path)
+    rows = content["figures"]["profile, 2 genuine videos at 32"]
+    assert rows["all"]["CPU ms a clip"] == pytest.approx(
+        sum(row["CPU ms a clip"] for name, row in rows.items() if name != "all")
+    )
+
+
+@pytest.mark.slow
 def test_loader(videos: Path, tmp_path: Path) -> None:
     content = run_quickly("loader", videos, tmp_path)
     assert set(content["tables"]) == {"warm", "warm, against decoding", "cold"}

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
 BIN = Path(sys.executable).parent
 PATIENCE_SECONDS = 1800
+FRESH_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # else a restart may read addresses of the processes before it
 
 
 def extract(videos: Path, folder: Path, *words: str) -> None:  # noqa: F811
@@ -210,24 +212,57 @@ def training_words(made: MadeDataset, runs: Path, name: str, **changes: Value) -
     return words
 
 
+def slow_start(folder: Path) -> dict[str, str]:
+    """An environment in which a process that trains takes five seconds longer to start."""
+    text = "import sys, time\nif 'train.cli' in sys.orig_argv[:4]: time.sleep(5)\n"
+    (folder / "sitecustomize.py").write_text(text)
+    return {"PYTHONPATH": str(folder)}
+
+
 def start_node(host: Host, first: Host, words: Sequence[str], *, log: Path, max_restarts: int) -> subprocess.Popen[str]:
-    """``torchrun`` in a namespace, one process; is_host, because both namespaces bear the machine's one host name."""
+    """``torchrun`` in a namespace, one process; is_host, because both namespaces bear the machine's one host name.
+
+    The first host is slow: the other must wait for its address, and not take one that it had before a restart.
+    """
     launcher = [
         *("ip", "netns", "exec", host.namespace, sys.executable, "-m", "torch.distributed.run"),
         *("--nnodes", "2", "--nproc-per-node", "1", "--local-addr", host.address, "--rdzv-backend", "c10d"),
         *("--rdzv-endpoint", f"{first.address}:29500", "--rdzv-id", "scale", "--max-restarts", str(max_restarts)),
         *("--rdzv-conf", f"is_host={int(host is first)}", "-m", "train.cli"),
     ]
+    changes = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": host.interface, FRESH_STORE: "1"}
+    changes |= slow_start(log.parent) if host is first else {}
     with log.open("w") as stream:
         return subprocess.Popen(
-            [*launcher, *words], stdout=stream, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": host.interface},
-        )  # fmt: skip
+            [*launcher, *words], stdout=stream, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=os.environ | changes
+        )
+
+
+@contextmanager
+def started_nodes(
+    hosts: tuple[Host, Host], words: Sequence[str], logs: Sequence[Path], *, max_restarts: int
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """``torchrun`` on both hosts; neither it nor its worker outlives the block."""
+    nodes = [
+        start_node(host, hosts[0], words, log=log, max_restarts=max_restarts)
+        for host, log in zip(hosts, logs, strict=True)
+    ]
+    try:
+        yield nodes
+    finally:
+        for node in nodes:
+            node.terminate()
+        for node in nodes:
+            node.wait(PATIENCE_SECONDS)
 
 
 def wait_for_nodes(nodes: Sequence[subprocess.Popen[str]], logs: Sequence[Path]) -> None:
-    for node, log in zip(nodes, logs, strict=True):
-        assert node.wait(PATIENCE_SECONDS) == 0, log.read_text()
+    """Wait until all have succeeded or one has failed, for which the others would wait half an hour."""
+    wait_until(
+        lambda: any(node.poll() for node in nodes) or all(node.poll() == 0 for node in nodes),
+        seconds=PATIENCE_SECONDS,
+    )
+    assert [node.poll() for node in nodes] == [0, 0], "".join(log.read_text() for log in logs)
 
 
 def worker_of(launcher: int) -> int:
@@ -275,8 +310,8 @@ def test_two_hosts_give_the_losses_of_one_process(hosts: tuple[Host, Host], tmp_
     alone = train(made, tmp_path, "alone", batch_size=6, mixup=0.4)
     words = training_words(made, tmp_path, "together", batch_size=6, mixup=0.4)
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
-    nodes = [start_node(host, hosts[0], words, log=log, max_restarts=0) for host, log in zip(hosts, logs, strict=True)]
-    wait_for_nodes(nodes, logs)
+    with started_nodes(hosts, words, logs, max_restarts=0) as nodes:
+        wait_for_nodes(nodes, logs)
     assert "2 processes" in "".join(log.read_text() for log in logs)
     np.testing.assert_allclose(losses(tmp_path / "together"), losses(alone), rtol=2e-4)
 
@@ -289,10 +324,13 @@ def test_a_killed_worker_restarts_all_from_the_last_checkpoint(hosts: tuple[Host
     alone = train(made, tmp_path, "alone", **changes)
     words = [*training_words(made, tmp_path, "killed", **changes), "--resume", "--checkpoint-every", "1"]
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
-    nodes = [start_node(host, hosts[0], words, log=log, max_restarts=2) for host, log in zip(hosts, logs, strict=True)]
-    wait_until(lambda: step_of(tmp_path / "killed") >= 4, seconds=PATIENCE_SECONDS)
-    os.kill(worker_of(nodes[1].pid), signal.SIGKILL)
-    wait_for_nodes(nodes, logs)
+    with started_nodes(hosts, words, logs, max_restarts=2) as nodes:
+        wait_until(
+            lambda: step_of(tmp_path / "killed") >= 4 or any(node.poll() is not None for node in nodes),
+            seconds=PATIENCE_SECONDS,
+        )
+        os.kill(worker_of(nodes[1].pid), signal.SIGKILL)
+        wait_for_nodes(nodes, logs)
     text = "".join(log.read_text() for log in logs)
     continued = re.findall(r"continuing after step (\d+)", text)
     assert len(continued) == 1, text
