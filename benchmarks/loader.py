@@ -80,8 +80,12 @@ def stream_batches(stored: Stored, batches: BatchReader, options: argparse.Names
         num_parts=1,
         own_parts=range(1),
     )
+    num_clips = 0
     with Prefetcher(stream, ahead=2) as prefetched:
-        return sum(int(batch.parts[0].weight.sum()) for batch in prefetched)
+        for batch in prefetched:
+            num_clips += int(batch.parts[0].weight.sum())
+            del batch  # as a training step lets go of it once its frames are on the device
+    return num_clips
 
 
 def stream_anew(stored: Stored, options: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +190,24 @@ def test_shards_that_do_not_fit_are_refused(made: MadeDataset, table: ClipTable,
         ClipReader(made.shards, table, dataset_id="e" * 64)
     with pytest.raises(DataError, match="no shard at"):
         ClipReader(tmp_path, table, dataset_id=DATASET_ID)
+
+
+def test_a_prefetcher_keeps_nothing_that_it_has_given_away() -> None:
+    given: list[weakref.ref[set[int]]] = []
+
+    def items() -> Iterator[set[int]]:
+        given.append(weakref.ref(item := {1}))
+        yield item
+        del item
+        deadline = time.monotonic() + 5
+        while given[0]() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield set() if given[0]() is None else {2}
+
+    with Prefetcher(items(), ahead=2) as stream:
+        for item in stream:
+            assert item != {2}, "the first item is still held somewhere"
+            del item
 
 
 def test_prefetcher_hands_over_errors_and_ends_early() -> None:

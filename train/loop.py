@@ -94,6 +94,7 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
     with Prefetcher(batches, ahead=config.prefetch) as stream, show_progress(title, clips_left) as advance:
         for batch in stream:
             result = train_step(learner, recipe, batch, step=progress.step)
+            del batch  # its memory serves the next batch but one
             progress = progress.after_step(
                 loss_sum=result.loss_sum, num_right=result.num_right, num_clips=result.num_clips
             )

@@ -31,6 +31,7 @@ class Prefetcher(Generic[Item]):
             for item in self._items:
                 if not self._put(item, None):
                     return
+                del item  # nothing is kept here while the next one is made
             self._put(None, StopIteration())
         except BaseException as error:  # handed over to the consumer, which raises it
             self._put(None, error)
@@ -55,6 +56,7 @@ class Prefetcher(Generic[Item]):
                 raise error
             assert item is not None
             yield item
+            del item  # nor while the next one is waited for
 
     def __enter__(self) -> Self:
         self._thread.start()
