@@ -162,8 +162,8 @@ def decode_clip(
     else:
         kept.clear()
         source = _pick_frames(OpenVideo(path, device=device), unique_frames)
-    chunks = [transform(chunk) for chunk in _chunks(source)]
-    unique = torch.cat(chunks) if len(chunks) > 1 else chunks[0]
+    # A copy even of a single piece: without it the heap of a worker that runs for hours was seen to double, in holes.
+    unique = torch.cat([transform(chunk) for chunk in _chunks(source)])
     return DecodedClip(
         frames=unique if len(unique) == len(rows) else unique[torch.from_numpy(rows).to(unique.device)],
         frame_index=frame_index,
