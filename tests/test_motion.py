@@ -251,6 +251,10 @@ def test_directional_smif_in_pieces_has_the_right_gradient(frames: int, monkeypa
     monkeypatch.setattr(motion, "PIECE", 15 * frames)  # pieces of 5, 5 and 2
     torch.testing.assert_close(smif(clip), slow_directional_smif(smif, clip), rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(run, (smif.weight,))
+    monkeypatch.setattr(motion, "PIECE", 2 * clip[0].numel())  # pieces of two clips and one
+    clip = torch.cat([clip, clip[:1].flip(1)])
+    torch.testing.assert_close(smif(clip), slow_directional_smif(smif, clip), rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(run, (smif.weight,))
 
 
 def test_directional_smif_takes_a_video_whose_memory_is_not_in_one_piece() -> None:
