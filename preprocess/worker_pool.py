@@ -20,14 +20,13 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from shared.errors import DataError
+from shared.parent_process import end_with_parent
 
 Result = TypeVar("Result")
 DECODING_MODULES = ["preprocess.clip_worker", "preprocess.pixel_sums", "torchcodec.decoders"]
 _MAX_FAILED_STARTS = 3
 _JOIN_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 3600.0
-_GRACE_SECONDS = 10.0
-_LONGEST_ALARM_SECONDS = 1e8  # three years; the kernel takes no infinity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +131,7 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
-        alarm_seconds = min(self._timeout_seconds + _GRACE_SECONDS, _LONGEST_ALARM_SECONDS)
-        process = self._context.Process(target=_serve, args=(theirs, alarm_seconds), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process=process, connection=mine)
@@ -187,12 +185,9 @@ class WorkerPool:
             self._end(worker)
 
 
-def _serve(connection: Connection, alarm_seconds: float) -> None:
-    """What a worker does: say that it is there, then one job after the other until the parent is gone.
-
-    The parent ends a job that overruns. Where the parent was killed meanwhile, an alarm of the kernel's does so after
-    ``alarm_seconds``, wherever the process is, in FFmpeg too.
-    """
+def _serve(connection: Connection) -> None:
+    """What a worker does: say that it is there, then one job after the other until the parent is gone."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     connection.send(None)
@@ -201,12 +196,10 @@ def _serve(connection: Connection, alarm_seconds: float) -> None:
             function, argument = connection.recv()
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
         try:
             outcome = function(argument)
         except (OSError, MemoryError, DataError) as error:
             outcome = error
-        signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             connection.send(outcome)
         except BrokenPipeError:

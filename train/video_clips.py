@@ -7,20 +7,19 @@ video alone is decoded in this process, which saves the start of another.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
 
 from shared.decoding import VideoError, decode_clip
+from shared.parent_process import end_with_parent
 from shared.resizing import FrameSize, resize_frames
 
 TIMEOUT_SECONDS = 300.0
@@ -113,19 +112,12 @@ class _Decoding:
 
 def _decode_and_send(decode: Callable[[ClipRequest], torch.Tensor], request: ClipRequest, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     try:
         sender.send(decode(request).numpy())
     except VideoError as error:
         sender.send(error)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _cause_of_death(exit_code: int | None) -> str:
