@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -40,10 +40,9 @@ def read_all(path: Path) -> None:
 
 def stored_rows(path: Path) -> torch.Tensor:
     """The rows of a clip at the video's own size, uint8 (T, H, W, 3)."""
-    clip = decode_clip(
-        path, num_segments=NUM_SEGMENTS, frames_per_segment=1, transform=lambda frames: frames.contiguous()
-    )
-    return clip.frames
+    return decode_clip(
+        path, num_segments=NUM_SEGMENTS, frames_per_segment=1, transform=lambda frames: resize_frames(frames, None)
+    ).frames
 
 
 def write_rows(file: Path, frames: npt.NDArray[np.uint8]) -> None:
@@ -59,20 +58,20 @@ def stages_of(videos: list[Path], file: Path, side: int) -> dict[str, Callable[[
     arrays = [frames.numpy() for frames in scaled]
     file.write_bytes(bytes(max(array.nbytes for array in arrays)))
 
-    def for_each(function: Callable[..., object], items: list[object]) -> None:
+    def for_each(function: Callable[..., object], items: Iterable[object]) -> None:
         for item in items:
             function(item)
 
     return {
         DECODING: partial(count_frames, tuple(videos)),
-        CONVERTING: partial(for_each, read_all, list(videos)),
-        PICKING: partial(for_each, stored_rows, list(videos)),
-        "scaling": partial(for_each, lambda frames: resize_frames(frames, size), list(native)),
-        "measuring": partial(for_each, measure_clip, list(scaled)),
-        "CRC-32": partial(for_each, crc32_of, list(arrays)),
-        "writing": partial(for_each, partial(write_rows, file), list(arrays)),
-        "reading back (parent)": partial(for_each, crc32_of, list(arrays)),
-        "SHA-256 (parent)": partial(for_each, lambda array: hashlib.sha256(array).digest(), list(arrays)),
+        CONVERTING: partial(for_each, read_all, videos),
+        PICKING: partial(for_each, stored_rows, videos),
+        "scaling": partial(for_each, lambda frames: resize_frames(frames, size), native),
+        "measuring": partial(for_each, measure_clip, scaled),
+        "CRC-32": partial(for_each, crc32_of, arrays),
+        "writing": partial(for_each, partial(write_rows, file), arrays),
+        "reading back (parent)": partial(for_each, crc32_of, arrays),
+        "SHA-256 (parent)": partial(for_each, lambda array: hashlib.sha256(array).digest(), arrays),
     }
 
 

@@ -16,6 +16,7 @@ from preprocess.statistics import ClipStatistics, measure_clip
 from shared.decoding import DecodedClip, VideoError, VideoHeader, decode_clip, first_line, read_header
 from shared.manifests import QuarantineRow
 from shared.resizing import FrameSize, resize_frames
+from shared.sampling import evaluation_slice
 from shared.shards import crc32_of, write_clip_frames
 
 
@@ -66,8 +67,7 @@ def _extract(job: ClipJob) -> MeasuredClip | QuarantineRow:
         shape = f"{clip.frames.shape[1]}x{clip.frames.shape[2]}"
         reason = f"frames are {shape} but its header says {job.height}x{job.width}"
         return QuarantineRow(path=job.path, stage="decode", error=reason)
-    middle = slice(job.frames_per_segment // 2, None, job.frames_per_segment)  # the evaluation rows, without a copy
-    statistics = measure_clip(clip.frames[middle])
+    statistics = measure_clip(clip.frames[evaluation_slice(job.frames_per_segment)])
     frames = clip.frames.cpu().numpy()
     if job.shard_file is not None:
         write_clip_frames(job.shard_file, job.frames_offset, row=job.row, frames=frames)

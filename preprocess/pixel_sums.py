@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import float32, int32, int64, njit
 
+from preprocess.statistics import LUMA_WEIGHTS
+
 NUM_MOMENTS = 9
 NUM_EDGES = 8
-LUMA_WEIGHTS = (299, 587, 114)  # thousandths: Y as a whole number from 0 to 255,000
 _RED, _GREEN, _BLUE = LUMA_WEIGHTS
 # Sums may be taken in any order, which lets several pixels be added at once; nothing else is loosened.
 _LOOSENED = {"reassoc", "nsz", "contract", "nnan", "ninf"}

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 NUM_HUE_BINS = 8
-_LUMA_WEIGHTS = (299.0, 587.0, 114.0)  # thousandths: Y as a whole number from 0 to 255,000
+LUMA_WEIGHTS = (299, 587, 114)  # thousandths: Y as a whole number from 0 to 255,000
 _LUMA_SCALE = 1000.0
 # R, G, B, Y in thousandths, and the opponent colours R - G and R + G - 2B.
-_COMBINATIONS = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), _LUMA_WEIGHTS, (1, -1, 0), (1, 1, -2)], dtype=np.float64)
+_COMBINATIONS = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), LUMA_WEIGHTS, (1, -1, 0), (1, 1, -2)], dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def measure_clip(frames: Tensor) -> ClipStatistics:
 
 
 def _statistics_from(sums: _Sums) -> ClipStatistics:
-    luma_mean = sums.rgb_mean @ np.array(_LUMA_WEIGHTS) / _LUMA_SCALE
+    luma_mean = sums.rgb_mean @ np.array(LUMA_WEIGHTS) / _LUMA_SCALE
     rg_mean = sums.rgb_mean @ np.array([1.0, -1.0, 0.0])
     yb_mean = sums.rgb_mean @ np.array([0.5, 0.5, -1.0])
     spread = np.sqrt(sums.rg_variance + sums.yb_variance / 4)
@@ -165,7 +165,7 @@ def _variances(moments: npt.NDArray[np.float64], num_pixels: int) -> npt.NDArray
 def _sums_anywhere(frames: Tensor) -> _Sums:
     """The same in float64, written plainly, for devices other than the CPU."""
     red, green, blue = (frames[..., channel].to(torch.float64) for channel in range(3))
-    luma = (red * _LUMA_WEIGHTS[0] + green * _LUMA_WEIGHTS[1] + blue * _LUMA_WEIGHTS[2]) / _LUMA_SCALE
+    luma = (red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]) / _LUMA_SCALE
     rgb = torch.stack((red, green, blue), dim=1).flatten(2)
     largest = rgb.amax(dim=1)
     spread = largest - rgb.amin(dim=1)
