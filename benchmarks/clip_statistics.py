@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preprocess.statistics import measure_clip
+from preprocess.extract.statistics import measure_clip
 from shared.console import print_table, say
 
 

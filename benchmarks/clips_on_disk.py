@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.extract import ExtractionSettings, run_extraction
-from preprocess.plan import ExtractionParameters
+from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.extraction_plan import ExtractionParameters
 from shared.classes import VIDEO_SUFFIXES
 
 REAL_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "real"

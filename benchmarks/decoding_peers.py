@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared.resizing import FrameSize, resize_frames, scaled_size
-from shared.sampling import candidate_frames
+from shared.video.resizing import FrameSize, resize_frames, scaled_size
+from shared.video.sampling import candidate_frames
 
 NUM_SEGMENTS = 16
 VIDEOS_A_FILE = 16

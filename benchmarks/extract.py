@@ -28,11 +28,11 @@ import torch
 from benchmarks.clips_on_disk import REAL_VIDEOS, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.decoding_peers import PEERS, clip_with, count_frames, is_installed, run_limit, run_peer
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
-from preprocess.clip_worker import ClipJob, MeasuredClip, extract_clip
-from preprocess.statistics import ClipStatistics, measure_clip
-from shared.decoding import OpenVideo, decode_clip
+from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
+from preprocess.extract.statistics import ClipStatistics, measure_clip
 from shared.manifests import QuarantineRow
-from shared.resizing import FrameSize
+from shared.video.decoding import OpenVideo, decode_clip
+from shared.video.resizing import FrameSize
 
 OURS, UNMEASURED, LIMIT = "this project", "this project, no statistics", "decoding alone (PyAV)"
 SIDE = 224
@@ -54,7 +54,7 @@ def no_statistics(frames: torch.Tensor) -> ClipStatistics:
 
 def extract_unmeasured(job: ClipJob) -> MeasuredClip | QuarantineRow:
     """``extract_clip`` without the cost of statistics. Stands here so that a worker process can import it."""
-    with patch("preprocess.clip_worker.measure_clip", no_statistics):
+    with patch("preprocess.extract.clips.measure_clip", no_statistics):
         return extract_clip(job)
 
 
@@ -63,7 +63,7 @@ def run_ours(videos: Path, folder: Path, *, workers: int, measured: bool) -> Non
     if measured:
         extract(videos, folder, workers=workers, size=str(SIDE))
         return
-    with patch("preprocess.extract_blocks.extract_clip", extract_unmeasured):
+    with patch("preprocess.extract.blocks.extract_clip", extract_unmeasured):
         extract(videos, folder, workers=workers, size=str(SIDE))
 
 

@@ -24,10 +24,11 @@ import torch
 from benchmarks.clips_on_disk import REAL_VIDEOS, synthetic_videos, videos_below
 from benchmarks.decoding_peers import NUM_SEGMENTS, count_frames
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
-from preprocess.statistics import measure_clip
-from shared.decoding import OpenVideo, decode_clip
-from shared.resizing import FrameSize, resize_frames
-from shared.shards import crc32_of, write_clip_frames
+from preprocess.extract.statistics import measure_clip
+from shared.shards.format import crc32_of
+from shared.shards.writer import write_clip_frames
+from shared.video.decoding import OpenVideo, decode_clip
+from shared.video.resizing import FrameSize, resize_frames
 
 DECODING, CONVERTING, PICKING = "decoding", "converting every frame", "picking, opening"
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.synth import figure_boxes, find_spec
+from preprocess.synth.command import figure_boxes, find_spec
 from shared.classes import find_videos
-from shared.decoding import decode_clip
-from shared.resizing import FrameSize, resize_frames, scaled_size
-from train.eval_transform import square_boxes
-from train.explain_maps import Explanation, Floats, explain_clip, heat_share
-from train.run_folders import find_run
-from train.trained_model import LoadedModel, load_model
+from shared.video.decoding import decode_clip
+from shared.video.resizing import FrameSize, resize_frames, scaled_size
+from train.data.views import square_boxes
+from train.explain.maps import Explanation, Floats, explain_clip, heat_share
+from train.trained.folders import find_run
+from train.trained.model import LoadedModel, load_model
 
 Boxes = npt.NDArray[np.float64]
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from preprocess.clip_rows import clip_facts
-from preprocess.extraction_state import read_plan, write_plan
-from preprocess.merge import summarise
-from preprocess.plan import ExtractionParameters, make_plan
+from preprocess.extract.clips import clip_facts
+from preprocess.extract.extraction_plan import ExtractionParameters, make_plan
+from preprocess.extract.merge import summarise
+from preprocess.extract.state import read_plan, write_plan
 from shared.classes import Video
 from shared.manifests import ClipRow, read_manifests, row_from_json, row_to_json, write_clip_manifests, write_dataset
 from shared.splits import ClipSplits

@@ -26,12 +26,13 @@ from PIL import Image
 
 from benchmarks.clips_on_disk import REAL_VIDEOS, Extracted, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
-from shared.decoding import decode_clip
 from shared.manifests import read_dataset, read_manifests
-from shared.resizing import FrameSize, resize_frames
-from train.dataset import ClipTable, Samples, make_table, real_samples
-from train.prefetch import Prefetcher
-from train.stream import BatchReader, ClipReader, epoch_steps, training_batches
+from shared.video.decoding import decode_clip
+from shared.video.resizing import FrameSize, resize_frames
+from train.data.batches import epoch_steps, training_batches
+from train.data.prefetch import Prefetcher
+from train.data.reader import BatchReader, ClipReader
+from train.data.samples import ClipTable, Samples, make_table, real_samples
 
 Frames = npt.NDArray[np.uint8]
 NUM_SEGMENTS = 16  # of the extraction

@@ -18,7 +18,8 @@ from shared.manifests import (
     write_dataset,
     write_quarantine,
 )
-from shared.shards import ClipRecord, PendingShard, ShardLayout, crc32_of, shard_name
+from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
+from shared.shards.writer import PendingShard
 
 DATASET_ID = "b" * 64
 CLIPS_A_SHARD = 1000

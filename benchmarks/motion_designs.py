@@ -2,7 +2,7 @@
 
     python -m benchmarks.motion_designs signless-smif run --config recipes/demo.toml ...
 
-Each changes one thing of the design in train/motion.py, so that its worth can be measured.
+Each changes one thing of the design in train/model/smif.py, so that its worth can be measured.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import train.lsvit
+import train.model.lsvit
 from train.cli import main as lsvit_train
-from train.model_config import LMI_HEADS, MotionInit
-from train.motion import DirectionalLMI, DirectionalSMIF
+from train.model.config import LMI_HEADS, MotionInit
+from train.model.lmi import DirectionalLMI
+from train.model.smif import DirectionalSMIF
 
 
 class SignlessSMIF(DirectionalSMIF):
@@ -114,7 +115,7 @@ DESIGNS: dict[str, type[nn.Module]] = {
 def main() -> None:
     """Put the design in place and go on as `lsvit-train`."""
     name = sys.argv.pop(1)
-    setattr(train.lsvit, "DirectionalSMIF" if name.endswith("smif") else "DirectionalLMI", DESIGNS[name])
+    setattr(train.model.lsvit, "DirectionalSMIF" if name.endswith("smif") else "DirectionalLMI", DESIGNS[name])
     lsvit_train()
 
 

@@ -26,11 +26,14 @@ import numpy as np
 from benchmarks.clips_on_disk import REAL_VIDEOS, link_videos, synthetic_videos, videos_below
 from benchmarks.made_tables import make_tables
 from benchmarks.timing import Results, benchmark_options, memory_bytes, start, workplace
-from shared.shards import ClipRecord, PendingShard, ShardLayout, ShardReader, crc32_of, shard_name
-from train.augment import Statistics
-from train.dataset import ClipTable, Samples
-from train.prefetch import Prefetcher
-from train.stream import BatchReader, ClipReader, epoch_steps, training_batches
+from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
+from shared.shards.reader import ShardReader
+from shared.shards.writer import PendingShard
+from train.data.augment import Statistics
+from train.data.batches import epoch_steps, training_batches
+from train.data.prefetch import Prefetcher
+from train.data.reader import BatchReader, ClipReader
+from train.data.samples import ClipTable, Samples
 
 PARTS = ("extract", "loader", "tables")
 DATASET_ID = "c" * 64

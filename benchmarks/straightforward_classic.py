@@ -1,6 +1,6 @@
 """The classic LS-ViT as one writes it first: torch.roll, masks, attention by an explicit softmax.
 
-Parameters bear the same names as in `train.lsvit`, so that both can hold the same weights and be compared.
+Parameters bear the same names as in `train.model.lsvit`, so that both can hold the same weights and be compared.
 B clips, T frames, N tokens, D width.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from train.model_config import LMI_REDUCTION, ModelConfig
+from train.model.config import LMI_REDUCTION, ModelConfig
 
 
 class RollSMIF(nn.Module):

@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from benchmarks.clips_on_disk import REAL_VIDEOS, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.straightforward_classic import StraightforwardClassic
 from benchmarks.timing import Results, Times, benchmark_options, start, take_turns, workplace
-from train.augment import AugmentSettings, Statistics, augment, draw_changes
-from train.describe import describe
-from train.lsvit import LSViT
-from train.model_config import ModelConfig, Variant, make_config
-from train.progress import read_timing
+from train.data.augment import AugmentSettings, Statistics, augment, draw_changes
+from train.model.config import ModelConfig, Variant, make_config
+from train.model.describe import describe
+from train.model.lsvit import LSViT
+from train.run.progress import read_timing
 
 NUM_CLASSES, NUM_FRAMES = 51, 16
 STORED_HEIGHT, STORED_WIDTH = 224, 304

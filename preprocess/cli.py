@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shared.command_line import run_app
+from shared.console import run_app
 
 app = typer.Typer(
     name="hmdb-prep",
@@ -44,7 +44,7 @@ def synth(
     workers: Annotated[int | None, typer.Option("--workers", help="Processes; default: one a core.")] = None,
 ) -> None:
     """Render the embedded data set: encoded videos of stick figures in HMDB51's layout."""
-    from preprocess.synth import synthesize
+    from preprocess.synth.command import synthesize
     from shared.console import say
 
     summary = synthesize(
@@ -60,8 +60,8 @@ def fetch(
     sha256: Annotated[str | None, typer.Option("--sha256", help="Expected SHA-256 of the archive.")] = None,
 ) -> None:
     """Bring a real HMDB51 to DEST/<class>/: download (continued after a break), check and unpack."""
-    from preprocess.fetch import fetch as fetch_archive
-    from preprocess.fetch import print_summary
+    from preprocess.fetch.command import fetch as fetch_archive
+    from preprocess.fetch.command import print_summary
 
     raise typer.Exit(print_summary(fetch_archive(source, destination, sha256=sha256)))
 
@@ -110,8 +110,8 @@ def extract(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any video was quarantined.")] = False,
 ) -> None:
     """Decode, sample and measure the videos; write shards and manifests. Continues where it stopped."""
-    from preprocess.extract import ExtractionSettings, run_extraction
-    from preprocess.plan import make_parameters
+    from preprocess.extract.command import ExtractionSettings, run_extraction
+    from preprocess.extract.extraction_plan import make_parameters
 
     parameters = make_parameters(
         size=size,
@@ -145,7 +145,7 @@ def merge(
     manifests: Manifests = DEFAULT_MANIFESTS,
 ) -> None:
     """Rebuild the manifests from the shards, after --num-tasks or to repair them."""
-    from preprocess.merge import merge as merge_shards
+    from preprocess.extract.merge import merge as merge_shards
     from shared.classes import is_synthetic
     from shared.console import say
 
@@ -156,7 +156,7 @@ def merge(
 @app.command()
 def verify(shards: Shards = DEFAULT_SHARDS, manifests: Manifests = DEFAULT_MANIFESTS) -> None:
     """Check every shard and manifest row against the checksums; list the faults, exit 1 if there are any."""
-    from preprocess.verify import verify as verify_shards
+    from preprocess.extract.verify import verify as verify_shards
     from shared.console import progress, say
     from shared.errors import DataError
     from shared.manifests import read_dataset
@@ -180,7 +180,7 @@ def eda(
     out: Annotated[Path | None, typer.Option("--out", help="HTML report; default: <manifests>/eda.html.")] = None,
 ) -> None:
     """Print tables of the data set and write one self-contained HTML report."""
-    from preprocess.eda import run_eda
+    from preprocess.eda.command import run_eda
 
     run_eda(manifests=manifests, shards=shards, out=out or manifests / "eda.html")
 
@@ -205,7 +205,7 @@ def balance(
     ] = None,
 ) -> None:
     """Write the balancing plan for the training rows of one split."""
-    from preprocess.balance import BalanceSettings, run_balance
+    from preprocess.balance.command import BalanceSettings, run_balance
 
     settings = BalanceSettings(
         manifests=manifests,
@@ -225,7 +225,7 @@ def doctor(
     data: Annotated[Path, typer.Option("--data", help="Folder on the disk where the data shall lie.")] = Path("data"),
 ) -> None:
     """Check Python, torch, torchcodec, FFmpeg, CUDA, HDF5, disk and cores; say what is wrong and how to mend it."""
-    from preprocess.doctor import diagnose, print_diagnosis
+    from preprocess.doctor.command import diagnose, print_diagnosis
 
     raise typer.Exit(print_diagnosis(diagnose(data=data)))
 

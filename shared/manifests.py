@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.atomic_files import write_atomically, write_csv
+from shared.checks import check_clip_names, check_fields, check_name, parse_json
 from shared.errors import DataError
-from shared.field_types import check_fields, parse_json
-from shared.safe_names import check_clip_names, check_name
-from shared.versioned_json import read_versioned_json
+from shared.files import read_versioned_json, write_atomically, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,8 @@ from shared.manifests import (
     write_dataset,
     write_quarantine,
 )
-from shared.shards import ClipRecord, PendingShard, ShardLayout, crc32_of, shard_name
+from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
+from shared.shards.writer import PendingShard
 from shared.splits import ClipSplits, official_splits
 
 DATASET_ID = "0123456789abcdef" * 4

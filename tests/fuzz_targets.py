@@ -22,24 +22,26 @@ from mutations import HOSTILE_VALUES, mutate_bytes, mutate_csv, mutate_hdf5, mut
 from test_manifests import clip_row
 from test_shards import clip_frames, record, write_shard
 
-from preprocess.descriptors import read_features
-from preprocess.extraction_state import BlockOutcome, read_outcome, read_plan, write_outcome, write_plan
-from preprocess.merge import merge, sha256_of
-from preprocess.plan import make_parameters, make_plan
-from preprocess.verify import verify
+from preprocess.balance.descriptors import read_features
+from preprocess.extract.extraction_plan import make_parameters, make_plan
+from preprocess.extract.merge import merge, sha256_of
+from preprocess.extract.state import BlockOutcome, read_outcome, read_plan, write_outcome, write_plan
+from preprocess.extract.verify import verify
+from shared.balancing_plans import read_plan as read_balancing_plan
 from shared.classes import Video
 from shared.manifests import read_dataset, read_manifests, read_quarantine, row_from_json, row_to_json, write_quarantine
-from shared.plans import read_plan as read_balancing_plan
-from shared.shards import ClipRecord, PendingShard, ShardReader, shard_name
-from train.ablate import _read_result
-from train.ablation_grid import read_grid
-from train.config import RunConfig, read_config, resolve, write_config
-from train.lsvit import LSViT
-from train.plan import read_training_plan
-from train.pretrained import load_pretrained
-from train.progress import Timing, append_timing, read_timing
-from train.run_data import open_data
-from train.trained_model import load_model
+from shared.shards.format import ClipRecord, shard_name
+from shared.shards.reader import ShardReader
+from shared.shards.writer import PendingShard
+from train.ablate.command import _read_result
+from train.ablate.grid import read_grid
+from train.data.balancing import read_training_plan
+from train.model.lsvit import LSViT
+from train.model.pretrained import load_pretrained
+from train.run.config import RunConfig, read_config, resolve, write_config
+from train.run.data import open_data
+from train.run.progress import Timing, append_timing, read_timing
+from train.trained.model import load_model
 
 Case = Callable[[random.Random], None]
 

@@ -6,7 +6,7 @@ import os
 import resource
 from pathlib import Path
 
-from preprocess.clip_worker import ClipJob, MeasuredClip, extract_clip
+from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
 from shared.manifests import QuarantineRow
 
 SPARE_BYTES = 160 * 1024**2

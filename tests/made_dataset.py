@@ -17,7 +17,8 @@ from shared.manifests import (
     write_clip_manifests,
     write_dataset,
 )
-from shared.shards import ClipRecord, PendingShard, ShardLayout, crc32_of, shard_name
+from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
+from shared.shards.writer import PendingShard
 
 CLASSES = ("jump", "run", "walk")
 DATASET_ID = "d" * 64

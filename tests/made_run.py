@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from made_dataset import CLASSES, DATASET_ID
 
-from train.checkpoint import Checkpoint, RunFacts, write_checkpoint
-from train.lsvit import LSViT
-from train.model_config import ModelConfig
-from train.progress import Progress
-from train.trained_model import LoadedModel, load_model
+from train.model.config import ModelConfig
+from train.model.lsvit import LSViT
+from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
+from train.run.progress import Progress
+from train.trained.model import LoadedModel, load_model
 
 
 def small_config(*, num_classes: int = len(CLASSES), num_frames: int = 4, smif: str = "directional") -> ModelConfig:

@@ -7,8 +7,8 @@ import signal
 
 import torch
 
-from shared.decoding import VideoError
-from train.video_clips import ClipRequest
+from shared.video.decoding import VideoError
+from train.predict.videos import ClipRequest
 
 
 def decode_by_name(request: ClipRequest) -> torch.Tensor:

@@ -14,13 +14,13 @@ import tomli_w
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY
 
-from shared.command_line import exit_code_of
+from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
-from train.ablation_grid import default_grid, parse_grid, read_grid
-from train.ablation_table import Ablation, CellResult, summarise, write_ablation
+from train.ablate.grid import default_grid, parse_grid, read_grid
+from train.ablate.table import Ablation, CellResult, summarise, write_ablation
 from train.cli import app
-from train.config import Value
-from train.trained_model import load_model
+from train.run.config import Value
+from train.trained.model import load_model
 
 # The grid
 
@@ -188,9 +188,9 @@ def test_a_run_that_its_time_limit_stopped_is_not_trained_further(made: MadeData
 def test_a_run_that_fails_does_not_cost_the_others(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import train.ablate
+    import train.ablate.command
 
-    train_really = train.ablate.run_training
+    train_really = train.ablate.command.run_training
 
     def fail_once(**arguments: object) -> None:
         command_line = arguments["command_line"]
@@ -199,7 +199,7 @@ def test_a_run_that_fails_does_not_cost_the_others(
             raise DataError("training has diverged")
         train_really(**arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train.ablate, "run_training", fail_once)
+    monkeypatch.setattr(train.ablate.command, "run_training", fail_once)
     rows: list[dict[str, Value]] = [{"name": "bad", "smif": "classic"}, {"name": "good", "smif": "none"}]
     assert ablate_command(tmp_path, made, rows, "--seeds", "1", plan="none") == 1
     out = capsys.readouterr().out

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from rar_writer import RarMember, write_rar4, write_rar5
 
-from preprocess.archive_members import Budget, HostileArchiveError, Limits, safe_parts
-from preprocess.archives import checked_members, read_members
-from preprocess.fetch import FetchSummary, fetch
-from preprocess.rar_checksums import file_checksums
+from preprocess.fetch.archives import checked_members, read_members
+from preprocess.fetch.command import FetchSummary, fetch
+from preprocess.fetch.members import Budget, HostileArchiveError, Limits, safe_parts
+from preprocess.fetch.rar_headers import file_checksums
 from shared.errors import DataError
 
 needs_rar = pytest.mark.skipif(
@@ -39,7 +39,7 @@ def rar_tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     tool = str(request.param)
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is missing: apt-get install {'unar' if tool == 'unar' else 'libarchive-tools'}")
-    monkeypatch.setattr("preprocess.rar_archives._has_unar", lambda: tool == "unar")
+    monkeypatch.setattr("preprocess.fetch.rar._has_unar", lambda: tool == "unar")
     return tool
 
 
@@ -216,7 +216,7 @@ def test_the_budget_counts_nested_archives_together(tmp_path: Path) -> None:
 def test_what_does_not_fit_the_disk_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = make_zip(tmp_path / "a.zip", {"walk/a.avi": bytes(5_000_000)})
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr("preprocess.unpack.shutil.disk_usage", lambda _: usage._replace(free=4_000_000))
+    monkeypatch.setattr("preprocess.fetch.unpack.shutil.disk_usage", lambda _: usage._replace(free=4_000_000))
     with pytest.raises(DataError, match=r"needs 5 MB .* 4 MB are free"):
         fetch_local(archive, tmp_path / "videos")
 
@@ -286,8 +286,8 @@ def test_unreadable_rar_checksums_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive = make_rar(tmp_path / "a.rar", {"walk/a.avi": b"A"})
-    monkeypatch.setattr("preprocess.rar_archives._has_unar", lambda: False)
-    monkeypatch.setattr("preprocess.rar_bsdtar.file_checksums", lambda _: None)
+    monkeypatch.setattr("preprocess.fetch.rar._has_unar", lambda: False)
+    monkeypatch.setattr("preprocess.fetch.rar_bsdtar.file_checksums", lambda _: None)
     fetch_local(archive, tmp_path / "videos")
     assert "a.rar cannot be read; its videos are not verified" in capsys.readouterr().err
 
@@ -351,8 +351,8 @@ def test_a_tool_gone_mad_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("preprocess.rar_archives._has_unar", lambda: False)
-    monkeypatch.setattr("preprocess.rar_tool.STALL_SECONDS", 0.4 if "sleep" in script else 20.0)
+    monkeypatch.setattr("preprocess.fetch.rar._has_unar", lambda: False)
+    monkeypatch.setattr("preprocess.fetch.tool_output.STALL_SECONDS", 0.4 if "sleep" in script else 20.0)
     with pytest.raises(DataError, match=reason):
         fetch_local(archive, tmp_path / "videos")
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from train.augment import AugmentSettings, ClipChanges, Statistics, augment, draw_changes, luma
-from train.eval_transform import evaluation_views, square_boxes
+from shared.video.luma import luma_of_tensor
+from train.data.augment import AugmentSettings, ClipChanges, Statistics, augment, draw_changes
+from train.data.views import evaluation_views, square_boxes
 
 HEIGHT, WIDTH = 48, 64
 
@@ -123,14 +124,14 @@ def test_brightness_follows_the_training_quantiles() -> None:
 
 def test_brightness_and_contrast_do_what_the_statistics_measure() -> None:
     frames = gentle_frames()
-    before = luma(frames.permute(0, 1, 4, 2, 3).float())
+    before = luma_of_tensor(frames.permute(0, 1, 4, 2, 3).float())
     changes = dataclasses.replace(
         no_change(2),
         shift=np.array([10, -20], np.float32),
         contrast=np.array([1.5, 0.5], np.float32),
         middle=before.mean(dim=(1, 2, 3, 4)).numpy(),
     )
-    after = luma(255 * augment(frames, changes, image_size=32))
+    after = luma_of_tensor(255 * augment(frames, changes, image_size=32))
     torch.testing.assert_close(
         after.mean(dim=(1, 2, 3, 4)) - before.mean(dim=(1, 2, 3, 4)), torch.tensor([10.0, -20.0])
     )
@@ -151,14 +152,14 @@ def test_colour_scales_colourfulness_and_keeps_luma() -> None:
     plain = frames.permute(0, 1, 4, 2, 3).float()
     changes = dataclasses.replace(no_change(2), colour=np.array([1.5, 0.25], np.float32))
     video = 255 * augment(frames, changes, image_size=32)
-    torch.testing.assert_close(luma(video), luma(plain), atol=1e-2, rtol=0)
+    torch.testing.assert_close(luma_of_tensor(video), luma_of_tensor(plain), atol=1e-2, rtol=0)
     ratio = colorfulness(video) / colorfulness(plain)
     torch.testing.assert_close(ratio, torch.tensor([1.5, 0.25], dtype=torch.float64), atol=1e-3, rtol=0)
 
 
 def laplacian_variance(frames: torch.Tensor) -> torch.Tensor:
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).view(1, 1, 3, 3)
-    grey = luma(frames).flatten(0, 1)
+    grey = luma_of_tensor(frames).flatten(0, 1)
     edges = torch.nn.functional.conv2d(torch.nn.functional.pad(grey, (1, 1, 1, 1), mode="reflect"), kernel)
     return edges.unflatten(0, frames.shape[:2]).flatten(2).var(dim=2, correction=0).mean(dim=1)
 

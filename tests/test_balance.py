@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pytest
 from imblearn.over_sampling import SMOTE
 
-from preprocess.balance import BalanceSettings, run_balance
-from preprocess.balance_rows import target_count
+from preprocess.balance.command import BalanceSettings, run_balance
+from preprocess.balance.rows import target_count
+from shared.balancing_plans import Plan, read_plan
 from shared.errors import DataError, UsageError
 from shared.manifests import (
     SPLIT_COLUMNS,
@@ -23,8 +24,8 @@ from shared.manifests import (
     write_clip_manifests,
     write_dataset,
 )
-from shared.plans import Plan, read_plan
-from shared.shards import ClipRecord, PendingShard, ShardLayout, crc32_of
+from shared.shards.format import ClipRecord, ShardLayout, crc32_of
+from shared.shards.writer import PendingShard
 from shared.splits import official_splits
 
 SIZES = {"draw": 4, "jump": 9, "run": 14, "sit": 1, "walk": 30}  # training clips; each class has two for test besides

@@ -10,13 +10,13 @@ import pytest
 from made_dataset import CLASSES, MadeDataset, make_dataset
 from made_plan import plan_row, write_made_plan
 
-from preprocess.balance import BalanceSettings, run_balance
+from preprocess.balance.command import BalanceSettings, run_balance
+from shared.balancing_plans import PlanRow
 from shared.errors import DataError, UsageError
-from shared.plans import PlanRow
-from train.config import resolve
-from train.config_values import Value
-from train.plan import TrainingPlan, find_plan, read_training_plan
-from train.run_data import RunData, open_data
+from train.data.balancing import TrainingPlan, find_plan, read_training_plan
+from train.run.config import resolve
+from train.run.config_values import Value
+from train.run.data import RunData, open_data
 
 TRAINING = {name: (name[:-2], CLASSES.index(name[:-2])) for name in ("walk/a", "walk/b", "walk/c", "run/a")}
 ROWS = (

@@ -22,10 +22,10 @@ from benchmarks.made_tables import make_tables
 from benchmarks.scaling import add_growth, copy_sparsely, measure_command
 from benchmarks.straightforward_classic import StraightforwardClassic
 from benchmarks.timing import Results, Times, start, take_turns
-from shared.decoding import decode_clip
 from shared.manifests import read_dataset, read_manifests
-from train.lsvit import LSViT
-from train.model_config import make_config
+from shared.video.decoding import decode_clip
+from train.model.config import make_config
+from train.model.lsvit import LSViT
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from shared.errors import DataError
-from train.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint, write_checkpoint
-from train.lsvit import LSViT
-from train.model_config import ModelConfig
-from train.progress import EpochRow, Progress, write_metrics
-from train.trained_model import load_model
+from train.model.config import ModelConfig
+from train.model.lsvit import LSViT
+from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint, write_checkpoint
+from train.run.progress import EpochRow, Progress, write_metrics
+from train.trained.model import load_model
 
 SHAPE = ModelConfig(num_classes=2, image_size=16, embed_dim=32, depth=1, num_heads=2, num_frames=4, patch_size=8)
 FACTS = RunFacts(

@@ -10,12 +10,12 @@ import torch
 from commands import succeed
 from conftest import HMDB_LIKE, make_video
 
-from preprocess import clip_worker
-from preprocess.clip_worker import ClipJob, MeasuredClip, extract_clip
-from shared.decoding import DecodedClip, VideoError, decode_clip
+from preprocess.extract import clips as clip_worker
+from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
 from shared.manifests import QuarantineRow, read_manifests
-from shared.resizing import FrameSize
-from shared.shards import ShardReader
+from shared.shards.reader import ShardReader
+from shared.video.decoding import DecodedClip, VideoError, decode_clip
+from shared.video.resizing import FrameSize
 
 ROUNDING = 3  # grey levels; the colour conversions of NVDEC and swscale differ in the last digits
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from conftest import HMDB_LIKE, REAL_VIDEOS, ffmpeg_frames, make_video, real_video_files
 
-from shared.decoding import OpenVideo, VideoError, decode_clip, read_header
-from shared.resizing import FrameSize, resize_frames
-from shared.sampling import candidate_frames
+from shared.video.decoding import OpenVideo, VideoError, decode_clip, read_header
+from shared.video.resizing import FrameSize, resize_frames
+from shared.video.sampling import candidate_frames
 
 HMDB51_FRAME_COUNTS = {"brush_hair": 408, "climb": 242, "climb_stairs": 74, "punch": 172, "swing_baseball": 140}
 MADE = {
@@ -97,8 +97,8 @@ def test_large_pictures_take_two_passes_and_are_scaled_as_they_come(
     plain = decode_clip(
         path, num_segments=16, frames_per_segment=1, transform=lambda frames: resize_frames(frames, size)
     )
-    monkeypatch.setattr("shared.decoding._SPECULATION_BYTES", 1000)
-    monkeypatch.setattr("shared.decoding._CHUNK_BYTES", 500_000)
+    monkeypatch.setattr("shared.video.decoding._SPECULATION_BYTES", 1000)
+    monkeypatch.setattr("shared.video.decoding._CHUNK_BYTES", 500_000)
     batches: list[int] = []
 
     def transform(frames: torch.Tensor) -> torch.Tensor:

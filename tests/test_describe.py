@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.describe import COLUMNS, describe, steps, to_json, to_table
-from train.describe_figure import draw_svg, render_svg
-from train.lsvit import LSViT, ModelConfig, make_config
+from train.model.describe import COLUMNS, describe, steps, to_json, to_table
+from train.model.describe_figure import draw_svg, render_svg
+from train.model.lsvit import LSViT, ModelConfig, make_config
 
 FIGURE = Path(__file__).parents[1] / "docs" / "lsvit.svg"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preprocess.descriptors import DESCRIPTOR_LENGTH, clip_descriptor, feature_space
+from preprocess.balance.descriptors import DESCRIPTOR_LENGTH, clip_descriptor, feature_space
 
 
 def test_descriptor_of_a_picture_worked_by_hand() -> None:

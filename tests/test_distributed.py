@@ -13,7 +13,7 @@ import torch
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, checkpoint, train
 
-from train.config_values import Value
+from train.run.config_values import Value
 
 OPTIONS: dict[str, Value] = {
     "mixup": 0.4,
@@ -71,9 +71,9 @@ def test_a_run_of_two_processes_is_continued_by_one(made: MadeDataset, tmp_path:
 
 
 def test_drop_path_draws_are_the_same_for_a_part() -> None:
-    from train import drop_path
-    from train.lsvit import LSViT
-    from train.model_config import ModelConfig
+    from train.learn import drop_path
+    from train.model.config import ModelConfig
+    from train.model.lsvit import LSViT
 
     shape = ModelConfig(
         num_classes=2, image_size=16, embed_dim=32, depth=2, num_heads=2, num_frames=4, patch_size=8, drop_path=0.5

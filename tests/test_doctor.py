@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.doctor import Facts, Finding, diagnose, judge, print_diagnosis, probe
-from preprocess.doctor_probe import NUM_FRAMES, STAGES
+from preprocess.doctor.command import Facts, Finding, diagnose, judge, print_diagnosis, probe
+from preprocess.doctor.probe import NUM_FRAMES, STAGES
 
 SOUND: dict[str, dict[str, object]] = {
     "packages": {
@@ -158,14 +158,14 @@ def test_a_torch_that_does_not_import(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_hang_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, "torch", "import time\ntime.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("preprocess.doctor._PROBE_TIMEOUT_SECONDS", 3.0)
+    monkeypatch.setattr("preprocess.doctor.command._PROBE_TIMEOUT_SECONDS", 3.0)
     assert str(probe()["torch"]["error"]).startswith("no answer within 3 s")
 
 
 def test_missing_tools_and_a_small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(total=64_000_000, free=500_000_000)
-    monkeypatch.setattr("preprocess.doctor.shutil.disk_usage", lambda _: usage)
-    monkeypatch.setattr("preprocess.doctor.probe", lambda: SOUND)
+    monkeypatch.setattr("preprocess.doctor.command.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("preprocess.doctor.command.probe", lambda: SOUND)
     monkeypatch.setenv("PATH", str(tmp_path))
     findings = diagnose(data=tmp_path / "not" / "there")
     assert states(findings) == {"ffmpeg command": "warn", "RAR": "warn", "disk": "bad", "/dev/shm": "warn"}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from eda_data import HEIGHT, NUM_SEGMENTS, WIDTH, picture_of, write_data_set
 
-from preprocess.eda import run_eda
+from preprocess.eda.command import run_eda
 from shared.errors import DataError
 from shared.manifests import QuarantineRow
 from shared.splits import ClipSplits, official_splits

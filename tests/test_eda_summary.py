@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from eda_data import write_data_set
 
-from preprocess.eda_summary import (
+from preprocess.eda.summary import (
     OUTLIERS,
     Summary,
     class_counts,
@@ -24,7 +24,7 @@ from preprocess.eda_summary import (
     summarize,
     tag_counts,
 )
-from preprocess.eda_tables import bar, cell_text, print_summary
+from preprocess.eda.tables import bar, cell_text, print_summary
 from shared.classes import parse_name
 from shared.manifests import read_dataset, read_manifests, read_quarantine
 from shared.splits import official_splits

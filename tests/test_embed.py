@@ -11,12 +11,12 @@ import torch
 from made_dataset import MadeDataset, make_dataset
 from made_run import make_run
 
-from preprocess.descriptors import read_features
-from shared.command_line import exit_code_of
+from preprocess.balance.descriptors import read_features
+from shared.console import exit_code_of
 from shared.manifests import read_manifests
-from shared.shards import ShardReader
+from shared.shards.reader import ShardReader
 from train.cli import app
-from train.eval_transform import evaluation_views
+from train.data.views import evaluation_views
 
 
 @pytest.fixture(scope="module")

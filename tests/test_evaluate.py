@@ -21,16 +21,15 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from shared.command_line import exit_code_of
+from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
 from shared.manifests import read_dataset, read_manifests
 from shared.splits import part_of
 from train.cli import app
-from train.eval_transform import evaluation_views
-from train.evaluate import EvaluateOptions, evaluate
-from train.evaluation import TAG_MEANINGS, SplitResult, split_result, summary
-from train.stored_clips import check_dataset, stored_probabilities
-from train.views import Views
+from train.data.views import Views, evaluation_views
+from train.evaluate.command import EvaluateOptions, evaluate
+from train.evaluate.results import TAG_MEANINGS, SplitResult, split_result, summary
+from train.trained.clips import check_dataset, stored_probabilities
 
 NAMES = tuple("abcdefgh")
 

@@ -13,18 +13,18 @@ from conftest import HMDB_LIKE, ffmpeg_frames, make_video
 from made_run import make_run, small_config, spread_weights
 
 from benchmarks.heat_on_figure import boxes_in_view, maps_of
-from preprocess.synth import SetParameters, clip_specs, figure_boxes, render_clip
-from shared.command_line import exit_code_of
+from preprocess.synth.command import SetParameters, clip_specs, figure_boxes, render_clip
+from shared.console import exit_code_of
 from shared.errors import DataError
-from shared.resizing import FrameSize, resize_frames
-from shared.sampling import candidate_frames
+from shared.video.resizing import FrameSize, resize_frames
+from shared.video.sampling import candidate_frames
 from train.cli import app
-from train.explain_maps import attention_rollout, explain_clip, explain_video, gradient_rollout, heat_share
-from train.explain_page import PageFacts, write_page
-from train.explain_pictures import heat_layers, overlay, write_sheet
-from train.lsvit import LSViT
-from train.model_config import ModelConfig
-from train.trained_model import LoadedModel
+from train.explain.maps import attention_rollout, explain_clip, explain_video, gradient_rollout, heat_share
+from train.explain.page import PageFacts, write_page
+from train.explain.pictures import heat_layers, overlay, write_sheet
+from train.model.config import ModelConfig
+from train.model.lsvit import LSViT
+from train.trained.model import LoadedModel
 
 T, N, HEADS = 3, 5, 2
 

@@ -12,12 +12,12 @@ import torch
 from made_dataset import CLASSES
 from made_run import make_run, small_config
 
-from shared.command_line import exit_code_of
+from shared.console import exit_code_of
 from shared.errors import DataError
-from train import export as export_module
 from train.cli import app
-from train.export import ExportOptions, example_video, export, largest_difference
-from train.trained_model import LoadedModel
+from train.trained import export as export_module
+from train.trained.export import ExportOptions, example_video, export, largest_difference
+from train.trained.model import LoadedModel
 
 
 def probabilities(loaded: LoadedModel, video: torch.Tensor) -> np.ndarray:

@@ -16,11 +16,11 @@ import pytest
 from commands import command_line, fail, run, succeed
 from conftest import HMDB_LIKE, ffmpeg_frames, make_video
 
-from preprocess.extraction_state import remove_leftovers
-from preprocess.plan import Block
+from preprocess.extract.extraction_plan import Block
+from preprocess.extract.state import remove_leftovers
 from shared.manifests import read_dataset, read_manifests, read_quarantine
-from shared.resizing import FrameSize
-from shared.shards import ShardReader
+from shared.shards.reader import ShardReader
+from shared.video.resizing import FrameSize
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +115,7 @@ def test_shards_hold_what_the_manifests_say(extracted: Path) -> None:
 def test_rows_are_resized_exact_frames(videos: Path, extracted: Path) -> None:
     import torch
 
-    from shared.resizing import resize_frames
+    from shared.video.resizing import resize_frames
 
     frame = read_manifests(extracted / "manifests")
     for values in frame.itertuples():

@@ -141,7 +141,7 @@ def test_a_disk_that_fills_up_loses_nothing(many_videos: Path, small_disk: Path,
     error = fail(1, "hmdb-prep", "extract", "--videos", many_videos, *succeed_places, *options)
     assert "are needed" in error
     code = (
-        "import preprocess.extract as e; e.shutil.disk_usage = lambda path: type('Disk', (), {'free': 10**12});"
+        "import preprocess.extract.command as e; e.shutil.disk_usage = lambda path: type('Disk', (), {'free': 10**12});"
         "from preprocess.cli import main; main()"
     )
     arguments = command_line("hmdb-prep", ["extract", "--videos", many_videos, *succeed_places, *options])[1:]

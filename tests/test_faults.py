@@ -21,9 +21,9 @@ from made_dataset import make_dataset
 from small_disk import mounted_disk
 from test_extract import content, places
 
-from preprocess import extract_blocks
-from preprocess.extract import ExtractionSettings, run_extraction
-from preprocess.plan import make_parameters
+from preprocess.extract import blocks as extract_blocks
+from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.extraction_plan import make_parameters
 from shared.manifests import read_manifests, read_quarantine
 
 pytestmark = pytest.mark.stress

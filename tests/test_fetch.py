@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from test_archives import files_below, make_rar, make_zip, needs_rar
 
-from preprocess.download import Retry, archive_name, download
-from preprocess.fetch import fetch, print_summary
+from preprocess.fetch.command import fetch, print_summary
+from preprocess.fetch.download import Retry, archive_name, download
 from shared.errors import DataError, UsageError
 from shared.splits import official_splits
 

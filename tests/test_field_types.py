@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared.field_types import check_fields
+from shared.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)

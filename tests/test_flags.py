@@ -20,14 +20,14 @@ from typer.testing import CliRunner
 
 from shared.errors import DataError, UsageError
 from train.cli import app
-from train.config import RunConfig, flags, resolve
-from train.config_values import Value
-from train.distributed import Processes, choose_device
-from train.lsvit import LSViT
-from train.run_data import RunData, open_data
-from train.run_learner import make_learner, make_model, make_recipe
-from train.step import Draws, Learner, Recipe, draw_step
-from train.stream import Step
+from train.data.batches import Step
+from train.learn.processes import Processes, choose_device
+from train.learn.step import Draws, Learner, Recipe, draw_step
+from train.model.lsvit import LSViT
+from train.run.config import RunConfig, flags, resolve
+from train.run.config_values import Value
+from train.run.data import RunData, open_data
+from train.run.learner import make_learner, make_model, make_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +236,7 @@ def check_clip_grad(tools: Tools) -> None:
         limits.append(limit)
         return clip(parameters, limit)
 
-    tools.patch.setattr("train.step.nn.utils.clip_grad_norm_", recording)
+    tools.patch.setattr("train.learn.step.nn.utils.clip_grad_norm_", recording)
     tools.train(clip_grad=0.01)
     tools.train(clip_grad=0.0)
     assert set(limits) == {0.01, float("inf")}
@@ -390,17 +390,18 @@ def recorded(tools: Tools, target: str, option: str, **changes: Value) -> list[A
 
 
 def check_workers(tools: Tools) -> None:
-    assert recorded(tools, "train.run.BatchReader", "num_threads", workers=3) == [3]
+    assert recorded(tools, "train.run.command.BatchReader", "num_threads", workers=3) == [3]
 
 
 def check_prefetch(tools: Tools) -> None:
-    assert recorded(tools, "train.loop.Prefetcher", "ahead", prefetch=5) == [5]
+    assert recorded(tools, "train.run.loop.Prefetcher", "ahead", prefetch=5) == [5]
 
 
 def check_checkpoint_every(tools: Tools) -> None:
     options: dict[str, Value] = {"batch_size": 3, "val_fraction": 0.0}  # 6 steps
     counts = [
-        len(recorded(tools, "train.run.write_checkpoint", "is_best", checkpoint_every=n, **options)) for n in (0, 2)
+        len(recorded(tools, "train.run.command.write_checkpoint", "is_best", checkpoint_every=n, **options))
+        for n in (0, 2)
     ]
     assert counts == [1, 3]
 
@@ -466,7 +467,7 @@ def test_a_flag_arrives_from_the_command_line(key: str, monkeypatch: pytest.Monk
     def record(*, command_line: Mapping[str, Value], config_file: Path | None, resume: bool) -> None:
         given.append(command_line)
 
-    monkeypatch.setattr("train.run.run", record)
+    monkeypatch.setattr("train.run.command.run", record)
     words, value = other_value(key)
     result = CliRunner().invoke(app, ["run", *words], catch_exceptions=False)
     assert result.exit_code == 0, result.output

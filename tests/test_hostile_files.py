@@ -13,16 +13,16 @@ from made_dataset import MadeDataset, make_dataset
 from made_run import make_run
 from test_manifests import clip_row
 
-from preprocess.extraction_state import read_plan
-from preprocess.verify import verify
+from preprocess.extract.state import read_plan
+from preprocess.extract.verify import verify
+from shared.balancing_plans import read_plan_info
+from shared.checks import check_clip_names
 from shared.errors import DataError
 from shared.manifests import read_dataset, read_manifests, row_from_json, row_to_json
-from shared.plans import read_plan_info
-from shared.safe_names import check_clip_names
-from train.ablation_grid import read_grid
-from train.config import read_config
-from train.trained_model import load_model
-from train.weight_files import read_tensors
+from train.ablate.grid import read_grid
+from train.model.weight_files import read_tensors
+from train.run.config import read_config
+from train.trained.model import load_model
 
 DEEP = "[" * 200_000
 OUT = ["../../outside", "/etc/passwd", "..", "", "a/../b", "a\nb", "x" * 300]

@@ -15,7 +15,9 @@ import pytest
 from test_shards import LAYOUT, change, record, shard, write_shard
 
 from shared.errors import DataError
-from shared.shards import PendingShard, ShardReader, crc32_of, shard_name
+from shared.shards.format import crc32_of, shard_name
+from shared.shards.reader import ShardReader
+from shared.shards.writer import PendingShard
 
 __all__ = ["shard"]  # a fixture
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.losses import LossSettings, class_weights, clip_losses, soft_targets
+from train.learn.losses import LossSettings, class_weights, clip_losses, soft_targets
 
 LOGITS = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)) * 3
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1])

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import UsageError
-from train.lsvit import PRESETS, LSViT, ModelConfig, make_config
-from train.motion import ClassicSMIF, DirectionalLMI, DirectionalSMIF
+from train.model.lmi import DirectionalLMI
+from train.model.lsvit import PRESETS, LSViT, ModelConfig, make_config
+from train.model.smif import ClassicSMIF, DirectionalSMIF
 
 VARIANTS = ("none", "classic", "directional")
 FRAMES, SIZE, CLASSES = 4, 32, 5

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.atomic_files import write_atomically
 from shared.errors import DataError
+from shared.files import write_atomically
 from shared.manifests import (
     MANIFEST_COLUMNS,
     ClipRow,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from train.metrics import confusion_matrix, expected_calibration_error, measure, precision_recall, top_k_accuracy
+from train.learn.metrics import confusion_matrix, expected_calibration_error, measure, precision_recall, top_k_accuracy
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 7, 200)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.mix import MixDraws, MixSettings, draw_mix, mix_clips, partners
+from train.data.mix import MixDraws, MixSettings, draw_mix, mix_clips, partners
 
 
 def draw(count: int, *, may_mix: np.ndarray | None = None, seed: int = 0, mix: MixSettings) -> MixDraws:

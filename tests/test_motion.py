@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from train import motion
-from train.motion import ClassicLMI, ClassicSMIF, DirectionalLMI, DirectionalSMIF
+from train.model import smif as motion
+from train.model.lmi import ClassicLMI, DirectionalLMI
+from train.model.smif import ClassicSMIF, DirectionalSMIF
 
 DIM = 16
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from preprocess.near_duplicates import (
+from preprocess.eda.near_duplicates import (
     MAX_DISTANCE,
     find_near_duplicates,
     perceptual_hashes,

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from train.ema import make_average, update_average
-from train.lsvit import LSViT
-from train.model_config import ModelConfig
-from train.optimizer import Schedule, decays, layer_of, make_optimizer, set_rate
+from train.learn.optimizer import Schedule, decays, layer_of, make_average, make_optimizer, set_rate, update_average
+from train.model.config import ModelConfig
+from train.model.lsvit import LSViT
 
 SHAPE = ModelConfig(num_classes=3, image_size=16, embed_dim=32, depth=4, num_heads=2, num_frames=4, patch_size=8)
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import DataError, UsageError
-from shared.plans import (
+from shared.balancing_plans import (
     PLAN_COLUMNS,
     PlanInfo,
     PlanRow,
@@ -23,6 +22,7 @@ from shared.plans import (
     read_plan_info,
     write_plan,
 )
+from shared.errors import DataError, UsageError
 
 ROWS = (
     PlanRow(kind="dropped", class_name="walk", label=1, clip_id="walk/c"),

@@ -17,21 +17,21 @@ from made_dataset import CLASSES
 from made_run import make_run, small_config
 from misbehaving import decode_by_name
 
-from preprocess.extract import ExtractionSettings, run_extraction
-from preprocess.plan import ExtractionParameters
-from shared.command_line import exit_code_of
-from shared.decoding import VideoError
+from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.extraction_plan import ExtractionParameters
+from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
 from shared.manifests import read_manifests
-from shared.resizing import FrameSize
+from shared.video.decoding import VideoError
+from shared.video.resizing import FrameSize
 from train.cli import app
-from train.predict import answer_all
-from train.predict_inputs import Input, find_inputs
-from train.predict_output import Answer, bar, print_answers, ranked, write_answers
-from train.run_folders import find_run
-from train.stored_clips import stored_probabilities
-from train.video_clips import ClipRequest, decode_all, decode_frames
-from train.views import Views, candidate_rows, parse_views
+from train.data.views import Views, candidate_rows, parse_views
+from train.predict.command import answer_all
+from train.predict.inputs import Input, find_inputs
+from train.predict.output import Answer, bar, print_answers, ranked, write_answers
+from train.predict.videos import ClipRequest, decode_all, decode_frames
+from train.trained.clips import stored_probabilities
+from train.trained.folders import find_run
 
 SIZE = FrameSize(height=24, width=32)
 

@@ -18,8 +18,8 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from shared.errors import DataError
-from train.lsvit import LSViT, ModelConfig, make_config
-from train.pretrained import load_pretrained
+from train.model.lsvit import LSViT, ModelConfig, make_config
+from train.model.pretrained import load_pretrained
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -258,8 +258,8 @@ def hub() -> Iterator[str]:
 LOAD_FROM_HUB = """
 import json, sys
 from shared.errors import DataError
-from train.lsvit import LSViT, ModelConfig
-from train.pretrained import load_pretrained
+from train.model.lsvit import LSViT, ModelConfig
+from train.model.pretrained import load_pretrained
 sources, cache = sys.argv[2:], sys.argv[1]
 config = ModelConfig(num_classes=5, image_size=32, embed_dim=32, depth=2, num_heads=2, num_frames=4)
 for source in sources:

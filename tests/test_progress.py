@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataError
-from train.progress import TIMING_FILE, Timing, append_timing, read_timing
+from train.run.progress import TIMING_FILE, Timing, append_timing, read_timing
 
 ROW = Timing(epoch=1, steps=2, seconds=3.5, clips_per_second=4.25, data_wait_share=0.125, processes=1)
 

@@ -17,11 +17,11 @@ from commands import command_line, fail, succeed
 from conftest import HMDB_LIKE, make_video
 from test_extract import content, extracted, places, videos, wait_until  # noqa: F401  (fixtures)
 
-from preprocess.clip_rows import clip_facts
-from preprocess.extract import ExtractionSettings, run_extraction
-from preprocess.extraction_state import write_plan
-from preprocess.plan import ExtractionParameters, ExtractionPlan, make_plan
-from preprocess.ray_engine import BlockTask, extract_block, extract_on_ray
+from preprocess.extract.clips import clip_facts
+from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.extraction_plan import ExtractionParameters, ExtractionPlan, make_plan
+from preprocess.extract.ray_engine import BlockTask, extract_block, extract_on_ray
+from preprocess.extract.state import write_plan
 from shared.classes import find_videos
 from shared.errors import DataError, UsageError
 

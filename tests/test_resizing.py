@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import UsageError
-from shared.resizing import FrameSize, parse_size, resize_frames, scaled_size
+from shared.video.resizing import FrameSize, parse_size, resize_frames, scaled_size
 
 sides = st.integers(1, 700)
 

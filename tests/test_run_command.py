@@ -14,7 +14,7 @@ import pytest
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, assert_same, checkpoint
 
-from train.config import read_config, resolve
+from train.run.config import read_config, resolve
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataError, UsageError
-from train.config import (
+from train.run.config import (
     RunConfig,
     class_strengths,
     differences,

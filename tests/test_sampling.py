@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import UsageError
-from shared.sampling import candidate_frames, clip_key, evaluation_rows, num_padded_frames, training_rows
+from shared.video.sampling import candidate_frames, clip_key, evaluation_rows, num_padded_frames, training_rows
 
 odd = st.integers(0, 20).map(lambda half: 2 * half + 1)
 

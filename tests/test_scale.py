@@ -30,9 +30,9 @@ from trained import TINY, checkpoint, train
 
 from shared.errors import DataError
 from shared.manifests import read_manifests
-from train.config_values import Value
-from train.dataset import make_table
-from train.stream import ClipReader
+from train.data.reader import ClipReader
+from train.data.samples import make_table
+from train.run.config_values import Value
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -165,7 +165,7 @@ def test_more_shards_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 72
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    monkeypatch.setattr("train.open_files.resource.getrlimit", lambda limit: (64, 64))
+    monkeypatch.setattr("train.data.reader.resource.getrlimit", lambda limit: (64, 64))
     with pytest.raises(DataError, match="72 shards are 328 open files, and 64 are allowed"):
         ClipReader(made.shards, table, dataset_id=DATASET_ID)
 

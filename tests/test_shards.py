@@ -17,7 +17,9 @@ import numpy.typing as npt
 import pytest
 
 from shared.errors import DataError
-from shared.shards import ClipRecord, PendingShard, ShardLayout, ShardReader, crc32_of, shard_name, write_clip_frames
+from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
+from shared.shards.reader import ShardReader
+from shared.shards.writer import PendingShard, write_clip_frames
 
 LAYOUT = ShardLayout(num_segments=2, frames_per_segment=3, height=4, width=5, dataset_id="d" * 64)
 

@@ -13,7 +13,7 @@ from imblearn.over_sampling import SMOTE
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from preprocess.smote import _read_samples, draw_synthetic, neighbors_of_other_sources, num_neighbors
+from preprocess.balance.smote import _read_samples, draw_synthetic, neighbors_of_other_sources, num_neighbors
 
 
 def _clusters(sizes: list[int], *, seed: int = 0, width: int = 12) -> tuple[npt.NDArray, npt.NDArray]:

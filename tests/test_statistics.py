@@ -16,8 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess import pixel_sums
-from preprocess.statistics import ClipStatistics, _statistics_from, _sums_anywhere, measure_clip
+from preprocess.extract import pixel_sums
+from preprocess.extract.statistics import ClipStatistics, _statistics_from, _sums_anywhere, measure_clip
 from shared.manifests import STATISTIC_COLUMNS
 
 Frames = npt.NDArray[np.uint8]
@@ -230,7 +230,7 @@ def test_both_paths_agree(shape: tuple[int, int, int], spread: int) -> None:
 def test_without_numba_torch_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = clip_of(random_clip(12))
     compiled = measure_clip(frames)
-    monkeypatch.setitem(sys.modules, "preprocess.pixel_sums", None)
+    monkeypatch.setitem(sys.modules, "preprocess.extract.pixel_sums", None)
     assert_close(measure_clip(frames), dataclasses.asdict(compiled))
 
 

@@ -18,9 +18,18 @@ from made_plan import plan_row
 
 from shared.errors import DataError
 from shared.manifests import read_manifests
-from train.dataset import ClipTable, Samples, choose_rows, make_table, planned_samples, real_samples, validation_part
-from train.prefetch import Prefetcher
-from train.stream import BatchReader, ClipReader, blend, cut_batch, epoch_order, epoch_steps, training_batches
+from train.data.batches import cut_batch, epoch_order, epoch_steps, training_batches
+from train.data.prefetch import Prefetcher
+from train.data.reader import BatchReader, ClipReader, blend
+from train.data.samples import (
+    ClipTable,
+    Samples,
+    choose_rows,
+    make_table,
+    planned_samples,
+    real_samples,
+    validation_part,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,7 @@ def reader(made: MadeDataset, table: ClipTable) -> Iterator[BatchReader]:
 
 
 def stored(made: MadeDataset, table: ClipTable, clip: int) -> np.ndarray:
-    from shared.shards import ShardReader
+    from shared.shards.reader import ShardReader
 
     with ShardReader(made.shards / table.shard[clip]) as shard:
         return np.array(shard.frames[table.row[clip]])

@@ -18,7 +18,8 @@ import pytest
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
-from preprocess.synth import (
+from preprocess.synth.actions import ACTIONS
+from preprocess.synth.command import (
     MAX_CLASSES,
     ClipSpec,
     SetParameters,
@@ -29,13 +30,12 @@ from preprocess.synth import (
     render_clip,
     synthesize,
 )  # fmt: skip
-from preprocess.synth_actions import ACTIONS
-from preprocess.synth_encode import ClipJob, encode, write_clip
-from preprocess.synth_plan import DIFFICULTIES, Difficulty
-from preprocess.synth_stage import camera_path
+from preprocess.synth.encode import ClipJob, encode, write_clip
+from preprocess.synth.specs import DIFFICULTIES, Difficulty
+from preprocess.synth.stage import camera_path
 from shared.classes import HMDB51_CLASSES, find_videos, parse_name
-from shared.decoding import OpenVideo
 from shared.errors import DataError, UsageError
+from shared.video.decoding import OpenVideo
 
 DEFAULT = clip_specs(SetParameters())
 SMALL = {"num_clips": 8, "num_classes": 4, "seed": 3}
@@ -215,7 +215,7 @@ def test_a_failed_write_leaves_no_video(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_only_whole_videos(tmp_path: Path, kill: signal.Signals) -> None:
     code = (
-        "import sys; from pathlib import Path; from preprocess.synth import synthesize\n"
+        "import sys; from pathlib import Path; from preprocess.synth.command import synthesize\n"
         "synthesize(Path(sys.argv[1]), num_clips=200, num_workers=2)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)

@@ -8,7 +8,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from preprocess.synth import (
+from preprocess.synth.actions import ACTIONS
+from preprocess.synth.command import (
     MAX_CLASSES,
     ClipSpec,
     SetParameters,
@@ -16,10 +17,9 @@ from preprocess.synth import (
     figure_boxes,
     render_clip,
 )  # fmt: skip
-from preprocess.synth_actions import ACTIONS
-from preprocess.synth_plan import DIFFICULTIES, Difficulty
-from preprocess.synth_scene import _seen, background_of, draw_rod
-from preprocess.synth_stage import MAX_SHIFT_X, MAX_SHIFT_Y, MIN_ZOOM, Rod, camera_path, clip_movement, to_frame
+from preprocess.synth.scene import _seen, background_of, draw_rod
+from preprocess.synth.specs import DIFFICULTIES, Difficulty
+from preprocess.synth.stage import MAX_SHIFT_X, MAX_SHIFT_Y, MIN_ZOOM, Rod, camera_path, clip_movement, to_frame
 
 DEFAULT = clip_specs(SetParameters())
 

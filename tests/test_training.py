@@ -15,7 +15,7 @@ from made_plan import plan_row, write_made_plan
 from trained import assert_same, checkpoint, train
 
 from shared.errors import DataError, UsageError
-from train.trained_model import load_model
+from train.trained.model import load_model
 
 EVERYTHING = {"model_ema": True, "mixup": 0.4, "cutmix": 1.0, "drop_path": 0.3, "checkpoint_every": 1, "epochs": 3}
 
@@ -69,7 +69,7 @@ class StopAfter:
         self.left = steps
 
     def __call__(self, *arguments: object, **options: object) -> object:
-        from train.step import train_step
+        from train.learn.step import train_step
 
         if self.left == 0:
             raise ConnectionError("killed")
@@ -82,7 +82,7 @@ def test_a_killed_run_continues_to_the_bit(
     made: MadeDataset, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        patch.setattr("train.loop.train_step", StopAfter(stop))
+        patch.setattr("train.run.loop.train_step", StopAfter(stop))
         train(made, tmp_path, "a", **EVERYTHING)
     folder = train(made, tmp_path, "a", resume=True, **EVERYTHING)
     for which in ("last", "best"):
@@ -96,7 +96,7 @@ def test_a_killed_run_with_a_plan_continues_to_the_bit(
     options = {**EVERYTHING, "plan": str(write_plan(tmp_path / "plan.csv")), "val_fraction": 0.0, "epochs": 2}
     whole = train(made, tmp_path, "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        patch.setattr("train.loop.train_step", StopAfter(6))
+        patch.setattr("train.run.loop.train_step", StopAfter(6))
         train(made, tmp_path, "cut", **options)
     cut = train(made, tmp_path, "cut", resume=True, **options)
     assert_same(checkpoint(cut), checkpoint(whole), ignored=frozenset({"name"}))
@@ -113,7 +113,7 @@ def test_runs_repeat_and_the_seed_matters(made: MadeDataset, finished: Path, tmp
 def test_an_interrupted_run_saves_and_continues(
     made: MadeDataset, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train.step import train_step
+    from train.learn.step import train_step
 
     calls = 0
 
@@ -126,7 +126,7 @@ def test_an_interrupted_run_saves_and_continues(
 
     options = {**EVERYTHING, "checkpoint_every": 0}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("train.loop.train_step", interrupting)
+        patch.setattr("train.run.loop.train_step", interrupting)
         train(made, tmp_path, "a", **options)
     assert checkpoint(tmp_path / "a")["progress"]["step"] == 2
     folder = train(made, tmp_path, "a", resume=True, **options)
@@ -155,7 +155,7 @@ def test_resume_refuses_what_would_change_the_run(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        patch.setattr("train.loop.train_step", StopAfter(2))
+        patch.setattr("train.run.loop.train_step", StopAfter(2))
         train(made, tmp_path, "a", **EVERYTHING)
     with pytest.raises(UsageError, match=r"differs: lr: 0\.0005 -> 0\.01"):
         train(made, tmp_path, "a", resume=True, **{**EVERYTHING, "lr": 0.01})
@@ -202,7 +202,7 @@ def test_weights_that_are_not_finite_are_never_saved(
 def test_an_update_that_breaks_the_weights_keeps_the_checkpoint_before_it(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train.step import Learner, train_step
+    from train.learn.step import Learner, train_step
 
     def breaking(learner: Learner, *arguments: Any, **options: Any) -> object:
         result = train_step(learner, *arguments, **options)
@@ -211,7 +211,7 @@ def test_an_update_that_breaks_the_weights_keeps_the_checkpoint_before_it(
                 next(learner.model.parameters()).view(-1)[0] = torch.nan
         return result
 
-    monkeypatch.setattr("train.loop.train_step", breaking)
+    monkeypatch.setattr("train.run.loop.train_step", breaking)
     for options in ({"batch_size": 64, "epochs": 3}, {"checkpoint_every": 1, "val_fraction": 0.0}):
         name = f"run{len(options)}{options.get('epochs', 0)}"
         with pytest.raises(DataError, match=r"is nan in epoch .*training has diverged"):
@@ -227,7 +227,7 @@ def test_a_validation_without_numbers_is_never_the_best(
     def no_numbers(model: object, reader: object, clips: Any, *, num_classes: int, **options: Any) -> Any:
         return np.full((len(clips), num_classes), np.nan)
 
-    monkeypatch.setattr("train.loop.clip_probabilities", no_numbers)
+    monkeypatch.setattr("train.run.loop.clip_probabilities", no_numbers)
     with pytest.raises(DataError, match=r"the validation loss is nan in epoch 1, step 3: training has diverged"):
         train(made, tmp_path, "a")
     assert not list((tmp_path / "a" / "checkpoints").glob("*"))

@@ -11,12 +11,12 @@ import pytest
 from commands import fail, succeed
 from conftest import HMDB_LIKE, make_video
 
-from preprocess.extraction_state import read_plan
-from preprocess.merge import merge
-from preprocess.verify import verify
+from preprocess.extract.merge import merge
+from preprocess.extract.state import read_plan
+from preprocess.extract.verify import verify
 from shared.classes import SYNTHETIC_MARKER
 from shared.errors import DataError
-from shared.shards import ShardReader
+from shared.shards.reader import ShardReader
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_flipped_bit_is_found_and_no_merge_makes_it_right(folder: Path) -> Non
 
 
 def merge_without_looking(folder: Path) -> None:
-    from preprocess.merge import sha256_of
+    from preprocess.extract.merge import sha256_of
 
     file = folder / "manifests" / "dataset.json"
     content = json.loads(file.read_text())

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.vit import Attention, AttentionPool, Block, DropPath, PatchEmbed
+from train.model.vit import Attention, AttentionPool, Block, DropPath, PatchEmbed
 
 DIM, HEADS, TOKENS, FRAMES = 24, 3, 7, 4
 

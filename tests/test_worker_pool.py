@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.worker_pool import WorkerDied, WorkerOverran, WorkerPool
 from shared.errors import DataError
+from shared.workers import WorkerDied, WorkerOverran, WorkerPool
 
 
 def double(number: int) -> int:
@@ -123,7 +123,7 @@ def is_alive(process: int) -> bool:
 
 
 def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocess.worker_pool._serve", crash_at_once)
+    monkeypatch.setattr("shared.workers._serve", crash_at_once)
     with (
         WorkerPool(num_workers=1, timeout_seconds=5, preload=[]) as pool,
         pytest.raises(DataError, match="hmdb-prep doctor"),

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from made_dataset import MadeDataset
 
-from train.config_values import Value
-from train.run import run
+from train.run.command import run
+from train.run.config_values import Value
 
 TINY: dict[str, Value] = {
     "img_size": 16,

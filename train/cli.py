@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from shared.command_line import run_app
-from train.cli_describe import add_describe_command
-from train.cli_outcomes import add_outcome_commands
-from train.cli_run import add_run_command
+from shared.console import run_app
+from shared.errors import UsageError
+from train.run.options import add_run_command
+
+Variant = Literal["none", "classic", "directional"]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, or its name below --runs.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of runs.")]
+Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
+Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu or cuda.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Clips at once.")]
+ViewsText = Annotated[
+    str,
+    typer.Option("--views", metavar="CxS", help="Temporal candidates x spatial crops, averaged, such as 3x3."),
+]
+
+DEFAULT_RUNS = Path("runs")
+DEFAULT_SHARDS = Path("data/shards")
+DEFAULT_MANIFESTS = Path("data_manifests")
+
+# HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
+_TAKES_VIDEOS = {"ignore_unknown_options": True}
 
 app = typer.Typer(
     name="lsvit-train",
@@ -29,8 +51,194 @@ def options(
 
 
 add_run_command(app)
-add_outcome_commands(app)
-add_describe_command(app)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run: Run,
+    splits: Annotated[
+        str, typer.Option("--splits", help="Splits of the run, such as 1,2,3; default: all it has.")
+    ] = "",
+    views: ViewsText = "1x1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    runs: Runs = DEFAULT_RUNS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+) -> None:
+    """Measure a run on the test clips of its splits: accuracies, confusions, calibration, results by tag."""
+    from train.evaluate.command import EvaluateOptions, evaluate
+
+    options = EvaluateOptions(
+        runs=runs,
+        shards=shards,
+        manifests=manifests,
+        splits=splits,
+        views=views,
+        json=as_json,
+        device=_device(device),
+        batch_size=batch_size,
+    )
+    evaluate(run, options)
+
+
+@app.command("predict", context_settings=_TAKES_VIDEOS)
+def predict_command(
+    run: Run,
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files, folders or patterns.")],
+    top: Annotated[int, typer.Option("--top", help="Classes of each video in the table.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every class, and nothing else.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a video.")] = None,
+    csv_format: Annotated[
+        Literal["probabilities", "competition"],
+        typer.Option("--csv-format", help="Columns: every class's probability, or id,class."),
+    ] = "probabilities",
+    views: ViewsText = "1x1",
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    workers: Annotated[int | None, typer.Option("--workers", help="Decoding processes; default: one a core.")] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """P(action given video) in percent, from raw video files. Exit code 1 where a file fails; the rest is answered."""
+    _check_dashes(videos, command="predict")
+    from train.predict.command import PredictOptions, predict
+
+    options = PredictOptions(
+        runs=runs,
+        top=top,
+        json=as_json,
+        csv=csv,
+        csv_format=csv_format,
+        views=views,
+        device=_device(device),
+        batch_size=batch_size,
+        workers=workers if workers is not None else len(os.sched_getaffinity(0)),
+    )
+    raise typer.Exit(predict(run, videos, options))
+
+
+@app.command("explain", context_settings=_TAKES_VIDEOS)
+def explain_command(
+    run: Run,
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to; default: in the run's own.")
+    ] = None,
+    action: Annotated[str, typer.Option("--action", help="The class to explain; default: the predicted one.")] = "",
+    device: Device = "auto",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Heatmaps over a video's frames: what the model looks at, as a picture, a video and a page."""
+    _check_dashes([video], command="explain")
+    from train.explain.command import ExplainOptions, explain
+
+    explain(run, Path(video), ExplainOptions(runs=runs, out=out, action=action, device=_device(device)))
+
+
+@app.command("embed")
+def embed_command(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="F.npz", help="File to write; default: features.npz in the run.")
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    runs: Runs = DEFAULT_RUNS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+) -> None:
+    """The model's features of every clip, as clip_id and features, for `hmdb-prep balance --features`."""
+    from train.trained.embed import EmbedOptions, embed
+
+    options = EmbedOptions(
+        runs=runs, shards=shards, manifests=manifests, out=out, device=_device(device), batch_size=batch_size
+    )
+    embed(run, options)
+
+
+@app.command("export")
+def export_command(
+    run: Run,
+    form: Annotated[
+        Literal["onnx", "torch"], typer.Option("--format", help="onnx (extra `export`) or torch (torch.export).")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write; default: model.* in the run.")
+    ] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """A portable model, checked against the original on the same input; preprocessing and classes are inside."""
+    from train.trained.export import ExportOptions, export
+
+    export(run, ExportOptions(runs=runs, form=form, out=out))
+
+
+@app.command("ablate")
+def ablate_command(
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="FILE", help="TOML file of rows; default: the built-in grid.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Seeds of each row: 0, 1, ...")] = 3,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML file of flags of `run` for every row.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the study: its folder below --runs.")] = "ablation",
+    runs: Runs = DEFAULT_RUNS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+) -> None:
+    """The effect of each improvement as one table: trains every row with every seed; the same call continues."""
+    from train.ablate.command import AblateOptions, ablate
+
+    options = AblateOptions(
+        grid=grid, config=config, seeds=seeds, name=name, runs=runs, shards=shards, manifests=manifests
+    )
+    raise typer.Exit(ablate(options))
+
+
+def _check_dashes(videos: Sequence[str], *, command: str) -> None:
+    for video in videos:
+        if video.startswith("-") and not Path(video).exists():
+            raise UsageError(f"no such option or file: {video}; `lsvit-train {command} --help` lists the options")
+
+
+def _device(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device is {name!r}; it must be auto, cpu or cuda")
+    return name
+
+
+@app.command("describe")
+def describe_command(
+    preset: Annotated[str, typer.Option("--preset", help="Size of the model: tiny, small or base.")] = "base",
+    smif: Annotated[Variant, typer.Option("--smif", help="How motion is injected into the frames.")] = "directional",
+    lmi: Annotated[Variant, typer.Option("--lmi", help="How frames exchange motion in each block.")] = "directional",
+    num_classes: Annotated[int, typer.Option("--num-classes", help="Number of classes.")] = 51,
+    img_size: Annotated[int, typer.Option("--img-size", help="Side of the model's picture in pixels.")] = 224,
+    num_frames: Annotated[int, typer.Option("--num-frames", help="Frames T of a clip.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Draw the figure of the stages to this file too.")] = None,
+) -> None:
+    """The architecture without reading any data: shapes before and after each stage, parameters and FLOPs."""
+    from shared.console import print_table, say
+    from train.model.config import make_config
+    from train.model.describe import COLUMNS, describe, to_json, to_table
+
+    config = make_config(
+        preset, num_classes=num_classes, image_size=img_size, num_frames=num_frames, smif=smif, lmi=lmi
+    )
+    description = describe(config)
+    if svg is not None:
+        from train.model.describe_figure import draw_svg
+
+        draw_svg(description, svg)
+        say(f"the figure was written to {svg}", to=sys.stderr if as_json else None)
+    if as_json:
+        say(to_json(description))
+        return
+    print_table(f"LS-ViT {preset}, SMIF {smif}, LMI {lmi}, one clip", COLUMNS, to_table(description))
+    say(f"{description.parameters:,} parameters, {description.flops / 1e9:.1f} GFLOPs a clip")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""hmdb-prep balance: the plan for the training rows of one split."""

@@ -1,0 +1,202 @@
+"""`hmdb-prep balance`: reads the manifests, makes the balancing plan of one split, says and writes what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from preprocess.balance.rows import (
+    STRATEGIES,
+    Changes,
+    FloatArray,
+    Strategy,
+    TrainingClips,
+    describe_changes,
+    make_rows,
+    plan_changes,
+    target_count,
+)
+from shared.balancing_plans import Plan, PlanInfo, PlanRow, imbalance_ratio, plan_path, read_plan, write_plan
+from shared.console import print_table, progress, say
+from shared.errors import DataError, UsageError
+from shared.manifests import Dataset, read_dataset, read_manifests
+from shared.splits import part_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LIBRARIES = ("imbalanced-learn", "scikit-learn", "numpy", "scipy")
+_MAX_SEED = 2**32 - 1  # of numpy.random.RandomState
+_DESCRIPTORS = "descriptors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceSettings:
+    """What `hmdb-prep balance` was asked for. split: 1, 2, 3 or full. target: median, mean, max or a number of clips.
+
+    k: neighbours that SMOTE draws from. features: an .npz file, None for the descriptors of the stored frames.
+    """
+
+    manifests: Path
+    shards: Path
+    split: str = "1"
+    strategy: str = "smote"
+    target: str = "median"
+    k: int = 5
+    seed: int = 0
+    features: Path | None = None
+
+
+def run_balance(settings: BalanceSettings) -> Plan:
+    """Make the plan, print the counts before and after, write CSV, JSON and picture; returns the plan.
+
+    Raises UsageError for a setting outside its range, DataError where manifests, shards or features are absent, damaged
+    or do not fit together, or no clip of the split is for training.
+    """
+    from preprocess.balance.picture import draw_counts
+
+    path = plan_path(settings.manifests, settings.split)
+    strategy = _check(settings)
+    dataset = read_dataset(settings.manifests)
+    training = part_of(read_manifests(settings.manifests), split=settings.split, part="train")
+    if training.empty:
+        raise DataError(f"split {settings.split} has no training clips in {settings.manifests}; name another --split")
+    clips = _training_clips(training)
+    target = target_count(settings.target, list(clips.counts.values()))
+    changes = plan_changes(clips.counts, strategy=strategy, target=target)
+    features = _features(training, dataset, settings) if changes.synthesize else None
+    rows = _make_rows(clips, changes, features, settings)
+    info = _describe(dataset, clips, changes, rows, settings=settings, target=target)
+    write_plan(path, rows, info)
+    draw_counts(path.with_suffix(".png"), rows, info)
+    _print(info, rows, changes)
+    say(f"plan of {_summary(rows)} written to {path} (with {path.stem}.json and {path.stem}.png beside it)")
+    return read_plan(path)
+
+
+def _check(settings: BalanceSettings) -> Strategy:
+    if settings.k < 1:
+        raise UsageError(f"--k is {settings.k}; it must be at least 1")
+    if not 0 <= settings.seed <= _MAX_SEED:
+        raise UsageError(f"--seed is {settings.seed}; it must be from 0 to {_MAX_SEED}")
+    target_count(settings.target, [1])
+    for strategy in STRATEGIES:
+        if settings.strategy == strategy:
+            return strategy
+    raise UsageError(f"--strategy is {settings.strategy}; it must be one of {', '.join(STRATEGIES)}")
+
+
+def _training_clips(training: pd.DataFrame) -> TrainingClips:
+    return TrainingClips(
+        clip_ids=tuple(training["clip_id"].tolist()),
+        class_names=tuple(training["class_name"].tolist()),
+        labels=training["label"].to_numpy(dtype=np.int64),
+        sources=np.array(training["source"].tolist(), dtype=np.str_),
+    )
+
+
+def _features(training: pd.DataFrame, dataset: Dataset, settings: BalanceSettings) -> FloatArray:
+    from preprocess.balance.descriptors import descriptor_features, read_features
+
+    if settings.features is not None:
+        return read_features(settings.features, training["clip_id"].tolist())
+    with progress("describing clips", len(training)) as advance:
+        return descriptor_features(training, settings.shards, dataset_id=dataset.dataset_id, advance=advance)
+
+
+def _make_rows(
+    clips: TrainingClips, changes: Changes, features: FloatArray | None, settings: BalanceSettings
+) -> list[PlanRow]:
+    total = sum(clips.counts[label] for label in changes.synthesize)
+    with progress("finding neighbours", total) as advance:
+        return make_rows(clips, changes, features=features, k=settings.k, seed=settings.seed, advance=advance)
+
+
+def _describe(
+    dataset: Dataset,
+    clips: TrainingClips,
+    changes: Changes,
+    rows: Sequence[PlanRow],
+    *,
+    settings: BalanceSettings,
+    target: int,
+) -> PlanInfo:
+    before, after = Counter(clips.class_names), Counter(row.class_name for row in rows if row.kind != "dropped")
+    counts_before = {name: before[name] for name in dataset.class_names}
+    counts_after = {name: after[name] for name in dataset.class_names}
+    notes = describe_changes(clips, changes, k=settings.k)
+    empty = [name for name in dataset.class_names if not before[name]]
+    if empty:
+        notes.append(f"no training clips at all: {', '.join(empty)}")
+    features, checksum = _features_used(settings) if changes.synthesize else ("", "")
+    return PlanInfo(
+        dataset_id=dataset.dataset_id,
+        split=settings.split,
+        strategy=settings.strategy,
+        target=settings.target,
+        target_count=target,
+        k=settings.k,
+        seed=settings.seed,
+        features=features,
+        features_sha256=checksum,
+        library_versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        counts_before=counts_before,
+        counts_after=counts_after,
+        imbalance_ratio_before=imbalance_ratio(counts_before),
+        imbalance_ratio_after=imbalance_ratio(counts_after),
+        notes=tuple(notes),
+    )
+
+
+def _features_used(settings: BalanceSettings) -> tuple[str, str]:
+    """Name and SHA-256 of the features: of the file given, else of none."""
+    if settings.features is None:
+        return _DESCRIPTORS, ""
+    return settings.features.name, hashlib.sha256(settings.features.read_bytes()).hexdigest()
+
+
+def _print(info: PlanInfo, rows: Sequence[PlanRow], changes: Changes) -> None:
+    tally = Counter((row.class_name, row.kind) for row in rows)
+    distinct = Counter(row.class_name for row in {row for row in rows if row.kind == "real"})
+    table = [
+        (
+            name,
+            str(before),
+            str(info.counts_after[name]),
+            str(distinct[name]),
+            str(tally[name, "real"] - distinct[name]),
+            str(tally[name, "synthetic"]),
+            str(tally[name, "dropped"]),
+        )
+        for name, before in sorted(info.counts_before.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    title = f"Training clips of split {info.split}, strategy {info.strategy}"
+    if info.strategy != "none":
+        title += f", target {info.target_count} ({info.target})" if info.target.isalpha() else f", target {info.target}"
+    print_table(title, ("class", "before", "after", "kept", "repeated", "synthetic", "dropped"), table)
+    say(f"imbalance ratio {info.imbalance_ratio_before:.2f} before, {info.imbalance_ratio_after:.2f} after")
+    for note in info.notes:
+        say(note)
+    if not any(dataclasses.astuple(changes)):
+        say(_nothing_to_do(info))
+
+
+def _nothing_to_do(info: PlanInfo) -> str:
+    if info.imbalance_ratio_before == 1 and info.strategy != "none":
+        return "ratio 1.00, nothing to do: every training clip stands once"
+    if info.strategy == "none":
+        return "strategy none: every training clip stands once"
+    return f"no class is on the side of {info.target_count} clips that {info.strategy} changes: nothing to do"
+
+
+def _summary(rows: Sequence[PlanRow]) -> str:
+    tally = Counter(row.kind for row in rows)
+    return f"{tally['real']} real, {tally['synthetic']} synthetic and {tally['dropped']} dropped clips"

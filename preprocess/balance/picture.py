@@ -1,0 +1,57 @@
+"""The picture beside a balancing plan: clips of each class before and after."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from shared.balancing_plans import PlanInfo, PlanRow
+
+_BEFORE, _KEPT, _REPEATED, _SYNTHETIC = "#c4c8ce", "#2f6f9f", "#8a6fb0", "#e08a2e"
+_CLASS_HEIGHT_INCHES = 0.24
+_WIDTH_INCHES = 8.0
+
+
+def draw_counts(path: Path, rows: Sequence[PlanRow], info: PlanInfo) -> None:
+    """Write a PNG: for each class a pale bar before and a stacked one after, most frequent class on top.
+
+    The same plan gives the same bytes with the same matplotlib.
+    """
+    names = sorted(info.counts_before, key=lambda name: (info.counts_before[name], name), reverse=True)
+    kept = Counter(row.class_name for row in {row for row in rows if row.kind == "real"})
+    real = Counter(row.class_name for row in rows if row.kind == "real")
+    synthetic = Counter(row.class_name for row in rows if row.kind == "synthetic")
+    figure = Figure(figsize=(_WIDTH_INCHES, 1.6 + _CLASS_HEIGHT_INCHES * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    upper, lower = [place - 0.2 for place in range(len(names))], [place + 0.2 for place in range(len(names))]
+    axes.barh(upper, [info.counts_before[name] for name in names], 0.38, color=_BEFORE, label="before")
+    start = [0] * len(names)
+    parts = (("after: kept", kept, _KEPT), ("after: repeated", real - kept, _REPEATED))
+    for label, counts, colour in (*parts, ("after: synthetic", synthetic, _SYNTHETIC)):
+        if not counts.total():
+            continue
+        axes.barh(lower, [counts[name] for name in names], 0.38, left=start, color=colour, label=label)
+        start = [left + counts[name] for left, name in zip(start, names, strict=True)]
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel("training clips")
+    axes.spines[["top", "right"]].set_visible(False)
+    ratios = f"imbalance ratio {info.imbalance_ratio_before:.2f} before, {info.imbalance_ratio_after:.2f} after"
+    axes.set_title(f"Split {info.split}, strategy {info.strategy}: {ratios}", fontsize=10, loc="left")
+    axes.margins(x=0.02)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(picture.getvalue())
+    temporary.rename(path)

@@ -1,0 +1,1 @@
+"""hmdb-prep doctor: what this machine has and lacks."""

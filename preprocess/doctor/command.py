@@ -1,0 +1,293 @@
+"""Says what is installed, what is wrong with it and how to mend it; works where torch or FFmpeg are broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from preprocess.doctor.probe import NUM_FRAMES, PACKAGES, PREFIX, STAGES
+from shared.console import print_table, say
+
+State = Literal["ok", "warn", "bad"]
+Facts = Mapping[str, object]
+
+_PROBE_TIMEOUT_SECONDS = 180.0
+_SHARDS_GIGABYTES = 25.0  # HMDB51 at 224x304, 16 frames: 6766 * 16 * 224 * 304 * 3 bytes are 22 GB
+_TORCH_RANGE = ((2, 11), (2, 14))
+_FIRST_CUDA_TORCHCODEC = (0, 14)
+_INSTALL_FFMPEG = "apt-get install ffmpeg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at. ``remedy`` says what to do where state is not ``ok``; warn hinders some things, bad all."""
+
+    name: str
+    value: str
+    state: State = "ok"
+    remedy: str = ""
+
+
+def diagnose(*, data: Path = Path("data")) -> list[Finding]:
+    """Look at everything that the commands need. ``data`` is the folder whose disk will hold videos and shards."""
+    facts = probe()
+    return [_python(), *judge(facts, nvidia=_nvidia()), *_tools(), *_machine(data)]
+
+
+def print_diagnosis(findings: Sequence[Finding]) -> int:
+    """Print a table, then what to do. Returns the exit code: 1 if anything is bad."""
+    print_table("hmdb-prep doctor", ("what", "state", "found"), [(f.name, f.state, f.value) for f in findings])
+    for finding in findings:
+        if finding.state != "ok":
+            say(f"{finding.state}: {finding.name}: {finding.remedy}")
+    num_bad = sum(finding.state == "bad" for finding in findings)
+    num_warn = sum(finding.state == "warn" for finding in findings)
+    say("all is well" if not num_bad + num_warn else f"{num_bad} bad, {num_warn} to know about")
+    return 1 if num_bad else 0
+
+
+def probe() -> dict[str, Facts]:
+    """Run the probe in a process of its own. Stages not reached are absent; the one it died in has an error."""
+    command = [sys.executable, "-m", "preprocess.doctor.probe"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT_SECONDS, check=False
+        )
+        output, end = done.stdout, f"the process ended with code {done.returncode}: {_last_line(done.stderr)}"
+    except subprocess.TimeoutExpired as expired:
+        output = expired.stdout.decode(errors="replace") if isinstance(expired.stdout, bytes) else expired.stdout or ""
+        end = f"no answer within {_PROBE_TIMEOUT_SECONDS:.0f} s"
+    lines = [line for line in output.splitlines() if line.startswith(PREFIX)]
+    stages = [json.loads(line.removeprefix(PREFIX)) for line in lines]
+    facts: dict[str, Facts] = {stage["stage"]: stage for stage in stages}
+    for stage in STAGES:
+        if stage not in facts:
+            facts[stage] = {"error": end}
+            break
+    return facts
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "no message"
+
+
+def judge(facts: Mapping[str, Facts], *, nvidia: str) -> list[Finding]:
+    """Findings about the libraries. ``nvidia``: the driver's word on its GPU, empty where there is none."""
+    versions = _versions(facts)
+    return [
+        *(_package(name, versions) for name in PACKAGES if name not in ("torch", "torchcodec", "h5py")),
+        _h5py(facts, versions),
+        _torch(facts, versions, nvidia=nvidia),
+        _ffmpeg_libraries(facts),
+        _torchcodec(facts, versions),
+        _decoding(facts),
+        _gpu(facts, nvidia=nvidia),
+    ]
+
+
+def _versions(facts: Mapping[str, Facts]) -> dict[str, str]:
+    found = facts.get("packages", {}).get("versions")
+    return {name: version for name, version in found.items() if version} if isinstance(found, dict) else {}
+
+
+def _stage(facts: Mapping[str, Facts], stage: str) -> tuple[Facts, str]:
+    """What a stage found, and its error: empty where it went well."""
+    found = facts.get(stage, {"error": "not tried, an earlier step ended the process"})
+    return found, str(found.get("error", ""))
+
+
+def _first_line(error: str) -> str:
+    return next((line.strip() for line in error.splitlines() if line.strip()), "")[:200]
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    """The first two numbers of a version."""
+    parts = [int("".join(filter(str.isdigit, part)) or 0) for part in version.partition("+")[0].split(".")[:2]]
+    return (parts[0], parts[1]) if len(parts) == 2 else (0, 0)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(name="Python", value=f"{version} ({sys.executable})")
+
+
+def _package(name: str, versions: Mapping[str, str]) -> Finding:
+    if name not in versions:
+        if name == "numba":  # torch does the same, slowly
+            remedy = "clips are measured many times slower without; pip install numba"
+            return Finding(name=name, value="missing", state="warn", remedy=remedy)
+        return Finding(name=name, value="missing", state="bad", remedy=f"pip install {name}")
+    return Finding(name=name, value=versions[name])
+
+
+def _h5py(facts: Mapping[str, Facts], versions: Mapping[str, str]) -> Finding:
+    found, error = _stage(facts, "h5py")
+    if "h5py" not in versions:
+        return _package("h5py", versions)
+    if error:
+        return Finding(name="h5py", value=_first_line(error), state="bad", remedy="pip install --force-reinstall h5py")
+    return Finding(name="h5py", value=f"{versions['h5py']} with HDF5 {found['hdf5']}")
+
+
+def _torch(facts: Mapping[str, Facts], versions: Mapping[str, str], *, nvidia: str) -> Finding:
+    found, error = _stage(facts, "torch")
+    if "torch" not in versions:
+        remedy = "pip install -c constraints-cpu.txt torch (constraints-cuda.txt where there is an NVIDIA GPU)"
+        return Finding(name="torch", value="missing", state="bad", remedy=remedy)
+    if error:
+        remedy = "pip install --force-reinstall torch, with the constraints file that fits"
+        return Finding(name="torch", value=f"{versions['torch']}: {_first_line(error)}", state="bad", remedy=remedy)
+    value = f"{versions['torch']}, " + (f"CUDA {found['cuda']} build" if found["cuda"] else "CPU build")
+    low, high = _TORCH_RANGE
+    if not low <= _numbers(versions["torch"]) < high:
+        remedy = f"too {'old' if _numbers(versions['torch']) < low else 'new'}: pip install 'torch>=2.11,<2.14'"
+        return Finding(name="torch", value=value, state="bad", remedy=remedy)
+    if nvidia and not found["cuda"]:
+        remedy = "it cannot use the GPU: pip install -U -c constraints-cuda.txt torch torchcodec"
+        return Finding(name="torch", value=value, state="warn", remedy=remedy)
+    return Finding(name="torch", value=value)
+
+
+def _ffmpeg_libraries(facts: Mapping[str, Facts]) -> Finding:
+    found, error = _stage(facts, "ffmpeg_libraries")
+    majors = found.get("majors")
+    if error or not isinstance(majors, list) or not majors:
+        return Finding(name="FFmpeg libraries", value=error or "missing", state="bad", remedy=_INSTALL_FFMPEG)
+    loaded = facts.get("torchcodec", {}).get("ffmpeg")
+    value = f"FFmpeg {', '.join(map(str, majors))} found" + (f", torchcodec loads {loaded}" if loaded else "")
+    return Finding(name="FFmpeg libraries", value=value)
+
+
+def _torchcodec(facts: Mapping[str, Facts], versions: Mapping[str, str]) -> Finding:
+    found, error = _stage(facts, "torchcodec")
+    if "torchcodec" not in versions:
+        remedy = "pip install -c constraints-cpu.txt torchcodec (constraints-cuda.txt where there is an NVIDIA GPU)"
+        return Finding(name="torchcodec", value="missing", state="bad", remedy=remedy)
+    version = versions["torchcodec"]
+    if error:
+        value = f"{version} does not load: {_first_line(error)}"
+        return Finding(name="torchcodec", value=value, state="bad", remedy=_torchcodec_remedy(facts, versions))
+    if not found["has_get_next_frame"]:
+        remedy = "this version has no function for exact sequential reading; pip install 'torchcodec>=0.11,<0.18'"
+        return Finding(name="torchcodec", value=version, state="bad", remedy=remedy)
+    return Finding(name="torchcodec", value=version)
+
+
+def _torchcodec_remedy(facts: Mapping[str, Facts], versions: Mapping[str, str]) -> str:
+    """Why torchcodec does not load, the likeliest cause first. Pip notices none of these."""
+    torch_facts, torch_error = _stage(facts, "torch")
+    codec, torch_version = versions["torchcodec"], versions.get("torch", "")
+    if torch_error or not torch_version:
+        return "mend torch first"
+    if not facts.get("ffmpeg_libraries", {}).get("majors"):
+        return f"FFmpeg's libraries are missing: {_INSTALL_FFMPEG}"
+    minor = _numbers(torch_version)[1]
+    if _numbers(codec) >= _FIRST_CUDA_TORCHCODEC and "+cpu" not in codec and not torch_facts["cuda"]:
+        return (
+            f"torchcodec {codec} is a CUDA build and torch {torch_version} is a CPU build: "
+            f"pip install -c constraints-cpu.txt torch torchcodec (torchcodec 0.13 with torch 2.13), "
+            "or a CUDA build of torch with constraints-cuda.txt"
+        )
+    if _numbers(codec) < _FIRST_CUDA_TORCHCODEC and _numbers(codec)[1] != minor:
+        return f"torchcodec {codec} is made for torch 2.{_numbers(codec)[1]}: pip install torchcodec==0.{minor}.*"
+    return "pip install --force-reinstall torchcodec, with the constraints file that fits"
+
+
+def _decoding(facts: Mapping[str, Facts]) -> Finding:
+    found, error = _stage(facts, "decode")
+    remedy = "mend what is bad above; without it no video can be read"
+    if error:
+        return Finding(name="decoding", value=_first_line(error), state="bad", remedy=remedy)
+    value = f"{found['num_frames']} of {NUM_FRAMES} frames of an MPEG-4 AVI with B-frames"
+    if found["num_frames"] != NUM_FRAMES:
+        remedy = "this build loses frames; install the versions of the constraints file that fits"
+        return Finding(name="decoding", value=value, state="bad", remedy=remedy)
+    return Finding(name="decoding", value=value)
+
+
+def _gpu(facts: Mapping[str, Facts], *, nvidia: str) -> Finding:
+    gpu = facts.get("torch", {}).get("gpu")
+    nvdec = bool(facts.get("nvdec", {}).get("loads"))
+    if not nvidia and not gpu:
+        return Finding(name="GPU", value="none; everything runs on the CPU")
+    value = f"{gpu or nvidia}; NVDEC {'available' if nvdec else 'missing'}"
+    if not gpu:
+        remedy = (
+            "torch does not see the GPU: a CUDA build of torch (constraints-cuda.txt) and a driver for it are needed"
+        )
+        return Finding(name="GPU", value=value, state="warn", remedy=remedy)
+    if not nvdec:
+        remedy = (
+            "videos are decoded on the CPU; for the GPU install the driver's libnvcuvid (apt-get install libnvcuvid1)"
+        )
+        return Finding(name="GPU", value=value, state="warn", remedy=remedy)
+    return Finding(name="GPU", value=value)
+
+
+def _nvidia() -> str:
+    """What the driver says: name and version; empty where there is no driver or no GPU."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (FileNotFoundError, PermissionError, subprocess.TimeoutExpired):
+        return ""
+    name, _, driver = done.stdout.partition("\n")[0].partition(",")
+    return f"{name.strip()}, driver {driver.strip()}" if done.returncode == 0 and name.strip() else ""
+
+
+def _tools() -> list[Finding]:
+    ffmpeg, rar = shutil.which("ffmpeg"), shutil.which("unar") or shutil.which("bsdtar")
+    return [
+        Finding(name="ffmpeg command", value=ffmpeg)
+        if ffmpeg
+        else Finding(
+            name="ffmpeg command", value="missing", state="warn", remedy=f"the tests need it: {_INSTALL_FFMPEG}"
+        ),
+        Finding(name="RAR", value=rar)
+        if rar
+        else Finding(
+            name="RAR", value="missing", state="warn", remedy="`fetch` of a .rar needs it: apt-get install unar"
+        ),
+    ]
+
+
+def _machine(data: Path) -> list[Finding]:
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    few = "fewer than 4 GB: use --workers 1 and a smaller --batch-size"
+    return [
+        _disk(data),
+        Finding(name="cores", value=str(cores)),
+        Finding(name="memory", value=f"{memory:.1f} GB", state="ok" if memory >= 4 else "warn", remedy=few),
+        _shared_memory(Path("/dev/shm")),
+    ]
+
+
+def _disk(data: Path) -> Finding:
+    folder = next(parent for parent in (data.absolute(), *data.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(folder).free / 1e9
+    value = f"{free:.1f} GB free at {folder}"
+    if free < 1:
+        return Finding(
+            name="disk", value=value, state="bad", remedy="free some space, or put data elsewhere with --shards"
+        )
+    if free < _SHARDS_GIGABYTES:
+        remedy = f"all of HMDB51 needs {_SHARDS_GIGABYTES:.0f} GB at 224x304; a smaller --size needs less"
+        return Finding(name="disk", value=value, state="warn", remedy=remedy)
+    return Finding(name="disk", value=value)
+
+
+def _shared_memory(folder: Path) -> Finding:
+    if not folder.is_dir():
+        return Finding(name="/dev/shm", value="missing", state="warn", remedy="loading with workers needs it")
+    total = shutil.disk_usage(folder).total / 1e9
+    small = "workers pass batches through it; in Docker use --shm-size=2g"
+    return Finding(name="/dev/shm", value=f"{total:.1f} GB", state="ok" if total >= 1 else "warn", remedy=small)

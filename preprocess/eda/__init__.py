@@ -1,0 +1,1 @@
+"""hmdb-prep eda: tables and a report on a data set."""

@@ -1,0 +1,57 @@
+"""`hmdb-prep eda`: reads manifests and shards, prints the tables, writes the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from preprocess.eda.images import missing_shards, read_small_pictures, read_thumbnails
+from preprocess.eda.near_duplicates import find_near_duplicates
+from preprocess.eda.plots import draw_plots
+from preprocess.eda.report import render_report, shown_clips
+from preprocess.eda.summary import summarize
+from preprocess.eda.tables import print_summary
+from shared.console import say
+from shared.errors import DataError, UsageError
+from shared.files import write_atomically
+from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
+
+
+def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
+    """Print the tables of a data set and write its HTML report to ``out``, which is returned.
+
+    Where shards are not at hand the report has no pictures and looks for no near duplicates, and says so. Raises
+    DataError where manifests are absent or damaged, or shards are damaged or belong to another data set.
+    """
+    if out.is_dir() or not out.name:
+        raise UsageError(f"--out is {out}, a folder; name the file of the report")
+    dataset = read_dataset(manifests)
+    clips = read_manifests(manifests)
+    _check_numbers(clips, manifests)
+    summary = summarize(clips, dataset, read_quarantine(manifests))
+    absent = missing_shards(summary.clips, shards)
+    duplicates, thumbnails, note = None, {}, ""
+    if absent:
+        note = f"no pictures and no near duplicates: {len(absent)} shards, such as {absent[0]}, are not in {shards}"
+    else:
+        duplicates = find_near_duplicates(summary.clips, read_small_pictures(summary.clips, shards, dataset))
+        thumbnails = read_thumbnails(shown_clips(summary, duplicates), shards, dataset)
+    print_summary(summary, duplicates)
+    if note:
+        say(note)
+    plots = draw_plots(summary)
+    page = render_report(summary, duplicates, plots=plots, thumbnails=thumbnails, note=note)
+    write_atomically(out, page)
+    say(f"wrote the report to {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    return out
+
+
+def _check_numbers(clips: pd.DataFrame, manifests: Path) -> None:
+    """Raise DataError for a hand-edited row that cannot be drawn: statistics without end, sizes below one pixel."""
+    endless = np.isinf(clips[list(STATISTIC_COLUMNS)].to_numpy()).any(axis=1)
+    broken = endless | (clips[["width", "height", "num_frames"]].to_numpy() < 1).any(axis=1)
+    if broken.any():
+        clip_id = clips["clip_id"].iloc[int(broken.argmax())]
+        raise DataError(f"{manifests}: the row of {clip_id} holds impossible numbers; run `hmdb-prep merge`")

@@ -1,0 +1,251 @@
+"""The report as one HTML file: no request leaves it, and no name in the data can run as a script.
+
+Names are escaped by Jinja2; plots and thumbnails are data URIs; a content security policy allows the one inline script
+by its hash and nothing from outside.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+import pandas as pd
+
+from preprocess.eda.near_duplicates import MAX_PAIRS, NearDuplicates
+from preprocess.eda.summary import (
+    DEVIATION,
+    OUTLIERS,
+    PICTURE_COLUMNS,
+    SHORTFALL_SHARE,
+    Outliers,
+    Summary,
+    extreme_clips,
+    is_marked,
+)
+from preprocess.eda.tables import cell_text
+from shared.manifests import SPLIT_COLUMNS
+
+CLIPS_A_KIND = 12  # thumbnails of each kind of outlier, at most; of a small data set a quarter of its clips
+PAIRS_SHOWN = 12  # near duplicates with thumbnails
+CLIP_COLUMNS = (
+    "clip_id", "split1", "split_full", "num_frames", "num_padded", "width", "height",
+    *PICTURE_COLUMNS, "saturation_mean", "crop_loss", "shard", "row",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A table cell. key: what it sorts by; mark: ``high`` or ``low`` where it deviates; bar: 0 to 1, drawn behind."""
+
+    text: str
+    key: str | float
+    mark: str = ""
+    bar: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that sorts and filters. name: its id in the page."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """For each column whether all its keys are numbers."""
+        if not self.rows:
+            return (False,) * len(self.columns)
+        return tuple(all(isinstance(row[i].key, (int, float)) for row in self.rows) for i in range(len(self.columns)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnail:
+    """A clip's picture (a data URI) with what stands under it."""
+
+    picture: str
+    clip_id: str
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two clips that look alike. note: what they have to do with each other."""
+
+    first: Thumbnail
+    second: Thumbnail
+    note: str
+
+
+def shown_clips(summary: Summary, duplicates: NearDuplicates | None) -> pd.DataFrame:
+    """The clips of which the report shows a thumbnail: rows of ``summary.clips``, some perhaps twice."""
+    parts = [_extremes(summary, kind) for kind in OUTLIERS]
+    if duplicates is not None:
+        shown = duplicates.pairs.head(PAIRS_SHOWN)
+        parts += [summary.clips.iloc[shown["row_a"].to_numpy()], summary.clips.iloc[shown["row_b"].to_numpy()]]
+    return pd.concat(parts)
+
+
+def _extremes(summary: Summary, kind: Outliers) -> pd.DataFrame:
+    count = min(CLIPS_A_KIND, -(-len(summary.clips) // 4))
+    return extreme_clips(summary.clips, kind, count=count)
+
+
+def render_report(
+    summary: Summary, duplicates: NearDuplicates | None, *, plots: dict[str, str], thumbnails: dict[str, str], note: str
+) -> str:
+    """The HTML page. thumbnails: data URIs by clip_id; without any (``note`` says why) their sections are left out."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("preprocess.eda", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    script = _resource("eda.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template("eda.html.j2").render(
+        summary=summary,
+        figures=_figures(summary),
+        plots=plots,
+        picture_columns=PICTURE_COLUMNS,
+        tables=_tables(summary, duplicates),
+        clips=_clip_rows(summary.clips),
+        outliers=_outliers(summary, thumbnails) if thumbnails else [],
+        pairs=_pairs(duplicates, thumbnails) if duplicates is not None and thumbnails else [],
+        duplicates=duplicates,
+        max_pairs=MAX_PAIRS,
+        deviation=DEVIATION,
+        shortfall_share=SHORTFALL_SHARE,
+        note=note,
+        style=_resource("eda.css"),
+        script=script,
+        script_hash=f"sha256-{digest}",
+    )
+
+
+def _resource(name: str) -> str:
+    return (resources.files("preprocess.eda") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _figures(summary: Summary) -> list[tuple[str, str]]:
+    """The numbers at the top of the page: value and label."""
+    clips, dataset = summary.clips, summary.dataset
+    return [
+        (f"{len(clips):,}", "clips"),
+        (f"{len(summary.classes):,}", "classes"),
+        (f"{clips['source'].nunique():,}", "sources"),
+        (f"{summary.imbalance:.2f}", "imbalance ratio"),
+        (f"{dataset.num_segments} × {dataset.frames_per_segment}", "stored frames a clip"),
+        (dataset.size.replace("x", "×"), "size" if dataset.size == "native" else f"size, fit {dataset.fit}"),
+        (f"{int((clips['num_padded'] > 0).sum()):,}", "padded clips"),
+        (f"{len(summary.quarantine):,}", "quarantined videos"),
+    ]
+
+
+def _tables(summary: Summary, duplicates: NearDuplicates | None) -> dict[str, Table]:
+    tables = {
+        "classes": _class_table(summary),
+        "frames": table_of("frames", summary.frame_counts),
+        "crop": table_of("crop", summary.crop_losses),
+        "splits": table_of("splits", summary.splits),
+        "leaks": table_of("leaks", summary.leaks),
+        "tags": table_of("tags", summary.tags),
+        "shortfalls": table_of("shortfalls", summary.shortfalls),
+        "quarantine": table_of("quarantine", summary.quarantine),
+    }
+    if duplicates is not None:
+        tables["pair_counts"] = table_of(
+            "pair_counts", pd.DataFrame(duplicates.counts().items(), columns=["pairs", "count"])
+        )
+        tables["pairs"] = table_of("pairs", _pair_rows(duplicates))
+    return tables
+
+
+def table_of(name: str, frame: pd.DataFrame) -> Table:
+    """A table with the frame's columns and rows; texts and numbers as in the terminal."""
+    columns = tuple(str(column) for column in frame.columns)
+    rows = tuple(
+        tuple(Cell(text=cell_text(value, column), key=_key(value)) for value, column in zip(row, columns, strict=True))
+        for row in frame.itertuples(index=False)
+    )
+    return Table(name=name, columns=columns, rows=rows)
+
+
+def _key(value: object) -> str | float:
+    if isinstance(value, float) and value != value:
+        return -1.0
+    return float(value) if isinstance(value, (int, float)) else str(value)
+
+
+def _class_table(summary: Summary) -> Table:
+    largest = int(summary.classes["clips"].max())
+    rows = []
+    for name in map(str, summary.classes.index):
+        clips, sources, to_median = _numbers(summary.classes, name, ("clips", "sources", "to_median"))
+        cells = [
+            Cell(text=name, key=name),
+            Cell(text=f"{clips:.0f}", key=clips, bar=clips / largest),
+            Cell(text=f"{sources:.0f}", key=sources),
+            Cell(text=f"{to_median:.2f}", key=to_median),
+        ]
+        values = _numbers(summary.statistics, name, PICTURE_COLUMNS)
+        deviations = _numbers(summary.deviations, name, PICTURE_COLUMNS)
+        for value, z in zip(values, deviations, strict=True):
+            mark = ("high" if z > 0 else "low") if is_marked(z) else ""
+            cells.append(Cell(text=f"{value:.2f}", key=value, mark=mark))
+        rows.append(tuple(cells))
+    columns = ("class", "clips", "sources", "to median", *PICTURE_COLUMNS)
+    return Table(name="classes", columns=columns, rows=tuple(rows))
+
+
+def _numbers(frame: pd.DataFrame, row: str, columns: Sequence[str]) -> list[float]:
+    return [float(frame[column].loc[row]) for column in columns]
+
+
+def _pair_rows(duplicates: NearDuplicates) -> pd.DataFrame:
+    pairs = duplicates.pairs
+    across = pairs[list(SPLIT_COLUMNS)].to_numpy()
+    names = [", ".join(split for split, crosses in zip(SPLIT_COLUMNS, row, strict=True) if crosses) for row in across]
+    return pd.DataFrame(
+        {
+            "clip": pairs["clip_a"],
+            "looks like": pairs["clip_b"],
+            "bits apart": pairs["distance"],
+            "correlation": pairs["correlation"].round(3),
+            "source": pairs["same_source"].map({True: "same", False: "different"}),
+            "class": pairs["same_class"].map({True: "same", False: "different"}),
+            "train against test in": names,
+        }
+    )
+
+
+def _outliers(summary: Summary, thumbnails: dict[str, str]) -> list[tuple[str, list[Thumbnail]]]:
+    groups = []
+    for kind in OUTLIERS:
+        members = _extremes(summary, kind)
+        shown = [
+            Thumbnail(picture=thumbnails[clip_id], clip_id=clip_id, caption=f"{kind.column} {value:.2f}")
+            for clip_id, value in zip(members["clip_id"], members[kind.column], strict=True)
+        ]
+        groups.append((kind.title, shown))
+    return groups
+
+
+def _pairs(duplicates: NearDuplicates, thumbnails: dict[str, str]) -> list[Pair]:
+    shown = []
+    for _, pair in duplicates.pairs.head(PAIRS_SHOWN).iterrows():
+        a, b = str(pair["clip_a"]), str(pair["clip_b"])
+        crossed = [split for split in SPLIT_COLUMNS if pair[split]]
+        source = "same source" if pair["same_source"] else "different sources"
+        note = f"{pair['distance']} bits apart, {source}" + (f", across {', '.join(crossed)}" if crossed else "")
+        first, second = (Thumbnail(picture=thumbnails[name], clip_id=name, caption="") for name in (a, b))
+        shown.append(Pair(first=first, second=second, note=note))
+    return shown
+
+
+def _clip_rows(clips: pd.DataFrame) -> dict[str, Sequence[object]]:
+    """All clips for the table at the end: the page's script makes rows of them as they come into view."""
+    chosen = clips[list(CLIP_COLUMNS)].round(3)
+    numeric = [bool(pd.api.types.is_numeric_dtype(chosen[column])) for column in CLIP_COLUMNS]
+    return {"columns": CLIP_COLUMNS, "numeric": numeric, "rows": chosen.to_numpy(dtype=object).tolist()}

@@ -1,0 +1,105 @@
+"""The report's tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from preprocess.eda.near_duplicates import NearDuplicates
+from preprocess.eda.summary import DEVIATION, PICTURE_COLUMNS, SHORTFALL_SHARE, Summary, is_marked
+from shared.console import print_table, say
+
+BAR_WIDTH = 32
+MAX_ROWS = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def print_summary(summary: Summary, duplicates: NearDuplicates | None) -> None:
+    """Print every table. Long lists are cut after MAX_ROWS, and say so; the HTML report has them in full."""
+    dataset = summary.dataset
+    if dataset.synthetic:
+        say("SYNTHETIC DATA: rendered by `hmdb-prep synth`; no claim about HMDB51 follows from these numbers.")
+    picture = dataset.size if dataset.size == "native" else f"{dataset.size} ({dataset.fit})"
+    say(
+        f"{dataset.num_clips} clips, {len(summary.classes)} classes, {summary.clips['source'].nunique()} sources, "
+        f"{dataset.num_segments} x {dataset.frames_per_segment} frames of {picture}"
+    )
+    _print_classes(summary)
+    _print_statistics(summary)
+    print_table("Frames", ["what", "value"], summary.frame_counts.to_numpy(dtype=str).tolist())
+    _print_frame("Picture lost to the centre crop", summary.crop_losses)
+    _print_frame("Splits", summary.splits)
+    _print_frame("Sources on both sides of a split", summary.leaks)
+    _print_frame("Tags", summary.tags)
+    _print_lists(summary)
+    if duplicates is not None:
+        _print_duplicates(duplicates)
+
+
+def bar(value: float, largest: float, *, width: int = BAR_WIDTH) -> str:
+    """A bar of block characters, exact to an eighth of a character; at least the thinnest one for a value above 0."""
+    eighths = max(round(8 * width * value / largest), 1) if value > 0 else 0
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _print_classes(summary: Summary) -> None:
+    largest = int(summary.classes["clips"].max())
+    rows = [
+        [str(row.Index), str(row.clips), str(row.sources), f"{row.to_median:.2f}", bar(float(str(row.clips)), largest)]
+        for row in summary.classes.itertuples()
+    ]
+    title = f"Clips a class; imbalance ratio {summary.imbalance:.2f} (largest by smallest)"
+    print_table(title, ["class", "clips", "sources", "to median", ""], rows)
+
+
+def _print_statistics(summary: Summary) -> None:
+    rows = []
+    for name in summary.statistics.index:
+        cells = [str(name)]
+        for column in PICTURE_COLUMNS:
+            z = float(summary.deviations.loc[name, column])
+            mark = ("▲" if z > 0 else "▼") if is_marked(z) else " "
+            cells.append(f"{float(summary.statistics.loc[name, column]):9.2f} {mark}")
+        rows.append(cells)
+    title = f"Means a class; ▲ ▼: more than {DEVIATION:g} standard deviations from the mean of all classes"
+    print_table(title, ["class", *PICTURE_COLUMNS], rows)
+
+
+def _print_lists(summary: Summary) -> None:
+    short, quarantine = summary.shortfalls, summary.quarantine
+    title = f"Clips that decode to less than {SHORTFALL_SHARE:.0%} of the header's frames: {len(short)}"
+    _print_frame(title, short) if len(short) else say(title)
+    title = f"Quarantined videos: {len(quarantine)}"
+    _print_frame(title, quarantine) if len(quarantine) else say(title)
+
+
+def _print_duplicates(duplicates: NearDuplicates) -> None:
+    counts = duplicates.counts()
+    rows = [[name, str(count)] for name, count in counts.items()]
+    print_table("Near duplicates", ["pairs", "count"], rows)
+
+
+def _print_frame(title: str, frame: pd.DataFrame) -> None:
+    shown = frame.head(MAX_ROWS)
+    rest = len(frame) - len(shown)
+    columns = [str(column) for column in frame.columns]
+    if title == "Tags":
+        shown, rest = frame, 0
+    rows = [_cells(row, columns) for row in shown.itertuples(index=False)]
+    print_table(title, columns, rows)
+    if rest:
+        say(f"  and {rest} more; the HTML report lists them all")
+
+
+def _cells(row: Sequence[object], columns: Sequence[str]) -> list[str]:
+    return [cell_text(value, column) for value, column in zip(row, columns, strict=True)]
+
+
+def cell_text(value: object, column: str) -> str:
+    """A table cell as text: shares in percent, ratios with two digits, a missing ratio as a dash."""
+    if isinstance(value, float):
+        if value != value:
+            return "-"
+        return f"{value:.1%}" if column == "share" else f"{value:.2f}"
+    return str(value)

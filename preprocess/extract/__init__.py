@@ -1,0 +1,1 @@
+"""hmdb-prep extract, merge and verify: videos into shards and manifests."""

@@ -1,0 +1,262 @@
+"""hmdb-prep extract: videos in, complete shards and manifests out. Continues where a killed run stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.extract.extraction_plan import (
+    Block,
+    ExtractionParameters,
+    ExtractionPlan,
+    make_plan,
+    reject_taken_names,
+)
+from preprocess.extract.merge import has_manifests, merge
+from preprocess.extract.state import (
+    check_foreign_shards,
+    differences,
+    is_finished,
+    locked,
+    read_outcome,
+    read_plan,
+    remove_extraction,
+    remove_leftovers,
+    write_plan,
+)
+from shared.classes import Video, find_videos, is_synthetic
+from shared.console import say
+from shared.errors import DataError, UsageError
+from shared.manifests import Dataset, QuarantineRow, read_dataset
+from shared.workers import DECODING_MODULES, start_server
+
+DEVICES = ("cpu", "cuda", "auto")
+ENGINES = ("local", "ray")
+DEFAULT_GPUS_PER_TASK = 0.25
+_SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own needs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSettings:
+    """What the user asked for. None of these but ``parameters`` changes what the shards hold.
+
+    num_workers: decoding processes, of the whole run or with engine ``ray`` of each task.
+    gpus_per_task: share of a GPU, for engine ``ray`` on CUDA only.
+    """
+
+    videos: Path
+    shards: Path
+    manifests: Path
+    parameters: ExtractionParameters
+    device: str = "cpu"
+    num_workers: int | None = None
+    timeout_seconds: float = 300.0
+    num_tasks: int = 1
+    task_id: int = 0
+    overwrite: bool = False
+    strict: bool = False
+    engine: str = "local"
+    gpus_per_task: float | None = None
+
+
+def run_extraction(settings: ExtractionSettings) -> Dataset | None:
+    """Extract what is missing and write the manifests. None where other tasks have to finish first.
+
+    Raises DataError for bad data, a foreign or changed extraction, too small a disk, quarantine with ``strict``.
+    """
+    _check(settings)
+    videos = find_videos(settings.videos)
+    task = f"{settings.task_id}-of-{settings.num_tasks}" if settings.num_tasks > 1 else ""
+    with locked(settings.shards, task=task):
+        plan = _prepare(settings, videos)
+        mine = [block for block in plan.blocks if block.index % settings.num_tasks == settings.task_id]
+        todo = [block for block in mine if not is_finished(settings.shards, block)]
+        if todo:
+            _say_what_it_needs(settings, plan, todo)
+            _extract(settings, plan, todo)
+        return _finish(settings, plan, nothing_done=not todo)
+
+
+def _check(settings: ExtractionSettings) -> None:
+    if settings.device not in DEVICES:
+        raise UsageError(f"--device is {settings.device!r}; it must be one of {', '.join(DEVICES)}")
+    if settings.num_tasks < 1 or not 0 <= settings.task_id < settings.num_tasks:
+        raise UsageError(
+            f"--task-id is {settings.task_id} with --num-tasks {settings.num_tasks}; "
+            f"it must lie in 0..{settings.num_tasks - 1}"
+        )
+    if settings.overwrite and settings.num_tasks > 1:
+        raise UsageError("--overwrite cannot be combined with --num-tasks: one task would delete the others' shards")
+    if not settings.timeout_seconds > 0:  # so that nan is refused as well
+        raise UsageError(f"--timeout is {settings.timeout_seconds}; it must be a positive number of seconds")
+    if settings.num_workers is not None and settings.num_workers < 1:
+        raise UsageError(f"--workers is {settings.num_workers}; it must be at least 1")
+    _check_engine(settings)
+
+
+def _check_engine(settings: ExtractionSettings) -> None:
+    if settings.engine not in ENGINES:
+        raise UsageError(f"--engine is {settings.engine!r}; it must be one of {', '.join(ENGINES)}")
+    if settings.gpus_per_task is not None:
+        if settings.engine != "ray" or settings.device != "cuda":
+            raise UsageError("--gpus-per-task is for --engine ray with --device cuda")
+        if not 0 < settings.gpus_per_task <= 1:
+            raise UsageError(f"--gpus-per-task is {settings.gpus_per_task}; it must be above 0 and at most 1")
+    if settings.engine != "ray":
+        return
+    if settings.num_tasks > 1:
+        raise UsageError("--num-tasks cannot be combined with --engine ray, which divides the work itself")
+    if settings.device == "auto":
+        raise UsageError("--device auto measures this machine and no cluster; with --engine ray choose cpu or cuda")
+    from preprocess.extract.ray_engine import require_ray
+
+    require_ray()
+
+
+def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
+    """The plan of this extraction: the one that is there, or a new one, written down."""
+    if settings.overwrite:
+        remove_extraction(settings.shards)
+    old = read_plan(settings.shards)
+    if old is not None:
+        changes = differences(old, parameters=settings.parameters, videos=videos)
+        if changes:
+            raise DataError(
+                f"{settings.shards} holds another extraction: {'; '.join(changes)}. "
+                "Name another folder with --shards, or start anew with --overwrite"
+            )
+    plan = old or dataclasses.replace(_new_plan(settings, videos), synthetic=is_synthetic(settings.videos))
+    check_foreign_shards(settings.shards, plan)
+    if settings.num_tasks == 1:
+        remove_leftovers(settings.shards)
+    if old is None:
+        write_plan(settings.shards, plan)
+    return plan
+
+
+def _new_plan(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
+    if settings.parameters.frame_size is not None:
+        return make_plan(videos, settings.parameters)
+    from preprocess.extract.blocks import probe_sizes
+
+    kept, _ = reject_taken_names(videos)
+    found = probe_sizes(
+        kept,
+        folder=settings.videos,
+        num_workers=num_workers(settings),
+        timeout_seconds=settings.timeout_seconds,
+    )
+    sizes = {video.path: size for video, size in zip(kept, found, strict=True) if not isinstance(size, QuarantineRow)}
+    unreadable = [row for row in found if isinstance(row, QuarantineRow)]
+    return make_plan(videos, settings.parameters, native_sizes=sizes, unreadable=unreadable)
+
+
+def num_workers(settings: ExtractionSettings) -> int:
+    """The number of worker processes: as asked, or one for each core that this process may use."""
+    return settings.num_workers or len(os.sched_getaffinity(0))
+
+
+def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    needed = sum(plan.layout(block).clip_bytes * len(block.videos) for block in todo) + _SPARE_BYTES
+    free = shutil.disk_usage(settings.shards).free
+    num_clips = sum(len(block.videos) for block in todo)
+    say(
+        f"{num_clips} videos to extract into {len(todo)} shards in {settings.shards}: "
+        f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB free"
+    )
+    if needed > free:
+        raise DataError(
+            f"the disk of {settings.shards} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; "
+            "free some, name another disk with --shards, or choose a smaller --size or --frames-per-segment"
+        )
+
+
+def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    if settings.engine == "ray":
+        _extract_on_ray(settings, plan, todo)
+        return
+    start_server(DECODING_MODULES)  # before the imports of this process, which take as long
+    from preprocess.extract.blocks import choose_device, extract_blocks
+    from preprocess.extract.clips import clip_facts
+
+    device = choose_device(
+        settings.device,
+        plan,
+        videos=settings.videos,
+        num_workers=num_workers(settings),
+        timeout_seconds=settings.timeout_seconds,
+    )
+    extract_blocks(
+        plan,
+        todo,
+        facts=clip_facts(plan),
+        videos=settings.videos,
+        shards=settings.shards,
+        device=device,
+        num_workers=num_workers(settings),
+        timeout_seconds=settings.timeout_seconds,
+    )
+
+
+def _extract_on_ray(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
+    from preprocess.extract.ray_engine import extract_on_ray
+
+    share = DEFAULT_GPUS_PER_TASK if settings.gpus_per_task is None else settings.gpus_per_task
+    extract_on_ray(
+        plan,
+        todo,
+        videos=settings.videos,
+        shards=settings.shards,
+        device=settings.device,
+        num_workers=settings.num_workers or 1,
+        gpus_per_task=share if settings.device == "cuda" else 0.0,
+        timeout_seconds=settings.timeout_seconds,
+    )
+
+
+def _finish(settings: ExtractionSettings, plan: ExtractionPlan, *, nothing_done: bool) -> Dataset | None:
+    waiting = [block for block in plan.blocks if not is_finished(settings.shards, block)]
+    if waiting:
+        say(
+            f"this task is done; {len(waiting)} shards of other tasks are still to come, "
+            "the last task writes the manifests"
+        )
+        return None
+    dataset = _finished_dataset(settings, plan) if nothing_done else None
+    if dataset is not None:
+        say(f"nothing to do: all {dataset.num_clips} clips are in {settings.shards} already")
+    else:
+        synthetic = is_synthetic(settings.videos)
+        dataset = merge(settings.shards, settings.manifests, synthetic=synthetic, rehash=False)
+    _say_outcome(settings, dataset)
+    return dataset
+
+
+def _finished_dataset(settings: ExtractionSettings, plan: ExtractionPlan) -> Dataset | None:
+    """What dataset.json says if it is of this plan and of these shards and all manifests are there, else None."""
+    try:
+        dataset = read_dataset(settings.manifests)
+    except DataError:
+        return None
+    outcomes = [read_outcome(settings.shards, block) for block in plan.blocks]
+    noted = [outcome.sha256 for outcome in outcomes if outcome is not None and outcome.sha256]
+    is_current = dataset.dataset_id == plan.dataset_id and [entry.sha256 for entry in dataset.shards] == noted
+    return dataset if is_current and has_manifests(settings.manifests, dataset) else None
+
+
+def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:
+    quarantine = f"{dataset.num_quarantined} of {dataset.num_videos} videos quarantined"
+    if dataset.num_quarantined:
+        quarantine += f", see {settings.manifests / 'quarantine.csv'}"
+    if dataset.num_clips == 0:
+        raise DataError(f"no clip came of it: {quarantine}")
+    say(
+        f"{dataset.num_clips} clips of {len(dataset.class_names)} classes in {len(dataset.shards)} shards: "
+        f"{settings.shards}; "
+        f"manifests: {settings.manifests}; {quarantine}"
+    )
+    if settings.strict and dataset.num_quarantined:
+        raise DataError(f"--strict: {quarantine}")

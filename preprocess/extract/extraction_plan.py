@@ -1,0 +1,163 @@
+"""The plan of an extraction, settled before anything is decoded: parameters, identity, which clip goes where."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared.classes import Video
+from shared.errors import UsageError
+from shared.manifests import QuarantineRow
+from shared.shards.format import MAX_FRAME_BYTES, SHARD_VERSION, ShardLayout
+from shared.video.resizing import FrameSize, parse_size
+from shared.video.sampling import check_frames_per_segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionParameters:
+    """What decides the content of the shards. size is ``HxW`` or ``native``."""
+
+    size: str = "224x304"
+    fit: str = "crop"
+    num_segments: int = 16
+    frames_per_segment: int = 1
+    clips_per_shard: int = 64
+    seed: int = 0
+    shard_version: int = SHARD_VERSION
+
+    @property
+    def frame_size(self) -> FrameSize | None:
+        """The stored size; None for native."""
+        return parse_size(self.size, fit=self.fit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The videos of one shard, in row order, and the height and width that its clips will have."""
+
+    index: int
+    height: int
+    width: int
+    videos: tuple[Video, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionPlan:
+    """Everything that is known before decoding. rejected: videos that cannot be planned (a name taken, no header).
+
+    synthetic: the videos were rendered by `hmdb-prep synth`; kept here so that no later merge loses that label.
+    """
+
+    dataset_id: str
+    parameters: ExtractionParameters
+    videos: tuple[Video, ...]
+    blocks: tuple[Block, ...]
+    rejected: tuple[QuarantineRow, ...]
+    synthetic: bool = False
+
+    def layout(self, block: Block) -> ShardLayout:
+        """The layout of a block's shard."""
+        return ShardLayout(
+            num_segments=self.parameters.num_segments,
+            frames_per_segment=self.parameters.frames_per_segment,
+            height=block.height,
+            width=block.width,
+            dataset_id=self.dataset_id,
+        )
+
+
+def make_parameters(
+    *, size: str, fit: str, num_segments: int, frames_per_segment: int, clips_per_shard: int
+) -> ExtractionParameters:
+    """Check and normalise what the user asked for (``224`` becomes ``224x224``). Raises UsageError."""
+    check_frames_per_segment(frames_per_segment)
+    if not 1 <= num_segments <= 4096:
+        raise UsageError(f"--num-frames is {num_segments}; it must lie between 1 and 4096")
+    if clips_per_shard < 1:
+        raise UsageError(f"--clips-per-shard is {clips_per_shard}; it must be at least 1")
+    frame_size = parse_size(size, fit=fit)
+    return ExtractionParameters(
+        size="native" if frame_size is None else f"{frame_size.height}x{frame_size.width}",
+        fit=fit,
+        num_segments=num_segments,
+        frames_per_segment=frames_per_segment,
+        clips_per_shard=clips_per_shard,
+    )
+
+
+def dataset_id_of(parameters: ExtractionParameters, videos: Sequence[Video]) -> str:
+    """SHA-256 (hexadecimal) of the canonical JSON of all parameters and the sorted list of paths and sizes in bytes."""
+    content = {
+        "parameters": dataclasses.asdict(parameters),
+        "videos": sorted([video.path, video.num_bytes] for video in videos),
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def reject_taken_names(videos: Sequence[Video]) -> tuple[list[Video], list[QuarantineRow]]:
+    """Keep the first video of each clip_id (``a.avi`` before ``a.mp4``); the others are quarantined."""
+    owners: dict[str, str] = {}
+    kept, rejected = [], []
+    for video in sorted(videos, key=lambda video: video.path):
+        owner = owners.setdefault(video.clip_id, video.path)
+        if owner == video.path:
+            kept.append(video)
+        else:
+            error = f"its clip_id {video.clip_id} is taken by {owner}; rename one of them"
+            rejected.append(QuarantineRow(path=video.path, stage="name", error=error))
+    return kept, rejected
+
+
+def make_plan(
+    videos: Sequence[Video],
+    parameters: ExtractionParameters,
+    *,
+    native_sizes: Mapping[str, tuple[int, int]] | None = None,
+    unreadable: Sequence[QuarantineRow] = (),
+) -> ExtractionPlan:
+    """Cut a seeded permutation of the sorted videos into blocks, one a shard.
+
+    native_sizes: (height, width) by path, needed for size ``native`` only, where clips of another size go to another
+    shard; videos that are not in it must be in ``unreadable``.
+    """
+    kept, rejected = reject_taken_names(videos)
+    order = np.random.default_rng(parameters.seed).permutation(len(kept))
+    by_size: dict[tuple[int, int], list[Video]] = {}
+    for index in order:
+        size = _stored_size(kept[index], parameters, native_sizes or {})
+        if size is not None:
+            by_size.setdefault(size, []).append(kept[index])
+    plan = ExtractionPlan(
+        dataset_id=dataset_id_of(parameters, videos),
+        parameters=parameters,
+        videos=tuple(sorted(videos, key=lambda video: video.path)),
+        blocks=(),
+        rejected=(*rejected, *unreadable),
+    )
+    return dataclasses.replace(plan, blocks=tuple(_cut(plan, by_size)))
+
+
+def _stored_size(
+    video: Video, parameters: ExtractionParameters, native_sizes: Mapping[str, tuple[int, int]]
+) -> tuple[int, int] | None:
+    frame_size = parameters.frame_size
+    return native_sizes.get(video.path) if frame_size is None else (frame_size.height, frame_size.width)
+
+
+def _cut(plan: ExtractionPlan, by_size: Mapping[tuple[int, int], Sequence[Video]]) -> list[Block]:
+    blocks: list[Block] = []
+    for height, width in sorted(by_size):
+        videos = by_size[height, width]
+        block = Block(index=0, height=height, width=width, videos=())
+        fitting = max(1, MAX_FRAME_BYTES // plan.layout(block).clip_bytes)
+        length = min(plan.parameters.clips_per_shard, fitting)
+        for start in range(0, len(videos), length):
+            members = tuple(videos[start : start + length])
+            blocks.append(dataclasses.replace(block, index=len(blocks), videos=members))
+    return blocks

@@ -1,0 +1,170 @@
+"""Rebuilds the manifests from the shards: after every extraction, after one divided into tasks, or to repair them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from preprocess.extract.extraction_plan import Block, ExtractionPlan
+from preprocess.extract.state import is_finished, read_outcome, read_plan
+from shared.errors import DataError
+from shared.manifests import (
+    CLIPS_FOLDER,
+    QUARANTINE_FILE,
+    SPLIT_COLUMNS,
+    ClipRow,
+    ColourStatistics,
+    Dataset,
+    QuarantineRow,
+    ShardEntry,
+    row_from_json,
+    write_clip_manifests,
+    write_dataset,
+    write_quarantine,
+)
+from shared.shards.format import shard_name
+from shared.shards.reader import ShardReader
+
+_COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedBlock:
+    """A finished block's manifest rows, quarantined videos and shard (None where every video is quarantined)."""
+
+    rows: tuple[ClipRow, ...]
+    quarantined: tuple[QuarantineRow, ...]
+    shard: ShardEntry | None
+
+
+def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Dataset:
+    """Write all manifests from the shards in ``shards``. rehash: read the shards whole, do not trust noted checksums.
+    synthetic: the videos are known to be; what the extraction noted of that is never undone.
+
+    Raises DataError where there is no extraction, blocks are unfinished, a shard is of another one or, with rehash,
+    holds frames that do not match their checksum.
+    """
+    plan = read_plan(shards)
+    if plan is None:
+        raise DataError(f"no extraction in {shards}; run `hmdb-prep extract`, or name the folder with --shards")
+    unfinished = [block for block in plan.blocks if not is_finished(shards, block)]
+    if unfinished:
+        names = ", ".join(shard_name(block.index) for block in unfinished[:3])
+        raise DataError(
+            f"{len(unfinished)} of {len(plan.blocks)} shards are not there yet, {names} first; "
+            "run `hmdb-prep extract` to continue (or the tasks that are missing)"
+        )
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if rehash else 1) as pool:  # checksums run side by side
+        merged = list(pool.map(lambda block: _merge_block(shards, plan, block, rehash=rehash), plan.blocks))
+    return write_all(manifests, plan, merged, synthetic=synthetic or plan.synthetic)
+
+
+def write_all(manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedBlock], *, synthetic: bool) -> Dataset:
+    """Write the class manifests, quarantine.csv and, last, dataset.json."""
+    rows = [row for block in merged for row in block.rows]
+    quarantined = [*plan.rejected, *(row for block in merged for row in block.quarantined)]
+    entries = tuple(block.shard for block in merged if block.shard is not None)
+    dataset = summarise(plan, rows, num_quarantined=len(quarantined), shards=entries, synthetic=synthetic)
+    write_clip_manifests(manifests, rows)
+    write_quarantine(manifests, quarantined)
+    write_dataset(manifests, dataset)
+    return dataset
+
+
+def has_manifests(manifests: Path, dataset: Dataset) -> bool:
+    """Whether the files that belong beside ``dataset.json`` are there; what they hold is not looked at."""
+    names = [f"{CLIPS_FOLDER}/{name}.csv" for name, count in dataset.clips_per_class.items() if count]
+    return all((manifests / name).is_file() for name in (*names, QUARANTINE_FILE))
+
+
+def _merge_block(shards: Path, plan: ExtractionPlan, block: Block, *, rehash: bool) -> MergedBlock:
+    outcome = read_outcome(shards, block)
+    assert outcome is not None  # finished blocks have one
+    file = shards / shard_name(block.index)
+    if not file.is_file():
+        return MergedBlock(rows=(), quarantined=outcome.quarantined, shard=None)
+    with ShardReader(file) as reader:
+        if reader.layout != plan.layout(block):
+            raise DataError(f"{file} belongs to another extraction; delete it and run `hmdb-prep extract` again")
+        rows = tuple(row_from_json(text) for text in reader.manifest)
+        damaged = reader.damaged_clips() if rehash else []
+    if damaged:
+        raise DataError(
+            f"{file}: frames of {damaged[0]} do not match their crc32; delete it and run `hmdb-prep extract` again"
+        )
+    expected = {video.clip_id for video in block.videos} - {_clip_id(row, block) for row in outcome.quarantined}
+    if {row.clip_id for row in rows} != expected:
+        raise DataError(f"{file} does not hold the clips of its block; delete it and run `hmdb-prep extract` again")
+    entry = ShardEntry(
+        file=file.name,
+        num_clips=len(rows),
+        num_bytes=file.stat().st_size,
+        sha256=sha256_of(file) if rehash else outcome.sha256,
+    )
+    return MergedBlock(rows=rows, quarantined=outcome.quarantined, shard=entry)
+
+
+def _clip_id(row: QuarantineRow, block: Block) -> str:
+    return next((video.clip_id for video in block.videos if video.path == row.path), "")
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def summarise(
+    plan: ExtractionPlan,
+    rows: Sequence[ClipRow],
+    *,
+    num_quarantined: int,
+    shards: tuple[ShardEntry, ...],
+    synthetic: bool,
+) -> Dataset:
+    """What dataset.json will say of these rows. The class list comes from the videos, not from what decoded."""
+    class_names = tuple(sorted({video.class_name for video in plan.videos}))
+    per_class = Counter(row.class_name for row in rows)
+    return Dataset(
+        dataset_id=plan.dataset_id,
+        size=plan.parameters.size,
+        fit=plan.parameters.fit,
+        num_segments=plan.parameters.num_segments,
+        frames_per_segment=plan.parameters.frames_per_segment,
+        clips_per_shard=plan.parameters.clips_per_shard,
+        seed=plan.parameters.seed,
+        synthetic=synthetic,
+        class_names=class_names,
+        num_videos=len(plan.videos),
+        num_clips=len(rows),
+        num_quarantined=num_quarantined,
+        clips_per_class={name: per_class[name] for name in class_names},
+        clips_per_split={
+            column: dict(sorted(Counter(getattr(row, column) for row in rows).items())) for column in SPLIT_COLUMNS
+        },
+        rgb={
+            column: _colour_statistics([row for row in rows if getattr(row, column) == "train"])
+            for column in SPLIT_COLUMNS
+        },
+        shards=shards,
+    )
+
+
+def _colour_statistics(rows: Sequence[ClipRow]) -> ColourStatistics:
+    """Pooled over the clips, each with the same weight: var = E[std² + mean²] - E[mean]². Zero without clips."""
+    if not rows:
+        return ColourStatistics(mean=(0.0, 0.0, 0.0), std=(0.0, 0.0, 0.0))
+    means = np.array([[getattr(row, f"{colour}_mean") for colour in _COLOURS] for row in rows]) / 255
+    stds = np.array([[getattr(row, f"{colour}_std") for colour in _COLOURS] for row in rows]) / 255
+    mean = means.mean(axis=0)
+    std = np.sqrt(np.maximum((stds**2 + means**2).mean(axis=0) - mean**2, 0))
+    red, green, blue = (float(value) for value in mean)
+    red_std, green_std, blue_std = (float(value) for value in std)
+    return ColourStatistics(mean=(red, green, blue), std=(red_std, green_std, blue_std))

@@ -1,0 +1,1 @@
+"""hmdb-prep fetch: an archive into folders of videos."""

@@ -1,0 +1,1 @@
+"""hmdb-prep synth: drawn stick figures as encoded videos."""

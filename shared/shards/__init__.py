@@ -1,0 +1,1 @@
+"""The shard format: layout, writer, reader."""

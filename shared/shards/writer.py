@@ -1,0 +1,165 @@
+"""Shards: HDF5 files of fixed-size clips, written once under a temporary name and renamed when complete.
+
+Frames lie uncompressed and in one piece, so that a reader maps them into memory and a worker process writes its row
+straight into the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import DataError
+from shared.shards.format import (
+    SHARD_FORMAT,
+    SHARD_VERSION,
+    ClipRecord,
+    ShardLayout,
+)
+from shared.shards.reader import ShardReader
+
+_ALIGNMENT = 4096  # pages: mapped frames start on one
+_ALIGNMENT_THRESHOLD = 1024  # bytes: smaller objects are not worth a page
+
+
+class PendingShard:
+    """A shard being written: room for ``capacity`` clips under a temporary name, until ``publish`` renames it.
+
+    Rows may be written by other processes through ``write_clip``. Use as a context manager: what is not published is
+    removed. Raises OSError at once where the disk has no room for it.
+    """
+
+    def __init__(self, path: Path, layout: ShardLayout, *, capacity: int) -> None:
+        self.path = path
+        self.layout = layout
+        self.capacity = capacity
+        # Process numbers repeat from machine to machine, above all in containers.
+        self.temporary = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
+        try:
+            self.frames_offset = self._create()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _create(self) -> int:
+        layout = self.layout
+        shape = (self.capacity, layout.num_rows, layout.height, layout.width, 3)
+        with _open_new(self.temporary) as file:
+            creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            creation.set_obj_track_times(False)  # the same clips give the same bytes
+            space = h5py.h5s.create_simple(shape)
+            frames = h5py.h5d.create(file.id, b"frames", h5py.h5t.STD_U8LE, space, creation)
+            offset = int(frames.get_offset())
+            for name, value in _root_attributes(layout):
+                file.attrs[name] = value
+        with self.temporary.open("r+b") as raw:
+            # Room for everything is taken now: a full disk is met here and not in the middle of a worker's row.
+            os.posix_fallocate(raw.fileno(), offset, self.capacity * layout.clip_bytes)
+        return offset
+
+    def write_clip(self, row: int, frames: npt.NDArray[np.uint8]) -> None:
+        """Write the frames of clip ``row`` (see ``write_clip_frames``)."""
+        write_clip_frames(self.temporary, self.frames_offset, row=row, frames=frames)
+
+    def complete(self, records: Sequence[ClipRecord | None]) -> None:
+        """Add the records and sync it all to disk. A record of None is a quarantined clip: its row is closed up.
+
+        Then checks every clip's frames in the file against its crc32. Raises DataError where they differ.
+        """
+        kept = [row for row, record in enumerate(records) if record is not None]
+        present = [record for record in records if record is not None]
+        if not kept:
+            raise ValueError("a shard needs at least one clip")
+        if len(kept) < self.capacity:
+            self._close_up(kept)
+        self._write_records(present)
+        _synchronise(self.temporary)
+        with ShardReader(self.temporary) as reader:
+            problems = reader.damaged_clips()
+        if problems:
+            raise DataError(f"{self.path}: what was written reads back differently ({problems[0]}); check the disk")
+
+    def publish(self) -> None:
+        """Give the complete shard its final name. From then on it is never written again."""
+        self.temporary.rename(self.path)
+        _synchronise(self.path.parent)
+
+    def _close_up(self, kept: Sequence[int]) -> None:
+        sparse, sparse_offset = self.temporary, self.frames_offset
+        try:
+            self.temporary = sparse.with_suffix(".closed.tmp")
+            self.capacity = len(kept)
+            self.frames_offset = self._create()
+            for row, old_row in enumerate(kept):
+                offset = sparse_offset + old_row * self.layout.clip_bytes
+                self.write_clip(row, np.memmap(sparse, np.uint8, "r", offset, (self.layout.clip_bytes,)))
+        finally:
+            sparse.unlink()
+
+    def _write_records(self, records: Sequence[ClipRecord]) -> None:
+        text = h5py.string_dtype("utf-8")
+        with h5py.File(self.temporary, "r+", locking=False) as file:
+            file["frame_index"] = np.stack([record.frame_index for record in records]).astype("<i4")
+            file["label"] = np.array([record.label for record in records], dtype="<i2")
+            file["crc32"] = np.array([record.crc32 for record in records], dtype="<u4")
+            file.create_dataset("clip_id", data=[record.clip_id for record in records], dtype=text)
+            file.create_dataset("manifest", data=[record.manifest for record in records], dtype=text)
+
+    def discard(self) -> None:
+        """Remove what was written under temporary names."""
+        self.temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+def write_clip_frames(file: Path, frames_offset: int, *, row: int, frames: npt.NDArray[np.uint8]) -> None:
+    """Write one clip's frames at its place in a pending shard's file. For worker processes: needs no HDF5."""
+    data = np.ascontiguousarray(frames).reshape(-1).data
+    position = frames_offset + row * len(data)
+    descriptor = os.open(file, os.O_WRONLY)
+    try:
+        while data:
+            written = os.pwrite(descriptor, data, position)
+            data, position = data[written:], position + written
+    finally:
+        os.close(descriptor)
+
+
+def _open_new(path: Path) -> h5py.File:
+    # HDF5's own locks fail on network file systems without any; nobody else knows the temporary name.
+    return h5py.File(path, "w", locking=False, alignment_threshold=_ALIGNMENT_THRESHOLD, alignment_interval=_ALIGNMENT)
+
+
+def _root_attributes(layout: ShardLayout) -> list[tuple[str, str | int]]:
+    return [
+        ("format", SHARD_FORMAT),
+        ("version", SHARD_VERSION),
+        ("num_segments", layout.num_segments),
+        ("frames_per_segment", layout.frames_per_segment),
+        ("height", layout.height),
+        ("width", layout.width),
+        ("dataset_id", layout.dataset_id),
+    ]
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""From a video file to the frames of its clip: sampling, exact decoding, resizing."""

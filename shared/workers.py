@@ -1,0 +1,215 @@
+"""Processes that decode end with the one that started them, also where that one is killed while they hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
+
+from shared.errors import DataError
+
+
+def end_with_parent() -> None:
+    """End this process, in the middle of whatever it does, once its parent is gone. FFmpeg's calls let threads run."""
+    threading.Thread(target=_wait_for_end_of_parent, daemon=True).start()
+
+
+def _wait_for_end_of_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+Result = TypeVar("Result")
+DECODING_MODULES = ["preprocess.extract.clips", "preprocess.extract.pixel_sums", "torchcodec.decoders"]
+_MAX_FAILED_STARTS = 3
+_JOIN_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDied:
+    """The outcome of a job whose process died. exit_code: negative for a signal."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOverran:
+    """The outcome of a job that took more than ``seconds`` and was ended."""
+
+    seconds: float
+
+
+@dataclass(eq=False)
+class Ticket(Generic[Result]):
+    """A submitted job, to be waited for with ``WorkerPool.wait``."""
+
+    function: Callable[[Any], Result]
+    argument: Any
+    is_done: bool = False
+    outcome: Result | WorkerDied | WorkerOverran | BaseException | None = None
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: ForkServerProcess
+    connection: Connection
+    is_ready: bool = False
+    ticket: Ticket[Any] | None = None
+    deadline: float = field(default=float("inf"))
+
+
+def start_server(preload: list[str]) -> None:
+    """Begin to import what workers need, in the process from which they are forked; does nothing where that runs.
+
+    To be called early: the imports take seconds, in which this process can do others of its own. The server imports
+    everything but runs nothing: threads and CUDA make a plain fork unsafe, and a fresh interpreter for each replaced
+    worker would cost seconds.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(preload)
+    forkserver.ensure_running()
+
+
+class WorkerPool:
+    """``num_workers`` processes that import ``preload`` once. A context manager: leaving it ends them."""
+
+    def __init__(self, *, num_workers: int, timeout_seconds: float, preload: list[str]) -> None:
+        start_server(preload)
+        self._context = multiprocessing.get_context("forkserver")
+        self._num_workers = num_workers
+        self._timeout_seconds = timeout_seconds
+        self._queue: deque[Ticket[Any]] = deque()
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+
+    def submit(self, function: Callable[[Any], Result], argument: object) -> Ticket[Result]:
+        """Queue a job: a module-level function and its one argument, both picklable."""
+        ticket = Ticket(function=function, argument=argument)
+        self._queue.append(ticket)
+        self._assign()
+        return ticket
+
+    def wait(self, ticket: Ticket[Result]) -> Result | WorkerDied | WorkerOverran:
+        """Wait until a job is done, serving the others meanwhile. Raises what the job raised."""
+        while not ticket.is_done:
+            self._step()
+        if isinstance(ticket.outcome, BaseException):
+            raise ticket.outcome
+        return cast("Result | WorkerDied | WorkerOverran", ticket.outcome)
+
+    def _step(self) -> None:
+        self._assign()
+        nearest = min((worker.deadline for worker in self._workers), default=float("inf"))
+        timeout = min(max(0.0, nearest - time.monotonic()), _LONGEST_WAIT_SECONDS)  # the kernel takes no more
+        ready = set(wait([worker.connection for worker in self._workers], timeout))
+        for worker in list(self._workers):
+            if worker.connection in ready:
+                self._receive(worker)
+            elif worker.deadline <= time.monotonic():
+                self._end(worker)
+                self._settle(worker, WorkerOverran(seconds=self._timeout_seconds))
+
+    def _assign(self) -> None:
+        while len(self._workers) < min(self._num_workers, len(self._queue) + self._num_busy()):
+            self._workers.append(self._start())
+        for worker in self._workers:
+            if self._queue and worker.is_ready and worker.ticket is None:
+                ticket = self._queue[0]
+                try:
+                    worker.connection.send((ticket.function, ticket.argument))
+                except OSError:
+                    continue  # it died while idle: _receive will meet its end of file and replace it
+                worker.ticket = self._queue.popleft()
+                worker.deadline = time.monotonic() + self._timeout_seconds
+
+    def _num_busy(self) -> int:
+        return sum(worker.ticket is not None for worker in self._workers)
+
+    def _start(self) -> _Worker:
+        mine, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process=process, connection=mine)
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            exit_code = self._end(worker)
+            self._note_start(worker, failed=not worker.is_ready)
+            self._settle(worker, WorkerDied(exit_code=exit_code))
+            return
+        self._note_start(worker, failed=False)
+        if worker.is_ready:
+            self._settle(worker, message)
+        worker.is_ready = True
+
+    def _note_start(self, worker: _Worker, *, failed: bool) -> None:
+        self._failed_starts = self._failed_starts + 1 if failed else 0
+        if self._failed_starts >= _MAX_FAILED_STARTS:
+            raise DataError(
+                f"worker processes end with exit code {worker.process.exitcode} before they start; "
+                "run `hmdb-prep doctor`"
+            )
+
+    def _settle(self, worker: _Worker, outcome: object) -> None:
+        if worker.ticket is not None:
+            worker.ticket.outcome = cast(Any, outcome)
+            worker.ticket.is_done = True
+        worker.ticket = None
+        worker.deadline = float("inf")
+
+    def _end(self, worker: _Worker) -> int:
+        """Kill a worker, wherever it is, and return its exit code."""
+        self._workers.remove(worker)
+        worker.process.join(timeout=0.1)  # a worker that died by itself keeps its own exit code
+        worker.process.kill()
+        worker.process.join(timeout=_JOIN_SECONDS)
+        worker.connection.close()
+        return worker.process.exitcode or 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in list(self._workers):
+            self._end(worker)
+
+
+def _serve(connection: Connection) -> None:
+    """What a worker does: say that it is there, then one job after the other until the parent is gone."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    connection.send(None)
+    while True:
+        try:
+            function, argument = connection.recv()
+        except EOFError:
+            return
+        try:
+            outcome = function(argument)
+        except (OSError, MemoryError, DataError) as error:
+            outcome = error
+        try:
+            connection.send(outcome)
+        except BrokenPipeError:
+            return

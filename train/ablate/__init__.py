@@ -1,0 +1,1 @@
+"""lsvit-train ablate: the effect of each improvement as one table."""

@@ -1,0 +1,214 @@
+"""Clip-consistent augmentation: draws on the host, pixels batched on the device.
+
+One crop, one mirror image and one photometric change for all frames of a clip, so that motion stays motion.
+
+Photometry follows the data set. For each of brightness, contrast, blur and colourfulness the clip's own
+statistic v (from the manifests) is moved towards a value q drawn from the empirical quantiles of the training
+rows: v' = v + m·(q - v) with m = min(1, strength·u) and u uniform in [0, 1]. The change of the pixels is the
+one that turns v into v': brightness: + (v' - v); contrast: ·(v'/v) about the clip's mean; colour: chroma
+·(v'/v), exact as Hasler and Süsstrunk's measure is homogeneous in it; blur: x + a·(G(x) - x), G the 3x3
+binomial filter, a = 1 - sqrt(v'/v), which is exact for the highest frequency, where G is zero (a < 0
+sharpens). Clipping to [0, 255] comes last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from shared.video.luma import luma_of_tensor
+
+Floats = npt.NDArray[np.float64]
+
+CONTRAST_RANGE = (0.5, 2.0)
+COLOUR_RANGE = (0.0, 2.0)
+BLUR_RANGE = (-0.5, 0.9)
+_NUM_DRAWS = 13  # scale, ratio, top, left, flip, and (quantile, amount) for each of the four statistics
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Statistics:
+    """Measured statistics of clips, float64 (B,) each, as the manifests define them (luma in [0, 255])."""
+
+    brightness: Floats
+    contrast: Floats
+    blur: Floats
+    colorfulness: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """scale: area of the crop as a share of the largest box of its shape that fits; ratio: its width over its
+    height.
+    """
+
+    scale: tuple[float, float] = (0.4, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.3333)
+    hflip: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipChanges:
+    """What is done to each clip of a batch.
+
+    box: int64 (B, 4), top, left, height, width in stored pixels. flip: bool (B,). The rest float32 (B,):
+    shift is added in [0, 255] units, contrast and colour are factors, blur is the amount a, middle the
+    brightness about which contrast acts.
+    """
+
+    box: npt.NDArray[np.int64]
+    flip: npt.NDArray[np.bool_]
+    shift: npt.NDArray[np.float32]
+    contrast: npt.NDArray[np.float32]
+    colour: npt.NDArray[np.float32]
+    blur: npt.NDArray[np.float32]
+    middle: npt.NDArray[np.float32]
+
+    def part(self, rows: npt.NDArray[np.int64]) -> ClipChanges:
+        """The changes of some of the clips."""
+        return ClipChanges(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def draw_changes(
+    clips: Statistics,
+    *,
+    training: Statistics,
+    strength: Floats,
+    settings: AugmentSettings,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+) -> ClipChanges:
+    """Draw what is done to B clips of the stored size. A pure function of the arguments and the generator's
+    state.
+
+    clips: statistics of the B clips; training: those of all training rows, for the quantiles; strength:
+    float64 (B,) >= 0, 1 is the normal strength, 0 leaves the largest centred square untouched, which is the
+    picture that evaluation sees.
+    """
+    draws = rng.random((len(strength), _NUM_DRAWS))
+    moved = [
+        _moved(own, quantiles, draws[:, 5 + 2 * i], draws[:, 6 + 2 * i], strength)
+        for i, (own, quantiles) in enumerate(
+            [
+                (clips.brightness, training.brightness),
+                (clips.contrast, training.contrast),
+                (clips.blur, training.blur),
+                (clips.colorfulness, training.colorfulness),
+            ]
+        )
+    ]
+    return ClipChanges(
+        box=_crop_boxes(draws[:, :4], strength, settings, height=height, width=width),
+        flip=draws[:, 4] < settings.hflip * np.minimum(strength, 1),
+        shift=(moved[0] - clips.brightness).astype(np.float32),
+        contrast=_factor(moved[1], clips.contrast, CONTRAST_RANGE).astype(np.float32),
+        colour=_factor(moved[3], clips.colorfulness, COLOUR_RANGE).astype(np.float32),
+        blur=np.clip(1 - np.sqrt(_factor(moved[2], clips.blur, (0, np.inf))), *BLUR_RANGE).astype(np.float32),
+        middle=clips.brightness.astype(np.float32),
+    )
+
+
+def _moved(own: Floats, training: Floats, quantile: Floats, amount: Floats, strength: Floats) -> Floats:
+    target = np.quantile(training, quantile)
+    moved: Floats = own + np.minimum(1, strength * amount) * (target - own)
+    return moved
+
+
+def _factor(moved: Floats, own: Floats, limits: tuple[float, float]) -> Floats:
+    """moved / own within the limits; 1 where the clip has nothing to scale (a flat or grey picture)."""
+    safe = np.where(own > 1e-6, own, 1.0)
+    return np.clip(np.where(own > 1e-6, moved / safe, 1.0), *limits)
+
+
+def _crop_boxes(
+    draws: Floats, strength: Floats, settings: AugmentSettings, *, height: int, width: int
+) -> npt.NDArray[np.int64]:
+    """Boxes (B, 4). Shape first (log-uniform), then the share of the largest box of that shape, then the
+    place.
+    """
+    bounded = np.minimum(strength, 1)
+    least = np.clip(1 - (1 - settings.scale[0]) * strength, 0.02, settings.scale[1])
+    most = 1 - (1 - settings.scale[1]) * bounded
+    side = np.sqrt(least + draws[:, 0] * (most - least))
+    low, high = np.log(settings.ratio)
+    ratio = np.exp((low + draws[:, 1] * (high - low)) * bounded)
+    full_height = np.minimum(height, width / ratio)
+    box_height = np.clip(np.rint(full_height * side), 1, height).astype(np.int64)
+    box_width = np.clip(np.rint(full_height * ratio * side), 1, width).astype(np.int64)
+    place = 0.5 + (draws[:, 2:4] - 0.5) * bounded[:, None]
+    top = np.floor(place[:, 0] * (height - box_height) + 0.5 * bounded).astype(np.int64)
+    left = np.floor(place[:, 1] * (width - box_width) + 0.5 * bounded).astype(np.int64)
+    return np.stack([top, left, box_height, box_width], axis=1)
+
+
+def augment(frames: torch.Tensor, changes: ClipChanges, *, image_size: int) -> torch.Tensor:
+    """Apply the changes: uint8 (B, T, H, W, 3) -> float32 (B, T, 3, S, S) in [0, 1], on the device of
+    ``frames``.
+    """
+    # The CPU is five times faster clip by clip, as a clip stays in its cache; a GPU takes the batch at once.
+    at_once = 1 if frames.device.type == "cpu" else len(frames)
+    video = torch.empty((*frames.shape[:2], 3, image_size, image_size), dtype=torch.float32, device=frames.device)
+    for start in range(0, len(frames), at_once):
+        rows = np.arange(start, min(start + at_once, len(frames)))
+        video[start : start + at_once] = _augment_some(frames[start : start + at_once], changes.part(rows), image_size)
+    return video
+
+
+def _augment_some(frames: torch.Tensor, changes: ClipChanges, image_size: int) -> torch.Tensor:
+    clips = [
+        crop_and_resize(clip, box, image_size=image_size, flip=flip)
+        for clip, box, flip in zip(frames, changes.box.tolist(), changes.flip.tolist(), strict=True)
+    ]
+    return _photometric(torch.stack(clips).to(torch.float32), changes).div_(255)
+
+
+def crop_and_resize(clip: torch.Tensor, box: list[int], *, image_size: int, flip: bool) -> torch.Tensor:
+    """One clip's box (top, left, height, width), bilinear with antialiasing: uint8 (T, H, W, 3) -> (T, 3, S,
+    S).
+
+    uint8 on the CPU, where torch has a fast path for frames that lie channels last; float32 in [0, 255]
+    elsewhere.
+    """
+    top, left, height, width = box
+    pictures = clip[:, top : top + height, left : left + width].permute(0, 3, 1, 2)
+    if pictures.device.type != "cpu":
+        pictures = pictures.float()
+    if (height, width) != (image_size, image_size):
+        pictures = F.interpolate(
+            pictures, size=(image_size, image_size), mode="bilinear", antialias=True, align_corners=False
+        )
+    return pictures.flip(-1) if flip else pictures
+
+
+def _photometric(video: torch.Tensor, changes: ClipChanges) -> torch.Tensor:
+    """Blur, colour, then contrast and brightness, on float32 (B, T, 3, h, w) in [0, 255]; overwrites
+    ``video``.
+    """
+
+    def clipwise(values: npt.NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(values).to(video.device).view(-1, 1, 1, 1, 1)
+
+    if np.any(changes.blur):
+        video = _binomial(video).lerp_(video, 1 - clipwise(changes.blur))
+    if np.any(changes.colour != 1):
+        video = torch.lerp(luma_of_tensor(video), video, clipwise(changes.colour))
+    middle = clipwise(changes.middle)
+    return video.sub_(middle).mul_(clipwise(changes.contrast)).add_(middle + clipwise(changes.shift)).clamp_(0, 255)
+
+
+def _binomial(video: torch.Tensor) -> torch.Tensor:
+    """The 3x3 binomial filter ([1, 2, 1]/4 along each axis), the border repeated."""
+    for axis in (-1, -2):
+        last = video.shape[axis] - 1
+        filtered = video * 0.5
+        filtered.narrow(axis, 1, last).add_(video.narrow(axis, 0, last), alpha=0.25)
+        filtered.narrow(axis, 0, last).add_(video.narrow(axis, 1, last), alpha=0.25)
+        filtered.narrow(axis, 0, 1).add_(video.narrow(axis, 0, 1), alpha=0.25)
+        filtered.narrow(axis, last, 1).add_(video.narrow(axis, last, 1), alpha=0.25)
+        video = filtered
+    return video

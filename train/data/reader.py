@@ -1,0 +1,144 @@
+"""The reader of training data: clips out of memory-mapped shards, into uint8 batches, several threads side by side."""
+
+from __future__ import annotations
+
+import math
+import resource
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.errors import DataError
+from shared.shards.reader import ShardReader
+from shared.video.sampling import evaluation_rows
+from train.data.samples import ClipTable, Samples
+
+Integers = npt.NDArray[np.int64]
+Frames = npt.NDArray[np.uint8]
+_OTHER_FILES = 256  # of torch, TensorBoard, sockets
+
+
+def allow_open_files(count: int) -> None:
+    """Raise the limit of open files to ``count`` mapped shards. Raises DataError where that is not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise DataError(f"{count} shards are {needed} open files, and {hard} are allowed; raise it with `ulimit -Hn`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
+    """floor((1 - lam)·anchor + lam·neighbour + 0.5) of two uint8 arrays of one shape, in float64.
+
+    Only IEEE additions and multiplications of single elements: the same on every machine.
+    """
+    mixed = np.multiply(anchor, 1.0 - lam, dtype=np.float64)
+    mixed += np.multiply(neighbor, lam, dtype=np.float64)
+    mixed += 0.5
+    return mixed.astype(np.uint8)  # truncation is floor here: nothing is negative
+
+
+class ClipReader:
+    """The shards of a data set, mapped into memory. Reading is safe from several threads.
+
+    Raises DataError where a shard is missing, of another data set, or does not hold the clips the manifests
+    name, and where clips differ in size.
+    """
+
+    def __init__(self, shards: Path, table: ClipTable, *, dataset_id: str) -> None:
+        self._table = table
+        names = sorted(set(table.shard))
+        allow_open_files(len(names))
+        self._readers = {name: ShardReader(shards / name) for name in names}
+        layouts = {reader.layout for reader in self._readers.values()}
+        foreign = [name for name, reader in self._readers.items() if reader.layout.dataset_id != dataset_id]
+        if foreign:
+            raise DataError(f"{shards / foreign[0]} is of another data set than the manifests; run `hmdb-prep merge`")
+        if len(layouts) != 1:
+            sizes = sorted({(layout.height, layout.width) for layout in layouts})
+            listed = ", ".join(f"{height}x{width}" for height, width in sizes)
+            raise DataError(f"{shards} holds clips of several sizes ({listed}); extract with a fixed --size to train")
+        self.layout = layouts.pop()
+        self._check_clips(shards)
+
+    def _check_clips(self, shards: Path) -> None:
+        for clip_id, shard, row in zip(self._table.clip_id, self._table.shard, self._table.row, strict=True):
+            if not self._readers[shard].holds(clip_id, row=int(row)):
+                raise DataError(f"{shards / shard} does not hold {clip_id} in row {row}; run `hmdb-prep merge`")
+
+    def read(self, clip: int, rows: Integers, out: Frames) -> None:
+        """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3). Raises DataError where its shard
+        changed.
+        """
+        reader = self._readers[self._table.shard[clip]]
+        reader.check_unchanged()
+        # One call a clip, during which other threads run; with mode="raise" NumPy would copy twice.
+        np.take(reader.frames[self._table.row[clip]], rows, axis=0, out=out, mode="clip")
+
+    def close(self) -> None:
+        """Let go of the mappings."""
+        for reader in self._readers.values():
+            reader.close()
+
+
+class BatchReader:
+    """Reads the clips of a batch with a pool of threads into one host tensor, pinned where a GPU will take
+    it.
+    """
+
+    def __init__(self, reader: ClipReader, *, num_threads: int, pinned: bool) -> None:
+        self._reader = reader
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-clip")
+        self._pinned = pinned
+        self._unused: list[npt.NDArray[np.uint8]] = []
+
+    def evaluation(self, clips: Integers) -> torch.Tensor:
+        """The middle candidates of some clips: uint8 (b, T, H, W, 3)."""
+        layout = self._reader.layout
+        rows = evaluation_rows(num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment)
+        frames = self._room(len(clips))
+        views = frames.numpy()
+        list(self._pool.map(lambda place: self._reader.read(int(clips[place]), rows, views[place]), range(len(clips))))
+        return frames
+
+    def training(self, samples: Samples, chosen: Integers, rows: Integers) -> torch.Tensor:
+        """Some samples with the rows (b, T) given for each, synthetic ones blended: uint8 (b, T, H, W, 3)."""
+        frames = self._room(len(chosen))
+        views = frames.numpy()
+
+        def read(place: int) -> None:
+            sample, out = chosen[place], views[place]
+            self._reader.read(int(samples.clip[sample]), rows[place], out)
+            if samples.neighbor[sample] >= 0:
+                other = np.empty_like(out)
+                self._reader.read(int(samples.neighbor[sample]), rows[place], other)
+                for anchor, neighbor in zip(out, other, strict=True):  # frame by frame: stays in the cache
+                    anchor[:] = blend(anchor, neighbor, float(samples.lam[sample]))
+
+        list(self._pool.map(read, range(len(chosen))))
+        return frames
+
+    def _room(self, num_clips: int) -> torch.Tensor:
+        layout = self._reader.layout
+        shape = (num_clips, layout.num_segments, layout.height, layout.width, 3)
+        if self._pinned:  # torch keeps pinned memory and hands it out again by itself
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        # Memory fresh from the system costs several times the copy into it, page by page: what nobody uses any more
+        # is used again. torch keeps `handed` alive for as long as any tensor shows its memory.
+        needed = math.prod(shape)
+        memory = self._unused.pop() if self._unused else None
+        if memory is None or memory.size < needed:
+            memory = np.empty(needed, np.uint8)
+        handed = memory[:needed].reshape(shape)
+        weakref.finalize(handed, self._unused.append, memory).atexit = False
+        return torch.from_numpy(handed)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)

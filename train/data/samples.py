@@ -1,0 +1,183 @@
+"""Which clips train, validate and test, and what one epoch shows of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.balancing_plans import PlanRow
+from shared.errors import DataError
+from shared.splits import hold_out_sources, part_of
+from shared.video.sampling import clip_key
+from train.data.augment import Statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipTable:
+    """The clips of a data set, sorted by clip_id; N entries in each field. label: int64, row: int64 in its
+    shard.
+    """
+
+    clip_id: tuple[str, ...]
+    class_name: tuple[str, ...]
+    label: Integers
+    source: tuple[str, ...]
+    shard: tuple[str, ...]
+    row: Integers
+    statistics: Statistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Indices into a ClipTable, int64 each. training: without the validation part."""
+
+    training: Integers
+    validation: Integers
+    test: Integers
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """What one epoch shows, M entries in each field.
+
+    clip: int64, index of the clip, or of a synthetic one's anchor. neighbor: int64, -1 for a stored clip.
+    lam: float64, share of the neighbour. label: int64. key: uint64 for TSN sampling, different for
+    repetitions of a clip.
+    """
+
+    clip: Integers
+    neighbor: Integers
+    lam: npt.NDArray[np.float64]
+    label: Integers
+    key: npt.NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    @property
+    def synthetic(self) -> npt.NDArray[np.bool_]:
+        """bool (M,): interpolated between two clips."""
+        synthetic: npt.NDArray[np.bool_] = self.neighbor >= 0
+        return synthetic
+
+
+def make_table(frame: pd.DataFrame) -> ClipTable:
+    """The table of a manifest frame (``shared.manifests.read_manifests``), in its order."""
+    return ClipTable(
+        clip_id=tuple(frame["clip_id"]),
+        class_name=tuple(frame["class_name"]),
+        label=frame["label"].to_numpy(np.int64),
+        source=tuple(frame["source"]),
+        shard=tuple(frame["shard"]),
+        row=frame["row"].to_numpy(np.int64),
+        statistics=Statistics(
+            brightness=frame["brightness"].to_numpy(np.float64),
+            contrast=frame["contrast"].to_numpy(np.float64),
+            blur=frame["blur"].to_numpy(np.float64),
+            colorfulness=frame["colorfulness"].to_numpy(np.float64),
+        ),
+    )
+
+
+def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float, seed: int) -> Rows:
+    """Training, validation and test rows of a split. ``all`` trains on every clip and tests none.
+
+    Raises DataError where the split has no training rows.
+    """
+    if split == "all":
+        training, test = np.arange(len(frame)), np.arange(0)
+    else:
+        training = part_of(frame, split=split, part="train").index.to_numpy(np.int64)
+        test = part_of(frame, split=split, part="test").index.to_numpy(np.int64)
+    if not len(training):
+        raise DataError(
+            f"split {split} has no training clips here; use another --split, or --split all for a sanity check"
+        )
+    classes, sources = frame["class_name"].to_numpy(object)[training], frame["source"].to_numpy(object)[training]
+    held_out = validation_part(list(classes), list(sources), fraction=val_fraction, seed=seed)
+    return Rows(training=training[~held_out], validation=training[held_out], test=test)
+
+
+def validation_part(
+    classes: Sequence[str], sources: Sequence[str], *, fraction: float, seed: int
+) -> npt.NDArray[np.bool_]:
+    """Set aside whole sources, about ``fraction`` of the clips, stratified by class: bool (N,).
+
+    A class is never set aside whole: the sources that would do so stay in training. So all may be False where
+    there are few sources.
+    """
+    if fraction == 0:
+        return np.zeros(len(classes), dtype=np.bool_)
+    held_out = hold_out_sources(classes, sources, num_folds=max(2, round(1 / fraction)), num_held_out=1, seed=seed)
+    remaining = {name for name, out in zip(classes, held_out, strict=True) if not out}
+    needed = {source for source, name in zip(sources, classes, strict=True) if name not in remaining}
+    return held_out & ~np.array([source in needed for source in sources], dtype=np.bool_)
+
+
+def real_samples(table: ClipTable, rows: Integers) -> Samples:
+    """Every training clip once."""
+    return _samples(table, [_real_row(table, row) for row in rows.tolist()])
+
+
+def _real_row(table: ClipTable, row: int) -> PlanRow:
+    return PlanRow(
+        kind="real", class_name=table.class_name[row], label=int(table.label[row]), clip_id=table.clip_id[row]
+    )
+
+
+def planned_samples(table: ClipTable, rows: Sequence[PlanRow]) -> Samples:
+    """The real and synthetic rows of a plan, repetitions included, sorted: the order of the file does not matter."""
+    return _samples(table, sorted(rows, key=lambda row: (row.clip_id, row.neighbor_id, row.lam)))
+
+
+def _samples(table: ClipTable, rows: Sequence[PlanRow]) -> Samples:
+    index = {clip_id: position for position, clip_id in enumerate(table.clip_id)}
+    clip = np.array([index[row.clip_id] for row in rows], dtype=np.int64)
+    return Samples(
+        clip=clip,
+        neighbor=np.array([index[row.neighbor_id] if row.neighbor_id else -1 for row in rows], dtype=np.int64),
+        lam=np.array([row.lam for row in rows], dtype=np.float64),
+        label=table.label[clip],
+        key=_sampling_keys(rows),
+    )
+
+
+def _sampling_keys(rows: Sequence[PlanRow]) -> npt.NDArray[np.uint64]:
+    """A clip's own key; repetitions and synthetic clips have keys of their own, so that they show other
+    frames.
+    """
+    seen: Counter[str] = Counter()
+    keys = []
+    for row in rows:
+        name = f"{row.clip_id}+{row.neighbor_id}" if row.neighbor_id else row.clip_id
+        seen[name] += 1
+        keys.append(clip_key(name if seen[name] == 1 else f"{name}#{seen[name]}"))
+    return np.array(keys, dtype=np.uint64)
+
+
+def sample_statistics(table: ClipTable, samples: Samples, chosen: Integers) -> Statistics:
+    """The statistics of some samples; of a synthetic one, those of its two clips in their shares."""
+    first, second = samples.clip[chosen], np.maximum(samples.neighbor[chosen], 0)
+    lam = samples.lam[chosen]
+
+    def blended(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        result: npt.NDArray[np.float64] = (1 - lam) * values[first] + lam * values[second]
+        return result
+
+    measured = table.statistics
+    return Statistics(
+        brightness=blended(measured.brightness),
+        contrast=blended(measured.contrast),
+        blur=blended(measured.blur),
+        colorfulness=blended(measured.colorfulness),
+    )

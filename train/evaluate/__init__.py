@@ -1,0 +1,1 @@
+"""lsvit-train evaluate: accuracies of a run on test clips."""

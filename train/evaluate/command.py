@@ -1,0 +1,133 @@
+"""Measures a run on the test clips of its split, or its splits, as they lie in the shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shared.errors import DataError, UsageError
+from shared.manifests import read_dataset, read_manifests
+from shared.splits import part_of
+from train.data.views import Views, parse_views
+from train.evaluate.output import Evaluation, print_evaluation, write_evaluation
+from train.evaluate.results import SplitResult, split_result
+from train.learn.processes import choose_device
+from train.run.config import requested_splits
+from train.trained.clips import check_dataset, stored_probabilities
+from train.trained.folders import find_run, run_name, split_folders
+from train.trained.model import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """The options of the command. splits: empty for every split the run has."""
+
+    runs: Path
+    shards: Path
+    manifests: Path
+    splits: str
+    views: str
+    json: bool
+    device: str
+    batch_size: int
+
+
+def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
+    """Measure the run, write its evaluation folders and print the result."""
+    if options.batch_size < 1:
+        raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
+    views = parse_views(options.views)
+    folder = find_run(run, runs=options.runs)
+    dataset, frame = read_dataset(options.manifests), read_manifests(options.manifests)
+    results: list[SplitResult] = []
+    folders: list[Path] = []
+    chosen = _chosen_folders(folder, options.splits)
+    for split_folder in chosen:
+        loaded = load_model(split_folder, device=choose_device(options.device))
+        _check_split(loaded, options.splits, is_only=len(chosen) == 1)
+        check_dataset(loaded, dataset)
+        results.append(evaluate_split(loaded, frame, shards=options.shards, views=views, batch_size=options.batch_size))
+        folders.append(split_folder)
+    evaluation = Evaluation(
+        run=run_name(folder), folder=folder, views=views, dataset_id=dataset.dataset_id, results=tuple(results)
+    )
+    written = write_evaluation(evaluation, split_folders=folders)
+    print_evaluation(evaluation, as_json=options.json, written=written)
+    return evaluation
+
+
+def _chosen_folders(folder: Path, splits: str) -> list[Path]:
+    """The folder of each split that is to be measured. Raises DataError for a split that the run does not have."""
+    found = split_folders(folder)
+    if not found:
+        return [folder]
+    wanted = requested_splits(splits, option="--splits") if splits else tuple(found)
+    for split in wanted:
+        if split not in found:
+            raise DataError(
+                f"{folder} has no split {split}, it has {', '.join(found)}; train it with "
+                f"`lsvit-train run --split {split}`, or leave it out of --splits"
+            )
+    return [found[split] for split in wanted]
+
+
+def _check_split(loaded: LoadedModel, splits: str, *, is_only: bool) -> None:
+    wanted = requested_splits(splits, option="--splits") if splits else (loaded.split,)
+    if loaded.split not in wanted:
+        raise UsageError(
+            f"--splits is {splits}, but this run was trained on split {loaded.split}: the test clips of another split "
+            f"are among its training clips. Leave --splits out, or train with `lsvit-train run --split {splits}`"
+        )
+    if is_only and len(wanted) > 1:
+        raise DataError(
+            f"--splits is {splits}, but this run has split {loaded.split} alone; leave --splits out, or train all of "
+            f"them with `lsvit-train run --split {splits}`"
+        )
+
+
+def evaluate_split(
+    loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, views: Views, batch_size: int
+) -> SplitResult:
+    """Measure a model on the test clips of its split, all clips for split ``all``. frame: all manifest rows."""
+    test, training = _test_and_training(frame, split=loaded.split)
+    return split_result(
+        split=loaded.split,
+        class_names=loaded.class_names,
+        clip_ids=list(test["clip_id"]),
+        labels=test["label"].to_numpy(np.int64),
+        probabilities=stored_probabilities(loaded, test, shards=shards, views=views, batch_size=batch_size),
+        tags=_tags(test, training, num_segments=loaded.num_segments),
+        remarks=_remarks(loaded),
+    )
+
+
+def _test_and_training(frame: pd.DataFrame, *, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if split == "all":
+        return frame, frame
+    test = part_of(frame, split=split, part="test")
+    if test.empty:
+        raise DataError(f"split {split} has no test clips in these manifests; there is nothing to measure")
+    return test, part_of(frame, split=split, part="train")
+
+
+def _remarks(loaded: LoadedModel) -> list[str]:
+    remarks = []
+    if loaded.split == "all":
+        remarks.append("a sanity check, not a result: measured on the very clips that the run was trained on")
+    if loaded.synthetic:
+        remarks.append("measured on the embedded synthetic data set: the numbers say nothing about HMDB51")
+    return remarks
+
+
+def _tags(test: pd.DataFrame, training: pd.DataFrame, *, num_segments: int) -> dict[str, list[str]]:
+    seen = set(training["source"])
+    tags = {tag: [str(value) for value in test[tag]] for tag in ("camera_motion", "quality", "viewpoint")}
+    tags["length"] = ["padded" if frames < num_segments else "full" for frames in test["num_frames"]]
+    tags["source"] = ["seen" if source in seen else "new" for source in test["source"]]
+    return tags

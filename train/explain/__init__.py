@@ -1,0 +1,1 @@
+"""lsvit-train explain: what the model looks at."""

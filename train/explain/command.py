@@ -1,0 +1,110 @@
+"""Heatmaps over one video: a contact sheet, a video and a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shared.console import say
+from shared.errors import UsageError
+from shared.video.decoding import DecodedClip, decode_clip
+from shared.video.resizing import FrameSize, resize_frames
+from train.data.views import square_boxes
+from train.explain.maps import explain_clip
+from train.explain.page import PageFacts, write_page
+from train.explain.pictures import Pictures, heat_layers, write_sheet, write_video
+from train.learn.processes import choose_device
+from train.predict.output import printable
+from train.trained.folders import find_run, run_name
+from train.trained.model import LoadedModel, load_model
+
+EXPLANATIONS_FOLDER = "explanations"
+SHEET_FILE = "sheet.png"
+VIDEO_FILE = "heat.mp4"
+PAGE_FILE = "index.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """The options of the command. out: None for ``<run>/explanations/<video>``. action: empty for the predicted one."""
+
+    runs: Path
+    out: Path | None
+    action: str
+    device: str
+
+
+def explain(run: str, video: Path, options: ExplainOptions) -> Path:
+    """Write sheet.png, heat.mp4 and index.html; returns their folder."""
+    folder = find_run(run, runs=options.runs)
+    loaded = load_model(folder, device=choose_device(options.device))
+    label = _label(loaded, options.action)
+    clip = _decode(loaded, video)
+    explanation = explain_clip(loaded, clip.frames, label=label)
+    class_name = loaded.class_names[explanation.label]
+    share = 100 * float(explanation.probabilities[explanation.label])
+    frames = shown_frames(clip.frames)
+    layers = heat_layers(explanation, class_name=class_name, side=frames.shape[1])
+    out = options.out or folder / EXPLANATIONS_FOLDER / (printable(video.stem) or "video")
+    out.mkdir(parents=True, exist_ok=True)
+    facts = PageFacts(
+        video=printable(video.name),
+        origin=f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}",
+        class_names=loaded.class_names,
+        frame_index=tuple(int(frame) for frame in clip.frame_index),
+        notes=_notes(loaded, clip, has_motion=explanation.motion is not None and bool(np.any(explanation.motion))),
+    )
+    write_sheet(
+        out / SHEET_FILE,
+        frames=frames,
+        frame_index=facts.frame_index,
+        layers=layers,
+        received=explanation.received,
+        title=f"{facts.video}: {class_name} {share:.1f} % ({facts.origin})",
+    )
+    write_video(out / VIDEO_FILE, frames=frames, layers=layers)
+    write_page(out / PAGE_FILE, explanation, facts, frames=frames, layers=layers)
+    for note in facts.notes:
+        say(note)
+    say(f"{facts.video}: {class_name} {share:.2f} %; wrote {out}: {SHEET_FILE}, {VIDEO_FILE}, {PAGE_FILE}")
+    return out
+
+
+def shown_frames(frames: torch.Tensor) -> Pictures:
+    """The part of the stored frames that evaluation's centre crop takes: uint8 (T, H, W, 3) -> (T, S, S, 3)."""
+    (box,) = square_boxes(frames.shape[1], frames.shape[2], num_crops=1)
+    top, left, height, width = box
+    pictures: Pictures = frames[:, top : top + height, left : left + width].contiguous().numpy()
+    return pictures
+
+
+def _label(loaded: LoadedModel, action: str) -> int | None:
+    if not action:
+        return None
+    if action not in loaded.class_names:
+        raise UsageError(f"--action is {action!r}; this run knows {', '.join(loaded.class_names)}")
+    return loaded.class_names.index(action)
+
+
+def _decode(loaded: LoadedModel, video: Path) -> DecodedClip:
+    size = FrameSize(height=loaded.height, width=loaded.width, fit=loaded.fit)  # type: ignore[arg-type]
+    return decode_clip(
+        video.absolute(),
+        num_segments=loaded.num_segments,
+        frames_per_segment=1,
+        transform=lambda frames: resize_frames(frames, size),
+    )
+
+
+def _notes(loaded: LoadedModel, clip: DecodedClip, *, has_motion: bool) -> tuple[str, ...]:
+    notes = []
+    if loaded.synthetic:
+        notes.append("trained on the embedded synthetic data set: what it has learnt says nothing about HMDB51")
+    if clip.num_padded:
+        notes.append(f"the video has {clip.num_frames} frames: the last one is repeated {clip.num_padded} times")
+    if loaded.config.smif != "none" and not has_motion:
+        notes.append("SMIF injects no motion here: its weights are zero, or nothing moves")
+    return tuple(notes)

@@ -1,0 +1,149 @@
+"""What a model looks at in one clip: attention rollout, gradient-weighted attention, motion, weights over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from shared.errors import DataError
+from train.data.views import evaluation_views
+from train.model.lsvit import LSViT
+from train.trained.clips import NO_NUMBERS
+from train.trained.model import LoadedModel
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """Maps of one clip for one class. g patches on a side; maps are not negative, and 0 where nothing is seen.
+
+    probabilities: float64 (classes,). label: the class that ``gradient`` speaks of. rollout, gradient: float32
+    (T, g, g). motion: float32 (T, S, S) in pixels of the model's picture, None without SMIF. received: float32
+    (blocks, T), how much LMI takes from (directional) or lets through of (classic) each frame, in [0, 1], and
+    looks: float32 (T, T), row t says where frame t looks, the mean over blocks; None where the LMI has no such thing.
+    """
+
+    probabilities: npt.NDArray[np.float64]
+    label: int
+    rollout: Floats
+    gradient: Floats
+    motion: Floats | None
+    received: Floats | None
+    looks: Floats | None
+
+
+def explain_clip(loaded: LoadedModel, frames: Tensor, *, label: int | None = None) -> Explanation:
+    """Explain the answer for one clip: frames uint8 (T, H, W, 3) as stored, the centre crop is shown to the model.
+
+    label: the class to explain, None for the most probable one. Raises DataError where the answer is no number.
+    """
+    device = next(loaded.model.parameters()).device
+    video = evaluation_views(frames[None].to(device), image_size=loaded.image_size)[:, 0]
+    explanation = explain_video(loaded.model, video, label=label)
+    if not np.isfinite(explanation.probabilities).all():
+        raise DataError(NO_NUMBERS)
+    return explanation
+
+
+def explain_video(model: LSViT, video: Tensor, *, label: int | None = None) -> Explanation:
+    """The same for the model's own input: video float32 (1, T, 3, S, S) in [0, 1]."""
+    with torch.enable_grad():
+        trace = model.trace(video)
+        probabilities = trace.logits[0].detach().double().softmax(dim=0).cpu().numpy()
+        chosen = int(probabilities.argmax()) if label is None else label
+        gradients = torch.autograd.grad(trace.logits[0, chosen], trace.attentions)
+    attentions = [attention[0].detach() for attention in trace.attentions]  # each (T, heads, N, N)
+    relevance = [
+        (attention * gradient[0]).clamp(min=0) for attention, gradient in zip(attentions, gradients, strict=True)
+    ]
+    from_class_token = model.config.spatial_pool == "cls"
+    received, looks = _over_time(trace.lmi_weights)
+    return Explanation(
+        probabilities=probabilities,
+        label=chosen,
+        rollout=_patches(attention_rollout(attentions), from_class_token=from_class_token),
+        gradient=_patches(gradient_rollout(relevance), from_class_token=from_class_token),
+        motion=None if trace.motion_map is None else _array(trace.motion_map[0].detach().abs().mean(dim=1)),
+        received=received,
+        looks=looks,
+    )
+
+
+def attention_rollout(attentions: Sequence[Tensor]) -> Tensor:
+    """Attention rollout (Abnar and Zuidema 2020): the product over blocks of (A + I) / 2, A the mean over heads.
+
+    attentions: for each block (T, heads, N, N) with rows summing to 1. Returns (T, N, N), rows summing to 1: row i says
+    which tokens of the input token i is made of. Frames are taken one by one: what LMI carries between them is left
+    out.
+    """
+    mixing = _identity(attentions[0])
+    for attention in attentions:
+        mixing = (attention.mean(dim=1) + _identity(attention)) / 2 @ mixing
+    return mixing
+
+
+def gradient_rollout(relevance: Sequence[Tensor]) -> Tensor:
+    """Relevance of the tokens for one class (Chefer, Gur and Wolf 2021): R <- R + A R, from R = I, less the I.
+
+    relevance: for each block the positive part of attention times its gradient, (T, heads, N, N); A is its mean over
+    heads. Returns (T, N, N). Gradients reach each frame through LMI and pooling, so frames that matter more weigh more.
+    """
+    total = _identity(relevance[0])
+    for each in relevance:
+        total = total + each.mean(dim=1) @ total
+    return total - _identity(relevance[0])
+
+
+def heat_share(heat: Floats, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Share of a map's heat within a box of each frame: heat (T, h, w), boxes (T, 4) -> float64 (T,).
+
+    boxes: x0, y0, x1, y1 in units of the picture's sides, each in [0, 1]; a cell counts by the part of it that lies in
+    the box. NaN for a frame without any heat.
+    """
+    num_frames, height, width = heat.shape
+    shares = np.full(num_frames, np.nan)
+    for frame, (x0, y0, x1, y1) in enumerate(boxes):
+        rows, columns = _covered(y0, y1, height), _covered(x0, x1, width)
+        total = float(heat[frame].sum(dtype=np.float64))
+        if total > 0:
+            shares[frame] = float(rows @ heat[frame].astype(np.float64) @ columns) / total
+    return shares
+
+
+def _covered(low: float, high: float, count: int) -> npt.NDArray[np.float64]:
+    """For each of ``count`` equal cells of [0, 1] the part of it that lies in [low, high]."""
+    edges = np.arange(count + 1) / count
+    overlap = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
+    covered: npt.NDArray[np.float64] = np.clip(overlap * count, 0.0, 1.0)
+    return covered
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device).expand(like.shape[0], -1, -1)
+
+
+def _patches(rows: Tensor, *, from_class_token: bool) -> Floats:
+    """Token by token (T, N, N) -> what the frame's answer is made of, (T, g, g): the row of CLS, or of all patches."""
+    answer = rows[:, 0] if from_class_token else rows[:, 1:].mean(dim=1)
+    side = round((answer.shape[1] - 1) ** 0.5)
+    return _array(torch.unflatten(answer[:, 1:], 1, (side, side)))
+
+
+def _over_time(weights: Sequence[Tensor] | None) -> tuple[Floats | None, Floats | None]:
+    if weights is None:
+        return None, None
+    stacked = torch.stack([each[0].detach() for each in weights])  # (blocks, T) or (blocks, T, T)
+    if stacked.ndim == 2:
+        return _array(stacked), None
+    return _array(stacked.mean(dim=1)), _array(stacked.mean(dim=0))
+
+
+def _array(tensor: Tensor) -> Floats:
+    array: Floats = tensor.float().cpu().numpy()
+    return array

@@ -1,0 +1,1 @@
+"""One training step and one pass of inference: losses, optimiser, metrics."""

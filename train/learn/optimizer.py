@@ -1,0 +1,99 @@
+"""AdamW with layer-wise learning rates and no decay on one-dimensional parameters; warm-up and cosine."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+_FIRST = re.compile(r"(?:^|\.)(?:cls_token|pos_embed|patch_embed|smif)(?:\.|$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rate by step: linear warm-up to ``peak``, then a cosine to ``least`` at ``num_steps``."""
+
+    peak: float
+    least: float
+    warmup_steps: int
+    num_steps: int
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step 0, 1, ...; a pure function, so nothing needs to be saved but the step."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / self.warmup_steps
+        share = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)
+        return self.least + (self.peak - self.least) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def layer_of(name: str, *, num_blocks: int) -> int:
+    """The layer of a parameter by its name: 0 what stands before the blocks, 1 + i block i, last the norm and
+    the head.
+    """
+    block = _BLOCK.search(name)
+    if block is not None:
+        return int(block[1]) + 1
+    return 0 if _FIRST.search(name) else num_blocks + 1
+
+
+def decays(name: str, parameter: torch.Tensor) -> bool:
+    """Whether weight decay applies: not to positions, and to nothing with one axis only (``cls_token`` counts
+    as that).
+    """
+    return parameter.squeeze().ndim > 1 and not name.endswith(("pos_embed", "position"))
+
+
+def make_optimizer(model: nn.Module, *, weight_decay: float, layer_decay: float) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters, in groups by layer and decay; each group keeps its factor as
+    ``lr_scale``.
+
+    A parameter of layer l has the learning rate of the schedule times layer_decay ** (last layer - l).
+    """
+    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    num_blocks = 1 + max((int(found[1]) for name, _ in parameters if (found := _BLOCK.search(name))), default=-1)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters:
+        groups.setdefault((layer_of(name, num_blocks=num_blocks), decays(name, parameter)), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": groups[layer, decay],
+                "weight_decay": weight_decay if decay else 0.0,
+                "lr_scale": layer_decay ** (num_blocks + 1 - layer),
+            }
+            for layer, decay in sorted(groups)
+        ],
+        lr=0.0,
+        fused=True,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set every group's learning rate to ``rate`` times its ``lr_scale``."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def make_average(model: nn.Module) -> nn.Module:
+    """A copy of the model in evaluation mode that takes no gradients: the average before the first step."""
+    average = copy.deepcopy(model).eval()
+    return average.requires_grad_(False)
+
+
+def update_average(average: nn.Module, model: nn.Module, *, decay: float, step: int) -> None:
+    """average <- d·average + (1 - d)·model with d = min(decay, (1 + step) / (10 + step)), so that it warms
+    up.
+
+    step: 1 after the first optimiser step. Buffers and integer tensors are copied as they are.
+    """
+    effective = min(decay, (1 + step) / (10 + step))
+    averages, values = dict(average.named_parameters()), dict(model.named_parameters())
+    with torch.no_grad():
+        torch._foreach_lerp_([averages[name] for name in values], list(values.values()), 1 - effective)
+        for own, other in zip(average.buffers(), model.buffers(), strict=True):
+            own.copy_(other)

@@ -1,0 +1,1 @@
+"""LS-ViT: the network, its configuration, its pretrained weights."""

@@ -1,0 +1,245 @@
+"""Describes an LS-ViT stage by stage: shapes, reshapes, parameters and FLOPs, measured on the model itself.
+
+The model runs on torch's meta device: real shapes, no memory, no arithmetic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from train.model.config import ModelConfig
+from train.model.lsvit import LSViT
+from train.model.vit import Block
+
+COLUMNS = ("stage", "input", "output", "parameters", "MFLOPs", "what happens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step from video to probabilities, for one clip (B = 1).
+
+    input, output: shapes. reshape: it moves numbers about and computes nothing. flops: of matrix products, convolutions
+    and attention, one multiply-add counted as two; elementwise work (norms, GELU, softmax, differences) is left out.
+    """
+
+    name: str
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    explanation: str
+    reshape: bool
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """The whole model: the stages follow each other, each one's output being the next one's input."""
+
+    config: ModelConfig
+    parameters: int
+    flops: int
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage before it is measured: what the model runs, and the layers and parameters that it owns."""
+
+    name: str
+    run: Callable[[Tensor], Tensor]
+    explanation: str
+    owns: Sequence[nn.Module | nn.Parameter | None] = ()
+    reshape: bool = False
+
+
+def describe(config: ModelConfig) -> Description:
+    """Measure a model of this config: takes a second or two and no memory, whatever its size."""
+    with torch.device("meta"):
+        model = LSViT(config).eval()
+        x = torch.empty(1, config.num_frames, 3, config.image_size, config.image_size)
+    stages = []
+    for step in steps(model):
+        before = tuple(x.shape)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            x = step.run(x)
+        stages.append(
+            Stage(
+                name=step.name,
+                input=before,
+                output=tuple(x.shape),
+                explanation=step.explanation,
+                reshape=step.reshape,
+                parameters=sum(_count(owned) for owned in step.owns),
+                flops=counter.get_total_flops(),
+            )
+        )
+    return Description(
+        config=config,
+        parameters=_count(model),
+        flops=sum(stage.flops for stage in stages),
+        stages=tuple(stages),
+    )
+
+
+def _count(owned: nn.Module | nn.Parameter | None) -> int:
+    if isinstance(owned, nn.Parameter):
+        return owned.numel()
+    return sum(parameter.numel() for parameter in owned.parameters()) if owned is not None else 0
+
+
+def steps(model: LSViT) -> Iterator[Step]:
+    """What `LSViT.forward` does, one step after another, and the softmax: run in turn they give its probabilities."""
+    config, backbone = model.config, model.backbone
+    frames, tokens, dim = config.num_frames, config.num_tokens, config.embed_dim
+    side, patch = config.image_size // config.patch_size, config.patch_size
+    yield Step("smif", model.inject_motion, _SMIF[config.smif], owns=[model.smif])
+    yield Step("normalise", model.normalise, f"minus mean {config.mean}, divided by std {config.std}, each colour")
+    yield Step("fold frames", lambda x: x.flatten(0, 1), _FOLD.format(frames=frames), reshape=True)
+    yield Step(
+        "patch_embed",
+        backbone.patch_embed,
+        f"each {patch}x{patch} patch of 3 colours ({3 * patch * patch} numbers) becomes a token of {dim}: a "
+        f"convolution of stride {patch}; the {side}x{side} grid is laid out row by row as {side * side} tokens",
+        owns=[backbone.patch_embed],
+    )
+    yield Step(
+        "cls_token",
+        backbone.add_class_token,
+        f"one learned token in front of each frame's {tokens - 1} patches",
+        owns=[backbone.cls_token],
+    )
+    yield Step(
+        "pos_embed", backbone.add_positions, "a learned position is added to each token", owns=[backbone.pos_embed]
+    )
+    for index, block in enumerate(backbone.blocks):
+        assert isinstance(block, Block)
+        yield from _block_steps(f"blocks.{index}", block, config)
+    yield Step("norm", backbone.norm, "LayerNorm of each token", owns=[backbone.norm])
+    yield from _output_steps(model)
+
+
+def _block_steps(name: str, block: Block, config: ModelConfig) -> Iterator[Step]:
+    heads, tokens, dim, frames = config.num_heads, config.num_tokens, config.embed_dim, config.num_frames
+    hidden = block.mlp.fc1.out_features
+    yield Step(
+        f"{name}.attn",
+        block.attend,
+        f"x + attention(LayerNorm(x)) within each frame: q, k, v of {heads} heads of {dim // heads}, "
+        f"weights {tokens}x{tokens} a head and frame",
+        owns=[block.norm1, block.attn],
+    )
+    yield Step(
+        f"{name}.mlp",
+        block.transform,
+        f"x + mlp(LayerNorm(x)), each token on its own: {dim} -> {hidden} -> {dim}",
+        owns=[block.norm2, block.mlp],
+    )
+    if block.lmim is not None:
+        yield Step(f"{name}.lmim", block.interact, _LMI[config.lmi].format(frames=frames), owns=[block.lmim])
+
+
+def _output_steps(model: LSViT) -> Iterator[Step]:
+    config = model.config
+    frames = config.num_frames
+    yield Step("pool tokens", model.pool_tokens, _SPATIAL[config.spatial_pool], owns=[model.spatial_pool])
+    yield Step(
+        "unfold frames",
+        lambda x: torch.unflatten(x, 0, (-1, frames)),
+        f"the frames are put back into clips: B·{frames} becomes B, {frames}",
+        reshape=True,
+    )
+    yield Step("pool frames", model.pool_frames, _TEMPORAL[config.temporal_pool], owns=[model.temporal_pool])
+    yield Step(
+        "head", model.head, f"a linear layer: one logit for each of {config.num_classes} classes", owns=[model.head]
+    )
+    yield Step("softmax", lambda x: x.softmax(dim=-1), "logits become probabilities that sum to 1")
+
+
+_FOLD = "clips are taken apart, B and {frames} become B·{frames}: from here each frame is a picture of its own"
+_SMIF = {
+    "none": "nothing (no SMIF)",
+    "classic": "the mean size of the differences to 2 frames on either side is mixed into the colours",
+    "directional": "signed differences to 2 frames on either side, weighed by learned 3x3 colour matrices, are added",
+}
+_LMI = {
+    "classic": "B·{frames} becomes B, {frames}; how much each frame changes gates its tokens; back to B·{frames}",
+    "directional": "B·{frames} becomes B, {frames}; each frame looks at all {frames} ({frames}x{frames} weights a "
+    "head) and its signed differences to them are added, token by token; back to B·{frames}",
+}
+_SPATIAL = {
+    "cls": "each frame keeps its CLS token alone",
+    "mean": "each frame keeps the mean of its patch tokens",
+    "heatmap": "each frame keeps the mean of its patch tokens under a learned heatmap",
+}
+_TEMPORAL = {"mean": "the mean over frames", "attention": "the mean over frames under learned weights"}
+
+
+def to_json(description: Description) -> str:
+    """JSON text: ``{"parameters", "flops", "stages": [{"name", "input", "output", ...}]}``, shapes as lists, B = 1."""
+    stages = [
+        {
+            "name": stage.name,
+            "input": list(stage.input),
+            "output": list(stage.output),
+            "parameters": stage.parameters,
+            "flops": stage.flops,
+            "explanation": stage.explanation,
+        }
+        for stage in description.stages
+    ]
+    content = {"parameters": description.parameters, "flops": description.flops, "stages": stages}
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def to_table(description: Description) -> list[list[str]]:
+    """Rows under COLUMNS, the last one the total. Blocks that are the same as the first share one row."""
+    rows = [_row(stage) for stage in first_block_only(description)]
+    return [*rows, ["total", "", "", f"{description.parameters:,}", _mega(description.flops), ""]]
+
+
+def first_block_only(description: Description) -> list[Stage]:
+    """The stages, those of the second block and the following ones summed up in one."""
+    shown: list[Stage] = []
+    for is_repeat, group in groupby(description.stages, key=_is_repeat):
+        stages = list(group)
+        shown += [_sum_up(stages, description.config.depth)] if is_repeat else stages
+    return shown
+
+
+def _is_repeat(stage: Stage) -> bool:
+    return stage.name.startswith("blocks.") and not stage.name.startswith("blocks.0.")
+
+
+def _sum_up(stages: Sequence[Stage], depth: int) -> Stage:
+    last = depth - 1
+    return Stage(
+        name="blocks.1" if last == 1 else f"blocks.1 to blocks.{last}",
+        input=stages[0].input,
+        output=stages[-1].output,
+        explanation="the same once more" if last == 1 else f"the same {last} times more",
+        reshape=False,
+        parameters=sum(stage.parameters for stage in stages),
+        flops=sum(stage.flops for stage in stages),
+    )
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """(1, 16, 768) as text."""
+    return f"({', '.join(str(size) for size in shape)})"
+
+
+def _row(stage: Stage) -> list[str]:
+    parameters = f"{stage.parameters:,}" if stage.parameters else ""
+    flops = _mega(stage.flops) if stage.flops else ""
+    return [stage.name, shape_text(stage.input), shape_text(stage.output), parameters, flops, stage.explanation]
+
+
+def _mega(flops: int) -> str:
+    return f"{flops / 1e6:,.1f}"

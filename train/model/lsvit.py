@@ -1,0 +1,200 @@
+"""LS-ViT: a vision transformer on every frame, with SMIF before it and LMI inside each of its blocks.
+
+B clips, T frames of a clip, S image side, P patch side, N = (S/P)² + 1 tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from train.model.config import PRESETS, Colour, ModelConfig, Preset, make_config
+from train.model.lmi import ClassicLMI, DirectionalLMI
+from train.model.smif import ClassicSMIF, DirectionalSMIF
+from train.model.vit import LAYER_NORM_EPSILON, AttentionPool, Block, Colours, PatchEmbed, initialise
+
+__all__ = ["PRESETS", "LSViT", "ModelConfig", "ModelTrace", "Preset", "make_config"]
+
+START_STD = 0.02  # of class token, positions and head
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTrace:
+    """One pass with everything that can be shown; all tensors stay in the autograd graph.
+
+    logits (B, classes). attentions: for each block (B, T, heads, N, N), rows summing to 1. motion_map:
+    (B, T, 3, H, W), classic from 0 to 4 in [-1, 1] units, directional signed in pixel units; None without SMIF.
+    lmi_weights: for each block the classic gate (B, T) or the directional weights (B, T, T), in [0, 1]; None without.
+    """
+
+    logits: Tensor
+    attentions: tuple[Tensor, ...]
+    motion_map: Tensor | None
+    lmi_weights: tuple[Tensor, ...] | None
+
+
+class Backbone(nn.Module):
+    """The vision transformer, under timm's names, with an LMI in each block."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.empty(1, config.num_tokens, dim))
+        self.patch_embed = PatchEmbed(image_size=config.image_size, patch_size=config.patch_size, embed_dim=dim)
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                num_heads=config.num_heads,
+                mlp_ratio=config.mlp_ratio,
+                drop_path=config.drop_path * index / max(config.depth - 1, 1),
+                num_frames=config.num_frames,
+                lmim=_make_lmi(config),
+            )
+            for index in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
+
+    def embed(self, images: Tensor, colours: Colours | None = None) -> Tensor:
+        """Frames (B·T, 3, S, S), normalised or with the colours to do it by -> tokens with positions (B·T, N, D)."""
+        return self.add_positions(self.add_class_token(self.patch_embed(images, colours)))
+
+    def add_class_token(self, patches: Tensor) -> Tensor:
+        """(B·T, N-1, D) -> (B·T, N, D), the CLS token first."""
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
+
+    def add_positions(self, tokens: Tensor) -> Tensor:
+        """(B·T, N, D) -> the same."""
+        return tokens + self.pos_embed
+
+    def forward(self, images: Tensor, colours: Colours | None = None) -> Tensor:
+        """Frames (B·T, 3, S, S), normalised or with the colours to do it by -> tokens (B·T, N, D)."""
+        x = self.embed(images, colours)
+        for block in self.blocks:
+            x = block(x)
+        tokens: Tensor = self.norm(x)
+        return tokens
+
+
+class LSViT(nn.Module):
+    """The whole model: video in [0, 1] pixel units to logits.
+
+    The start values are a function of ``seed`` alone; torch's global generator is left as it was.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.smif = _make_smif(config)
+            self.backbone = Backbone(config)
+            self.spatial_pool = AttentionPool(config.embed_dim) if config.spatial_pool == "heatmap" else None
+            self.temporal_pool = AttentionPool(config.embed_dim) if config.temporal_pool == "attention" else None
+            self.head = nn.Linear(config.embed_dim, config.num_classes)
+            if not self.head.weight.is_meta:  # there shapes are all, and torch would load its compiler to fill them
+                self._initialise()
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """video (B, T, 3, S, S), float in [0, 1] -> logits (B, classes). Raises ValueError for another T or S."""
+        logits: Tensor = self.head(self.forward_features(video))
+        return logits
+
+    def forward_features(self, video: Tensor) -> Tensor:
+        """video (B, T, 3, S, S), float in [0, 1] -> one feature a clip, (B, D)."""
+        return self.pool(self.backbone(self.inject_motion(video).flatten(0, 1), (self.mean, self.std)))
+
+    def inject_motion(self, video: Tensor) -> Tensor:
+        """SMIF: (B, T, 3, S, S) in [0, 1] pixel units -> the same shape and units.
+
+        The classic one works in [-1, 1], which is the normalised input where mean and std are 0.5.
+        """
+        if video.shape[1] != self.config.num_frames:
+            raise ValueError(f"the clip has {video.shape[1]} frames, the model takes {self.config.num_frames}")
+        if isinstance(self.smif, ClassicSMIF):
+            in_place: Tensor = self.smif(2.0 * video - 1.0)
+            return in_place.add_(1.0).div_(2.0)
+        pixels: Tensor = video if self.smif is None else self.smif(video)
+        return pixels
+
+    def normalise(self, video: Tensor) -> Tensor:
+        """(..., 3, S, S) in pixel units -> the same, less the mean and divided by the standard deviation."""
+        return (video - self.mean) / self.std
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Tokens (B·T, N, D) -> one feature a clip, (B, D)."""
+        return self.pool_frames(torch.unflatten(self.pool_tokens(tokens), 0, (-1, self.config.num_frames)))
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        """(B·T, N, D) -> (B·T, D): one feature a frame."""
+        if self.config.spatial_pool == "cls":
+            return tokens[:, 0]
+        patches = tokens[:, 1:]
+        pooled: Tensor = patches.mean(dim=1) if self.spatial_pool is None else self.spatial_pool(patches)
+        return pooled
+
+    def pool_frames(self, frames: Tensor) -> Tensor:
+        """(B, T, D) -> (B, D)."""
+        pooled: Tensor = frames.mean(dim=1) if self.temporal_pool is None else self.temporal_pool(frames)
+        return pooled
+
+    def trace(self, video: Tensor) -> ModelTrace:
+        """The same as `forward`, with attention by explicit softmax, so that its weights can be shown. No DropPath."""
+        x = self.backbone.embed(self.inject_motion(video).flatten(0, 1), (self.mean, self.std))
+        attentions, over_time = [], []
+        for block in self.backbone.blocks:
+            assert isinstance(block, Block)
+            x, weights, block_over_time = block.forward_with_weights(x)
+            attentions.append(weights)
+            over_time.append(block_over_time)
+        lmi_weights = tuple(weights for weights in over_time if weights is not None)
+        return ModelTrace(
+            logits=self.head(self.pool(self.backbone.norm(x))),
+            attentions=tuple(attentions),
+            motion_map=self.motion_map(video),
+            lmi_weights=lmi_weights or None,
+        )
+
+    def motion_map(self, video: Tensor) -> Tensor | None:
+        """What SMIF sees moving, see ModelTrace: (B, T, 3, S, S), None without SMIF."""
+        if isinstance(self.smif, ClassicSMIF):
+            return self.smif.motion_map(2.0 * video - 1.0)
+        return None if self.smif is None else self.smif.motion_map(video)
+
+    def adopt_normalisation(self, *, mean: Colour, std: Colour) -> None:
+        """Take over the mean and std that belong to loaded weights, in the config as well."""
+        self.config = replace(self.config, mean=mean, std=std)
+        device = self.head.weight.device
+        self.mean = torch.tensor(mean, device=device).view(3, 1, 1)
+        self.std = torch.tensor(std, device=device).view(3, 1, 1)
+
+    def _initialise(self) -> None:
+        self.backbone.apply(initialise)
+        nn.init.normal_(self.backbone.cls_token, std=START_STD)
+        nn.init.normal_(self.backbone.pos_embed, std=START_STD)
+        nn.init.normal_(self.head.weight, std=START_STD)
+        nn.init.zeros_(self.head.bias)
+        for module in self.modules():
+            if isinstance(module, DirectionalSMIF | DirectionalLMI):
+                module.initialise(self.config.motion_init)
+
+
+def _make_smif(config: ModelConfig) -> ClassicSMIF | DirectionalSMIF | None:
+    if config.smif == "none":
+        return None
+    return ClassicSMIF() if config.smif == "classic" else DirectionalSMIF()
+
+
+def _make_lmi(config: ModelConfig) -> ClassicLMI | DirectionalLMI | None:
+    if config.lmi == "none":
+        return None
+    if config.lmi == "classic":
+        return ClassicLMI(config.embed_dim)
+    return DirectionalLMI(config.embed_dim, num_frames=config.num_frames)

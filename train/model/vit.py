@@ -1,0 +1,255 @@
+"""The parts of a vision transformer, under timm's names so that timm's weights load by name.
+
+Formulas: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"; DropPath: Huang et al. 2016, "Deep Networks with
+Stochastic Depth". B clips, T frames of a clip, N tokens of a frame, D width. Frames travel as a batch: (B·T, N, D).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+LAYER_NORM_EPSILON = 1e-6
+
+Colours = tuple[Tensor, Tensor]  # mean and standard deviation of each colour, (3, 1, 1)
+
+
+class TemporalModule(nn.Module, ABC):
+    """What a block calls after its MLP: an LMI of `train.model.smif`."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, N, D) -> (B, T, N, D)."""
+
+    @abstractmethod
+    def forward_with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and its weights over time: (B, T) or (B, T, T), in [0, 1]."""
+
+
+class DropPath(nn.Module):
+    """Skips a residual branch for a whole clip with the probability given, in training only.
+
+    One draw for each clip, not each frame: otherwise the noise would look like motion. What stays is divided by the
+    probability of staying, so the expectation is unchanged. Draws from torch's global generator of the device.
+    """
+
+    def __init__(self, probability: float, *, num_frames: int) -> None:
+        super().__init__()
+        self.probability = probability
+        self.num_frames = num_frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B·T, N, D) -> (B·T, N, D)."""
+        if not self.training or self.probability == 0.0:
+            return x
+        clips = torch.unflatten(x, 0, (-1, self.num_frames))  # (B, T, N, D)
+        staying = 1.0 - self.probability
+        mask = x.new_empty(clips.shape[0], 1, 1, 1).bernoulli_(staying)
+        return (clips * mask / staying).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"{self.probability:.3g}"
+
+
+class PatchEmbed(nn.Module):
+    """Cuts an image into patches and maps each linearly to a token: a convolution whose stride is its size."""
+
+    def __init__(self, *, image_size: int, patch_size: int, embed_dim: int) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.num_patches = (image_size // patch_size) ** 2
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor, colours: Colours | None = None) -> Tensor:
+        """(B·T, 3, S, S) -> (B·T, (S/P)², D), patches row by row. Raises ValueError for another image size.
+
+        colours: mean and standard deviation by which the images are still to be normalised, each (3, 1, 1).
+        """
+        if images.shape[-2] != self.image_size or images.shape[-1] != self.image_size:
+            height, width = images.shape[-2:]
+            raise ValueError(f"frames are {height}x{width}, the model takes {self.image_size}x{self.image_size}")
+        if images.device.type == "cpu" and not torch.compiler.is_compiling():
+            # The same as one product of matrices: on the CPU faster than the convolution, most of all backwards.
+            shift, scale = (None, None) if colours is None else (-colours[0] / colours[1], 1.0 / colours[1])
+            patches: Tensor = _Cut.apply(images, shift, scale, self.proj.kernel_size[0])  # type: ignore[no-untyped-call]
+            return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        grid: Tensor = self.proj(images if colours is None else (images - colours[0]) / colours[1])
+        return grid.flatten(2).transpose(1, 2)  # from (B·T, D, S/P, S/P)
+
+
+class _Cut(torch.autograd.Function):
+    """Images (n, 3, S, S), each colour times scale plus shift where they are given -> patches (n, (S/P)², 3·P²).
+
+    One pass over the pixels each way: what autograd would make of the two steps takes twice the memory and time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, shift: Tensor | None, scale: Tensor | None, patch: int) -> Tensor:
+        ctx.scale, ctx.patch, ctx.shape = scale, patch, images.shape
+        cut = _in_patches(images, patch)
+        patches = torch.empty_like(cut, memory_format=torch.contiguous_format)
+        if shift is None or scale is None:
+            patches.copy_(cut)
+        else:
+            torch.addcmul(shift, cut, scale, out=patches)
+        return patches.flatten(3).flatten(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor, None, None, None]:
+        gradient = wanted.new_empty(ctx.shape)
+        cut = _in_patches(gradient, ctx.patch)
+        scale = wanted.new_ones(()) if ctx.scale is None else ctx.scale
+        torch.mul(wanted.reshape(cut.shape), scale, out=cut)
+        return gradient, None, None, None
+
+
+def _in_patches(images: Tensor, patch: int) -> Tensor:
+    """A view of (n, 3, S, S) as (n, S/P, S/P, 3, P, P)."""
+    rows = torch.unflatten(torch.unflatten(images, 3, (-1, patch)), 2, (-1, patch))  # (n, 3, S/P, P, S/P, P)
+    return rows.permute(0, 2, 4, 1, 3, 5)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention among the tokens of one frame: softmax(q kᵀ / √(D/h)) v for each of h heads."""
+
+    def __init__(self, dim: int, *, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B·T, N, D) -> (B·T, N, D)."""
+        query, key, value = self._split_heads(x)
+        if x.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
+            # torch's kernel for half precision takes three to five times as long, forward and backward, as for float32.
+            with torch.autocast("cpu", enabled=False):
+                heads = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+            return self._merge_heads(heads.to(query.dtype))
+        return self._merge_heads(F.scaled_dot_product_attention(query, key, value))
+
+    def forward_with_weights(self, x: Tensor, *, num_frames: int) -> tuple[Tensor, Tensor]:
+        """The same with an explicit softmax: output (B·T, N, D) and weights (B, T, h, N, N), rows summing to 1.
+
+        The output is computed from the very tensor returned, so that it can be differentiated by the weights.
+        """
+        query, key, value = self._split_heads(x)
+        scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
+        weights = torch.unflatten(scores.softmax(dim=-1), 0, (-1, num_frames))
+        return self._merge_heads(weights.flatten(0, 1) @ value), weights
+
+    def _split_heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        qkv: Tensor = self.qkv(x)  # (B·T, N, 3·D)
+        query, key, value = torch.unflatten(qkv, -1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, key, value  # each (B·T, h, N, D/h)
+
+    def _merge_heads(self, heads: Tensor) -> Tensor:
+        merged: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
+        return merged
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear on each token: D -> mlp_ratio·D -> D."""
+
+    def __init__(self, dim: int, *, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        output: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return output
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP, each added back through DropPath; then LMI across the frames, where there is one.
+
+    x <- x + DropPath(Attention(LayerNorm(x))); x <- x + DropPath(Mlp(LayerNorm(x))); x <- LMI(x).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        mlp_ratio: float,
+        drop_path: float,
+        num_frames: int,
+        lmim: TemporalModule | None,
+    ) -> None:
+        super().__init__()
+        self.num_frames = num_frames
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
+        self.attn = Attention(dim, num_heads=num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
+        self.mlp = Mlp(dim, hidden_dim=int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path, num_frames=num_frames)
+        self.lmim = lmim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B·T, N, D) -> (B·T, N, D)."""
+        return self.interact(self.transform(self.attend(x)))
+
+    def attend(self, x: Tensor) -> Tensor:
+        """The attention step alone."""
+        output: Tensor = x + self.drop_path(self.attn(self.norm1(x)))
+        return output
+
+    def transform(self, x: Tensor) -> Tensor:
+        """The MLP step alone."""
+        output: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return output
+
+    def interact(self, x: Tensor) -> Tensor:
+        """The LMI step alone: frames are taken apart by clip, (B·T, N, D) -> (B, T, N, D), and put back."""
+        if self.lmim is None:
+            return x
+        output: Tensor = self.lmim(torch.unflatten(x, 0, (-1, self.num_frames)))
+        return output.flatten(0, 1)
+
+    def forward_with_weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The block with everything that `explain` shows, without DropPath.
+
+        Returns the output (B·T, N, D), the attention weights (B, T, h, N, N) and LMI's weights over time, (B, T) or
+        (B, T, T), None without LMI.
+        """
+        attended, weights = self.attn.forward_with_weights(self.norm1(x), num_frames=self.num_frames)
+        x = self.transform(x + attended)
+        if self.lmim is None:
+            return x, weights, None
+        output, over_time = self.lmim.forward_with_weights(torch.unflatten(x, 0, (-1, self.num_frames)))
+        return output.flatten(0, 1), weights, over_time
+
+
+class AttentionPool(nn.Module):
+    """A weighted mean of tokens whose weights are learned: softmax over tokens of (x · query) / √D.
+
+    The query starts at zero, which is the plain mean.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., N, D) -> (..., D)."""
+        scores = F.linear(x, self.query.unsqueeze(0)) * x.shape[-1] ** -0.5  # (..., N, 1)
+        return torch.sum(scores.softmax(dim=-2) * x, dim=-2)
+
+
+def initialise(module: nn.Module) -> None:
+    """Give one ViT layer its start values: Xavier-uniform linear weights, zero biases (the ViT authors' own choice).
+
+    A convolution is treated as the linear map of a patch that it is. Meant for `nn.Module.apply`.
+    """
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""lsvit-train predict: P(action | video) from raw video."""

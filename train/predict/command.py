@@ -1,0 +1,128 @@
+"""P(action | video) from raw video files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.console import progress, say
+from shared.errors import UsageError
+from shared.video.decoding import VideoError
+from shared.video.resizing import FrameSize
+from train.data.views import Views, candidate_rows, evaluation_views, parse_views
+from train.learn.inference import view_probabilities
+from train.learn.processes import choose_device
+from train.predict.inputs import Input, find_inputs
+from train.predict.output import Answer, CsvFormat, print_answers, write_answers, write_json
+from train.predict.videos import ClipRequest, decode_all
+from train.trained.clips import NO_NUMBERS
+from train.trained.folders import find_run, run_name
+from train.trained.model import LoadedModel, load_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """The options of the command. csv: None where no file is wanted. top: classes a video in the table."""
+
+    runs: Path
+    top: int
+    json: bool
+    csv: Path | None
+    csv_format: CsvFormat
+    views: str
+    device: str
+    batch_size: int
+    workers: int
+
+
+def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
+    """Answer for every video and print or write the answers. Returns the exit code: 1 where a video failed."""
+    for name, value in (("--top", options.top), ("--batch-size", options.batch_size), ("--workers", options.workers)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1")
+    views = parse_views(options.views)
+    inputs = find_inputs(videos)
+    folder = find_run(run, runs=options.runs)
+    loaded = load_model(folder, device=choose_device(options.device))
+    answers = answer_all(loaded, inputs, views=views, batch_size=options.batch_size, num_workers=options.workers)
+    origin = f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}"
+    if loaded.synthetic:
+        origin += "; trained on the embedded synthetic data set, which says nothing about HMDB51"
+    if options.json:
+        write_json(answers, loaded.class_names)
+        if loaded.synthetic:
+            say(f"note: {origin}", to=sys.stderr)
+    else:
+        print_answers(answers, loaded.class_names, top=options.top, title=f"P(action | video) by {origin}")
+    if options.csv is not None:
+        num_rows = write_answers(options.csv, answers, loaded.class_names, form=options.csv_format)
+        say(f"wrote {num_rows} videos to {options.csv}", to=sys.stderr if options.json else sys.stdout)
+    return 1 if any(answer.error for answer in answers) else 0
+
+
+def answer_all(
+    loaded: LoadedModel, inputs: Sequence[Input], *, views: Views, batch_size: int, num_workers: int
+) -> list[Answer]:
+    """Decode and classify the videos, in order. One that gives no clip gets its reason, the others their answers."""
+    clips = _read_clips(loaded, inputs, views=views, num_workers=num_workers)
+    answers: list[Answer] = []
+    with progress("predicting", len(inputs), unit="videos") as advance:
+        while batch := list(islice(clips, batch_size)):
+            answers += _answer_batch(loaded, batch)
+            advance(len(batch))
+    return answers
+
+
+def clip_views(frames: torch.Tensor, rows: npt.NDArray[np.int64], *, image_size: int, num_crops: int) -> torch.Tensor:
+    """All C·S views of one clip: uint8 (T·K, H, W, 3), rows (C, T) -> float32 (C·S, T, 3, S, S) in [0, 1]."""
+    candidates = frames[torch.from_numpy(rows)]  # (C, T, H, W, 3)
+    return evaluation_views(candidates, image_size=image_size, num_crops=num_crops).flatten(0, 1)
+
+
+def _read_clips(
+    loaded: LoadedModel, inputs: Sequence[Input], *, views: Views, num_workers: int
+) -> Iterator[tuple[Input, torch.Tensor | str]]:
+    """Each input with the views of its clip, float32 (C·S, T, 3, S, S), or with what is wrong with it."""
+    # The middle candidate is the frame that K=1 stores: one view needs no more.
+    per_segment = 1 if views.num_candidates == 1 else loaded.frames_per_segment
+    rows = candidate_rows(views, num_segments=loaded.num_segments, frames_per_segment=per_segment)
+    size = FrameSize(height=loaded.height, width=loaded.width, fit=loaded.fit)  # type: ignore[arg-type]
+    requests = [
+        ClipRequest(path=Path(each.name), num_segments=loaded.num_segments, frames_per_segment=per_segment, size=size)
+        for each in inputs
+        if not each.error
+    ]
+    decoded = decode_all(requests, num_workers=num_workers)
+    for each in inputs:
+        result = VideoError("find", each.error) if each.error else next(decoded)
+        if isinstance(result, VideoError):
+            yield each, str(result)
+        else:
+            yield each, clip_views(result, rows, image_size=loaded.image_size, num_crops=views.num_crops)
+
+
+def _answer_batch(loaded: LoadedModel, batch: Sequence[tuple[Input, torch.Tensor | str]]) -> list[Answer]:
+    clips = [views for _, views in batch if isinstance(views, torch.Tensor)]
+    probabilities: Iterator[npt.NDArray[np.float64]] = iter(())
+    if clips:
+        device = next(loaded.model.parameters()).device
+        with torch.inference_mode():
+            stacked = torch.stack(clips).to(device)
+            probabilities = iter(view_probabilities(loaded.model, stacked, amp_dtype=None).cpu().numpy())
+    return [
+        _answer(each, error=views) if isinstance(views, str) else _answer(each, next(probabilities))
+        for each, views in batch
+    ]
+
+
+def _answer(each: Input, probabilities: npt.NDArray[np.float64] | None = None, *, error: str = "") -> Answer:
+    if probabilities is not None and not np.isfinite(probabilities).all():
+        probabilities, error = None, NO_NUMBERS
+    return Answer(video=each.name, probabilities=probabilities, error=error)

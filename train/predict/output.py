@@ -1,0 +1,105 @@
+"""Predictions as a table in the terminal, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.console import print_table, say
+from shared.files import write_csv
+
+CsvFormat = Literal["probabilities", "competition"]
+
+_BAR_CELLS = 24
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What is said of a video: probabilities float64 (classes,), summing to 1, or an error."""
+
+    video: str
+    probabilities: npt.NDArray[np.float64] | None = None
+    error: str = ""
+
+
+def ranked(probabilities: npt.NDArray[np.float64]) -> list[int]:
+    """Labels by falling probability; of equal ones the lower label comes first."""
+    return [int(label) for label in np.argsort(-probabilities, kind="stable")]
+
+
+def bar(share: float, *, cells: int = _BAR_CELLS) -> str:
+    """A share in [0, 1] as a bar of at most ``cells`` characters, in steps of an eighth."""
+    eighths = round(share * cells * 8)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+
+
+def print_answers(answers: Sequence[Answer], class_names: Sequence[str], *, top: int, title: str) -> None:
+    """A table of the ``top`` classes of each video with bars; errors go to standard error."""
+    rows: list[tuple[str, ...]] = []
+    for answer in answers:
+        if answer.probabilities is None:
+            continue
+        for place, label in enumerate(ranked(answer.probabilities)[:top]):
+            share = float(answer.probabilities[label])
+            name = printable(answer.video) if place == 0 else ""
+            rows.append((name, class_names[label], f"{100 * share:.2f} %", bar(share)))
+    if rows:
+        print_table(title, ("video", "action", "probability", ""), rows)
+    for answer in answers:
+        if answer.error:
+            say(f"error: {printable(answer.video)}: {answer.error}", to=sys.stderr)
+    failed = sum(bool(answer.error) for answer in answers)
+    if failed and len(answers) > 1:
+        say(f"{failed} of {len(answers)} videos gave no answer", to=sys.stderr)
+
+
+def write_json(answers: Sequence[Answer], class_names: Sequence[str]) -> None:
+    """Print ``[{"video", "predictions": [{"action", "probability"}]}]``, or ``{"video", "error"}``, every class."""
+    content: list[dict[str, object]] = []
+    for answer in answers:
+        if answer.probabilities is None:
+            content.append({"video": answer.video, "error": answer.error})
+            continue
+        shares = answer.probabilities
+        predictions = [{"action": class_names[label], "probability": float(shares[label])} for label in ranked(shares)]
+        content.append({"video": answer.video, "predictions": predictions})
+    say(json.dumps(content, indent=2))
+
+
+def write_answers(path: Path, answers: Sequence[Answer], class_names: Sequence[str], *, form: CsvFormat) -> int:
+    """Write a CSV file of one row a video; returns the number of rows.
+
+    probabilities: ``video, action, probability, error`` and a column for each class; a video that failed has only its
+    name and error. competition: ``id,class``, the id being the file name without its suffix; videos that failed are
+    left out.
+    """
+    if form == "competition":
+        answered = [(answer.video, answer.probabilities) for answer in answers if answer.probabilities is not None]
+        best = [(Path(printable(video)).stem, class_names[ranked(shares)[0]]) for video, shares in answered]
+        write_csv(path, ("id", "class"), best)
+        return len(best)
+    rows: list[list[object]] = []
+    for answer in answers:
+        shares = answer.probabilities
+        if shares is None:
+            rows.append([printable(answer.video), "", "", answer.error, *[""] * len(class_names)])
+        else:
+            label = ranked(shares)[0]
+            values = [float(share) for share in shares]
+            rows.append([printable(answer.video), class_names[label], values[label], "", *values])
+    write_csv(path, ("video", "action", "probability", "error", *class_names), rows)
+    return len(rows)
+
+
+def printable(name: str) -> str:
+    """A file name as text that any stream can print: bytes that are no UTF-8 become replacement characters."""
+    return os.fsencode(name).decode("utf-8", errors="replace")

@@ -1,0 +1,1 @@
+"""lsvit-train run: a training run from its flags to its folder."""

@@ -1,0 +1,151 @@
+"""What a run learns from: data set, rows, plan and the choices that depend on them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UsageError
+from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
+from shared.shards.format import ShardLayout
+from train.data.balancing import TrainingPlan, find_plan, read_training_plan
+from train.data.reader import ClipReader
+from train.data.samples import ClipTable, Rows, Samples, choose_rows, make_table, planned_samples, real_samples
+from train.model.config import PRESETS
+from train.run.config import RunConfig, class_strengths
+
+LARGEST_DEFAULT_IMAGE = 224
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunData:
+    """The rows of one split and the open shards. rgb: of the split's training clips. notes: sentences for the
+    user.
+    """
+
+    dataset: Dataset
+    table: ClipTable
+    rows: Rows
+    samples: Samples
+    reader: ClipReader
+    rgb: ColourStatistics
+    plan_sha256: str
+    notes: tuple[str, ...]
+
+
+def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
+    """Read manifests and shards of the one split that ``config`` names; returns the config with its choices
+    made.
+    """
+    manifests = Path(config.manifests)
+    dataset = read_dataset(manifests)
+    _check_classes(config, dataset)
+    frame = read_manifests(manifests)
+    table = make_table(frame)
+    rows = choose_rows(frame, split=config.split, val_fraction=config.val_fraction, seed=config.seed)
+    samples, plan_sha256, notes = _choose_samples(config, dataset, table, rows)
+    reader = ClipReader(Path(config.shards), table, dataset_id=dataset.dataset_id)
+    config, more_notes = settle(config, reader.layout)
+    if config.val_fraction and not len(rows.validation):
+        notes = [*notes, "no source can be set aside for validation: best will be the last state"]
+    data = RunData(
+        dataset=dataset,
+        table=table,
+        rows=rows,
+        samples=samples,
+        reader=reader,
+        rgb=dataset.rgb["split_full" if config.split in ("full", "all") else f"split{config.split}"],
+        plan_sha256=plan_sha256,
+        notes=(*_labels(config, dataset, rows), *notes, *more_notes),
+    )
+    return config, data
+
+
+def settle(config: RunConfig, layout: ShardLayout) -> tuple[RunConfig, list[str]]:
+    """Choose image size and sampling where they are left open. Raises UsageError for tsn where K is 1."""
+    notes = []
+    if not config.img_size:
+        patch = config.patch_size or PRESETS[config.preset].patch_size
+        size = min(LARGEST_DEFAULT_IMAGE, layout.height, layout.width) // patch * patch
+        if not size:
+            raise UsageError(
+                f"the stored frames are {layout.height}x{layout.width}, smaller than a patch of {patch}; "
+                "choose --img-size and --patch-size"
+            )
+        config = dataclasses.replace(config, img_size=size)
+        notes.append(f"image size {size} (--img-size)")
+    if layout.frames_per_segment == 1:
+        if config.sampling == "tsn":
+            raise UsageError(
+                "--sampling is tsn, but the shards hold one frame a segment (K=1): there is nothing to choose. "
+                "Extract with --frames-per-segment 3, or leave --sampling out"
+            )
+        if config.sampling == "auto":
+            notes.append("sampling: the shards hold one frame a segment (K=1), there is nothing to choose")
+    if config.sampling == "auto":
+        config = dataclasses.replace(config, sampling="tsn" if layout.frames_per_segment > 1 else "middle")
+    return config, notes
+
+
+def _check_classes(config: RunConfig, dataset: Dataset) -> None:
+    for name in class_strengths(config):
+        if name not in dataset.class_names:
+            raise UsageError(
+                f"--aug-class names {name!r}, which is no class here; there are {', '.join(dataset.class_names)}"
+            )
+
+
+def _choose_samples(
+    config: RunConfig, dataset: Dataset, table: ClipTable, rows: Rows
+) -> tuple[Samples, str, list[str]]:
+    """The samples of an epoch, the plan's checksum (empty without one) and what to say about it."""
+    path, note = find_plan(
+        config.plan, manifests=Path(config.manifests), split=config.split, dataset_id=dataset.dataset_id
+    )
+    if path is None:
+        return real_samples(table, rows.training), "", [note]
+    training = {
+        table.clip_id[row]: (table.class_name[row], int(table.label[row])) for row in (*rows.training, *rows.validation)
+    }
+    plan = read_training_plan(
+        path,
+        dataset_id=dataset.dataset_id,
+        split=config.split,
+        training=training,
+        held_out=frozenset(table.clip_id[row] for row in rows.validation),
+    )
+    samples = planned_samples(table, plan.rows)
+    return samples, plan.sha256, [note + _describe(plan), *_warnings(plan, split=config.split, num_rows=len(training))]
+
+
+def _describe(plan: TrainingPlan) -> str:
+    num_synthetic = sum(row.kind == "synthetic" for row in plan.rows)
+    text = f" ({plan.strategy}): {len(plan.rows)} clips an epoch, {num_synthetic} of them synthetic"
+    if plan.num_left_out:
+        text += f"; {plan.num_left_out} left out, as they show validation clips"
+    return text
+
+
+def _warnings(plan: TrainingPlan, *, split: str, num_rows: int) -> list[str]:
+    """What is odd about a plan that can be trained on. num_rows: training rows of the split."""
+    if not plan.num_unmentioned:
+        return []
+    return [
+        f"the plan does not mention {plan.num_unmentioned} of the {num_rows} training rows of split {split}: it is "
+        f"partial or damaged, and what it leaves out is not trained on; `hmdb-prep balance --split {split}` makes a "
+        "whole one"
+    ]
+
+
+def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:
+    """What the numbers of this run are, in words."""
+    labels = [
+        f"split {config.split}: {len(rows.training)} clips to train on, {len(rows.validation)} for validation, "
+        f"{len(rows.test)} for test, {len(dataset.class_names)} classes"
+    ]
+    if config.split == "all":
+        labels.append("split all trains on every clip: a sanity check, not a result")
+    if dataset.synthetic:
+        labels.append("the embedded synthetic data set: numbers say nothing about HMDB51")
+    return labels

@@ -1,0 +1,152 @@
+"""Builds what learns: the model, its optimiser and everything around them, from a configuration."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from train.data.augment import AugmentSettings
+from train.data.batches import num_steps
+from train.data.mix import MixSettings
+from train.data.samples import sample_statistics
+from train.data.seeds import Purpose, torch_seed
+from train.learn import drop_path
+from train.learn.losses import LossName, LossSettings, class_weights
+from train.learn.optimizer import Schedule, make_average, make_optimizer
+from train.learn.processes import Processes
+from train.learn.step import Learner, Recipe
+from train.model.config import PRESETS, Colour, ModelConfig, MotionInit, SpatialPool, TemporalPool, Variant
+from train.model.lsvit import LSViT
+from train.model.pretrained import load_pretrained
+from train.run.config import RunConfig, class_strengths
+from train.run.data import RunData
+
+_AMP_DTYPES = {"none": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+_LEAST_STD = 0.01  # a data set of flat pictures must not blow the input up
+_LARGEST_WARMUP = 1 / 3  # of the run
+_HALF: tuple[Colour, Colour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's and timm's constants
+
+
+def model_config(config: RunConfig, data: RunData) -> ModelConfig:
+    """The model's config."""
+    preset = PRESETS[config.preset]
+    start = config.motion_init if config.motion_init != "auto" else ("identity" if config.init else "active")
+    mean, std = _normalisation(config, data)
+    return ModelConfig(
+        num_classes=len(data.dataset.class_names),
+        image_size=config.img_size,
+        embed_dim=config.embed_dim or preset.embed_dim,
+        depth=config.depth or preset.depth,
+        num_heads=config.num_heads or preset.num_heads,
+        num_frames=data.dataset.num_segments,
+        patch_size=config.patch_size or preset.patch_size,
+        drop_path=config.drop_path,
+        smif=cast(Variant, config.smif),
+        lmi=cast(Variant, config.lmi),
+        temporal_pool=cast(TemporalPool, config.temporal_pool),
+        spatial_pool=cast(SpatialPool, config.spatial_pool),
+        motion_init=cast(MotionInit, start),
+        mean=mean,
+        std=(max(std[0], _LEAST_STD), max(std[1], _LEAST_STD), max(std[2], _LEAST_STD)),
+    )
+
+
+def _normalisation(config: RunConfig, data: RunData) -> tuple[Colour, Colour]:
+    """Mean and standard deviation of the input. With --init and auto those that the weights name come later."""
+    if config.normalisation == "imagenet":
+        return _IMAGENET
+    if config.normalisation == "half" or (config.normalisation == "auto" and config.init):
+        return _HALF
+    return data.rgb.mean, data.rgb.std
+
+
+def make_model(config: RunConfig, data: RunData, processes: Processes) -> LSViT:
+    """The model at its start, on the host: seeded, or with the weights of --init and what they expect of the
+    input.
+    """
+    model = LSViT(model_config(config, data), seed=torch_seed(Purpose.WEIGHTS, config.seed))
+    if config.init:
+        report = load_pretrained(model, config.init)
+        for line in report.lines():
+            processes.say(line)
+        if config.normalisation == "auto" and report.mean is not None and report.std is not None:
+            model.adopt_normalisation(mean=report.mean, std=report.std)
+    return model
+
+
+def make_schedule(config: RunConfig, num_samples: int) -> Schedule:
+    """The learning rate over the run; the warm-up is a third of it at most."""
+    per_epoch = num_steps(num_samples, batch_size=config.batch_size)
+    total = per_epoch * config.epochs
+    return Schedule(
+        peak=config.lr,
+        least=min(config.min_lr, config.lr),
+        warmup_steps=min(round(config.warmup_epochs * per_epoch), int(total * _LARGEST_WARMUP)),
+        num_steps=total,
+    )
+
+
+def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes: Processes) -> Learner:
+    """Move the model to the device and put optimiser, EMA, DDP and compilation around it."""
+    device = processes.device
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    model.to(device)
+    average = make_average(model) if config.model_ema else None
+    draws = drop_path.install(model)
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if processes.count > 1 else None
+    forward = wrapped or model
+    amp = config.amp if config.amp != "auto" else ("fp16" if device.type == "cuda" else "none")
+    return Learner(
+        model=model,
+        forward=torch.compile(forward) if config.compile else forward,
+        synchronised=wrapped,
+        average=average,
+        average_decay=config.model_ema_decay,
+        optimizer=make_optimizer(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
+        scaler=torch.amp.GradScaler(device.type, enabled=amp == "fp16"),
+        schedule=make_schedule(config, num_samples),
+        draws=draws,
+        num_blocks=model.config.depth,
+        amp_dtype=_AMP_DTYPES[amp],
+        accumulation=config.grad_accum_steps,
+        clip_grad=config.clip_grad,
+        processes=processes,
+    )
+
+
+def make_recipe(config: RunConfig, data: RunData, *, device: torch.device) -> Recipe:
+    """What is learnt from, and how it is shown."""
+    names, strengths = data.dataset.class_names, class_strengths(config)
+    counts = np.bincount(data.samples.label, minlength=len(names))
+    weights = class_weights(counts, beta=config.class_balanced_beta) if config.loss == "class-balanced" else None
+    return Recipe(
+        table=data.table,
+        samples=data.samples,
+        training_statistics=sample_statistics(data.table, data.samples, np.arange(len(data.samples))),
+        strength=np.array([strengths.get(name, config.aug_strength) for name in names], dtype=np.float64),
+        num_classes=len(names),
+        image_size=config.img_size,
+        height=data.reader.layout.height,
+        width=data.reader.layout.width,
+        seed=config.seed,
+        augment=AugmentSettings(scale=config.scale, ratio=config.ratio, hflip=config.hflip),
+        mix=MixSettings(
+            mixup=config.mixup,
+            cutmix=config.cutmix,
+            prob=config.mixup_prob,
+            switch_prob=config.mixup_switch_prob,
+        ),
+        mix_synthetic=config.mix_synthetic,
+        loss=LossSettings(
+            name=cast(LossName, config.loss),
+            smoothing=config.smoothing,
+            beta=config.class_balanced_beta,
+            gamma=config.focal_gamma,
+        ),
+        class_weights=None if weights is None else torch.from_numpy(weights).to(device),
+    )

@@ -1,0 +1,289 @@
+"""The training loop: epochs of steps, validation, checkpoints, and the reasons to stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.console import progress as show_progress
+from train.data.batches import epoch_steps, num_steps, training_batches
+from train.data.prefetch import Prefetcher
+from train.data.reader import BatchReader
+from train.learn.inference import clip_probabilities
+from train.learn.metrics import Metrics, measure
+from train.learn.step import Learner, Recipe, check_weights, diverged, train_step
+from train.run.config import RunConfig
+from train.run.progress import EpochRow, Progress, Timing, append_timing, validation_key, write_metrics
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """One process's training of one split. save: writes a checkpoint of a progress, and as best where told.
+
+    validation: int64, the clips that choose best. events: TensorBoard, in the first process only.
+    """
+
+    folder: Path
+    config: RunConfig
+    learner: Learner
+    recipe: Recipe
+    reader: BatchReader
+    validation: npt.NDArray[np.int64]
+    num_segments: int
+    frames_per_segment: int
+    save: Callable[[Progress, bool], None]
+    events: SummaryWriter | None
+    interruption: Interruption
+    deadline: float
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return num_steps(len(self.recipe.samples), batch_size=self.config.batch_size)
+
+
+def train(session: Session, progress: Progress) -> Progress:
+    """Train until the run is finished, out of time or interrupted (then KeyboardInterrupt, after a
+    checkpoint).
+    """
+    while not progress.finished and progress.epoch < session.config.epochs:
+        progress, on_time = _train_epoch(session, progress)
+        if not on_time:
+            return _stop_for_time(session, progress)
+        progress = _end_epoch(session, progress)
+    return progress
+
+
+def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
+    """The rest of the current epoch; False where time ran out before its end."""
+    config, learner, recipe = session.config, session.learner, session.recipe
+    num_parts = learner.processes.count * learner.accumulation
+    steps = epoch_steps(
+        len(recipe.samples),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=progress.epoch,
+        first=progress.step_in_epoch,
+    )
+    batches = training_batches(
+        session.reader,
+        recipe.samples,
+        steps,
+        seed=config.seed,
+        num_segments=session.num_segments,
+        frames_per_segment=session.frames_per_segment,
+        tsn=config.sampling == "tsn",
+        num_parts=num_parts,
+        own_parts=range(
+            learner.processes.rank * learner.accumulation, (learner.processes.rank + 1) * learner.accumulation
+        ),
+    )
+    started, start = time.perf_counter(), progress
+    clips_left = len(recipe.samples) - progress.step_in_epoch * config.batch_size
+    title = f"epoch {progress.epoch + 1}/{config.epochs}"
+    with Prefetcher(batches, ahead=config.prefetch) as stream, show_progress(title, clips_left) as advance:
+        for batch in stream:
+            result = train_step(learner, recipe, batch, step=progress.step)
+            del batch  # its memory serves the next batch but one
+            progress = progress.after_step(
+                loss_sum=result.loss_sum, num_right=result.num_right, num_clips=result.num_clips
+            )
+            if learner.processes.is_first:
+                advance(result.num_clips)
+            _log_step(session, progress, loss=result.loss_sum / result.num_clips)
+            stopping = _between_steps(session, progress)
+            if stopping:
+                break
+    on_time = progress.step_in_epoch == session.steps_per_epoch
+    _log_timing(session, start, progress, seconds=time.perf_counter() - started, waited=stream.wait_seconds)
+    return progress, on_time
+
+
+def _between_steps(session: Session, progress: Progress) -> bool:
+    """Save where it is time to; True where the time is up. All processes come to the same answer."""
+    at_end = progress.step_in_epoch == session.steps_per_epoch
+    late = session.config.max_minutes > 0 and time.monotonic() > session.deadline
+    wishes = session.learner.processes.sum([float(session.interruption.wanted), float(late)])
+    if wishes[0]:
+        _save(session, progress, is_best=False)
+        raise KeyboardInterrupt
+    if wishes[1] and not at_end:
+        return True
+    every = session.config.checkpoint_every
+    if every and progress.step % every == 0 and not at_end:
+        _save(session, progress, is_best=False)
+    return False
+
+
+def _save(session: Session, progress: Progress, *, is_best: bool) -> None:
+    """Write a checkpoint. Raises DataError, in all processes, where there is none worth it: the old one stays."""
+    last = progress.step - 1
+    check_weights(session.learner, epoch=last // session.steps_per_epoch, step=last % session.steps_per_epoch)
+    session.save(progress, is_best)
+
+
+def _validate(session: Session, progress: Progress) -> Metrics | None:
+    """Measure on the validation clips. Raises DataError where the answers are no numbers."""
+    learner, recipe = session.learner, session.recipe
+    if not len(session.validation):
+        return None
+    probabilities = clip_probabilities(
+        learner.average or learner.model,
+        session.reader,
+        session.validation,
+        num_classes=recipe.num_classes,
+        image_size=recipe.image_size,
+        batch_size=session.config.batch_size,
+        processes=learner.processes,
+        amp_dtype=learner.amp_dtype,
+    )
+    if not np.isfinite(probabilities).all():
+        raise diverged("validation loss", math.nan, epoch=progress.epoch, step=progress.step_in_epoch - 1)
+    return measure(probabilities, recipe.table.label[session.validation])
+
+
+def _epoch_row(session: Session, progress: Progress, metrics: Metrics | None) -> EpochRow:
+    row = EpochRow(
+        epoch=progress.epoch + 1,
+        step=progress.step,
+        learning_rate=session.learner.schedule.rate(progress.step - 1),
+        train_loss=progress.loss_sum / progress.num_clips,
+        train_top1=progress.num_right / progress.num_clips,
+        val_clips=0 if metrics is None else metrics.num_clips,
+        val_loss=None if metrics is None else metrics.loss,
+        val_top1=None if metrics is None else metrics.top1,
+        val_top5=None if metrics is None else metrics.top5,
+        val_mean_class_accuracy=None if metrics is None else metrics.mean_class_accuracy,
+        val_calibration_error=None if metrics is None else metrics.calibration_error,
+        best=0,
+    )
+    key = validation_key(row)
+    is_best = key is None or progress.best_key is None or key > progress.best_key
+    return dataclasses.replace(row, best=int(is_best))
+
+
+def _confusion(metrics: Metrics | None) -> tuple[tuple[int, ...], ...] | None:
+    return None if metrics is None else tuple(tuple(row) for row in metrics.confusion.tolist())
+
+
+def _end_epoch(session: Session, progress: Progress) -> Progress:
+    """Validate, decide about best and the end, save, and say so."""
+    metrics = _validate(session, progress)
+    row = _epoch_row(session, progress, metrics)
+    progress = progress.after_epoch(row, _confusion(metrics))
+    config = session.config
+    if progress.epoch >= config.epochs:
+        progress = dataclasses.replace(progress, finished="all epochs done")
+    elif config.patience and len(session.validation) and progress.epochs_since_best >= config.patience:
+        reason = f"no better validation for {config.patience} epochs (--patience)"
+        progress = dataclasses.replace(progress, finished=reason)
+    _record(session, progress, row)
+    return progress
+
+
+def _stop_for_time(session: Session, progress: Progress) -> Progress:
+    """Out of time in the middle of an epoch: validate what there is and save it whole; the run can be
+    continued.
+    """
+    metrics = _validate(session, progress)
+    row = _epoch_row(session, progress, metrics)
+    measured = progress.after_epoch(row, _confusion(metrics))
+    # The position stays in the epoch, so that a continuation shows every clip as often as it would have been shown.
+    kept = dataclasses.replace(
+        measured,
+        epoch=progress.epoch,
+        step_in_epoch=progress.step_in_epoch,
+        loss_sum=progress.loss_sum,
+        num_right=progress.num_right,
+        num_clips=progress.num_clips,
+    )
+    _record(session, kept, row)
+    session.learner.processes.say(
+        f"stopped after {session.config.max_minutes:g} minutes (--max-minutes); continue with --resume"
+    )
+    return kept
+
+
+def _record(session: Session, progress: Progress, row: EpochRow) -> None:
+    _save(session, progress, is_best=bool(row.best))
+    if not session.learner.processes.is_first:
+        return
+    write_metrics(session.folder, progress.history)
+    if session.events is not None:
+        for name, value in dataclasses.asdict(row).items():
+            if value is not None and name not in ("epoch", "step", "val_clips", "best"):
+                session.events.add_scalar(f"epoch/{name}", value, row.epoch)
+        session.events.flush()
+    session.learner.processes.say(epoch_line(row, epochs=session.config.epochs))
+
+
+def epoch_line(row: EpochRow, *, epochs: int) -> str:
+    """An epoch in one line of text."""
+    line = f"epoch {row.epoch}/{epochs}: loss {row.train_loss:.3f}, top-1 {100 * row.train_top1:.1f} %"
+    if row.val_top1 is not None and row.val_loss is not None:
+        line += f"; validation ({row.val_clips} clips): loss {row.val_loss:.3f}, top-1 {100 * row.val_top1:.1f} %"
+        line += ", best so far" if row.best else ""
+    return line
+
+
+def _log_step(session: Session, progress: Progress, *, loss: float) -> None:
+    if session.events is None or progress.step % session.config.log_every:
+        return
+    session.events.add_scalar("step/loss", loss, progress.step)
+    session.events.add_scalar("step/learning_rate", session.learner.schedule.rate(progress.step - 1), progress.step)
+
+
+def _log_timing(session: Session, start: Progress, end: Progress, *, seconds: float, waited: float) -> None:
+    if not session.learner.processes.is_first or end.step == start.step:
+        return
+    timing = Timing(
+        epoch=end.epoch + 1,
+        steps=end.step - start.step,
+        seconds=seconds,
+        clips_per_second=(end.num_clips - start.num_clips) / seconds,
+        data_wait_share=min(1.0, waited / seconds),
+        processes=session.learner.processes.count,
+    )
+    append_timing(session.folder, timing)
+    if session.events is not None:
+        session.events.add_scalar("epoch/clips_per_second", timing.clips_per_second, timing.epoch)
+        session.events.add_scalar("epoch/data_wait_share", timing.data_wait_share, timing.epoch)
+
+
+class Interruption:
+    """While open, the first SIGINT or SIGTERM only sets ``wanted``; a second one interrupts at once.
+
+    For the main thread, which alone receives signals.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+    def __enter__(self) -> Self:
+        for number in self._previous:
+            signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,66 @@
+"""``lsvit-train run``: one flag for each field of RunConfig, so that flags, TOML keys and defaults cannot
+drift apart.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from train.run.config import RunConfig, flags
+from train.run.config_values import Flag, Value
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of these flags as keys; flags win over it.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run, or begin it where there is no checkpoint.")]
+
+
+def add_run_command(app: typer.Typer) -> None:
+    """Add ``run`` to the app, its signature made from the fields of RunConfig."""
+    known = flags()
+
+    def run(**arguments: Any) -> None:
+        """Train LS-ViT on shards; see recipes/ for configurations with their reasons."""
+        from train.run.command import run as run_training
+
+        given: dict[str, Value] = {key: arguments[key] for key in known if arguments[key] not in (None, [])}
+        run_training(command_line=given, config_file=arguments["config"], resume=arguments["resume"])
+
+    parameters = [_parameter("config", ConfigFile, None), _parameter("resume", Resume, False)]
+    parameters += [_parameter(key, _annotation(key, kind, flag), None) for key, (kind, flag) in known.items()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command("run")(run)
+
+
+def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _annotation(key: str, kind: Any, flag: Flag) -> Any:
+    """The option of a key. Nothing given is None, so that the configuration file can tell."""
+    name = key.replace("_", "-")
+    text = f"{flag.help} {_choices(flag)}{_default(key)}"
+    declaration = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
+    if kind == tuple[str, ...]:
+        kind = list[str]
+    return Annotated[Optional[kind], typer.Option(declaration, help=text, show_default=False)]  # noqa: UP045
+
+
+def _choices(flag: Flag) -> str:
+    return f"One of {', '.join(flag.choices)}. " if flag.choices else ""
+
+
+def _default(key: str) -> str:
+    default = getattr(RunConfig(), key)
+    if default in ("", ()):
+        return ""
+    if isinstance(default, tuple):
+        default = " ".join(f"{number:g}" for number in default)
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    return f"[default: {default}]"

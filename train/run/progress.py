@@ -1,0 +1,176 @@
+"""How far a run is, and what it has measured so far: the part of a run that is data."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.errors import DataError
+from shared.files import write_csv
+
+METRICS_FILE = "metrics.csv"
+TIMING_FILE = "timing.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One row of metrics.csv. Accuracies in [0, 1]; the val_ columns are empty where nothing was validated.
+
+    epoch: from 1. step: optimiser steps since the start. learning_rate: of the last step. train_loss: mean
+    over the epoch's clips, with smoothing, mixing and augmentation. train_top1: of the label with the largest
+    share. val_loss: without smoothing. best: 1 where `best` was replaced. All but timing: a function of the
+    data, the configuration and the seed, so a run that was continued writes the same file.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_loss: float
+    train_top1: float
+    val_clips: int
+    val_loss: float | None
+    val_top1: float | None
+    val_top5: float | None
+    val_mean_class_accuracy: float | None
+    val_calibration_error: float | None
+    best: int
+
+
+METRICS_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRow))
+TIMING_COLUMNS = ("epoch", "steps", "seconds", "clips_per_second", "data_wait_share", "processes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands. epoch and step_in_epoch: what comes next, from 0. step: optimiser steps done.
+
+    loss_sum, num_right, num_clips: of the current epoch so far. history: the finished epochs. best_key:
+    (top-1, -loss) of the best validation. best_confusion: of the validation in the best epoch,
+    true class by row. epochs_since_best: for early stopping. finished: why the run is
+    over, empty while it is not.
+    """
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    num_right: float = 0.0
+    num_clips: float = 0.0
+    history: tuple[EpochRow, ...] = ()
+    best_key: tuple[float, float] | None = None
+    best_epoch: int = 0
+    best_confusion: tuple[tuple[int, ...], ...] | None = None
+    epochs_since_best: int = 0
+    finished: str = ""
+
+    def after_step(self, *, loss_sum: float, num_right: float, num_clips: float) -> Progress:
+        """One optimiser step further."""
+        return dataclasses.replace(
+            self,
+            step_in_epoch=self.step_in_epoch + 1,
+            step=self.step + 1,
+            loss_sum=self.loss_sum + loss_sum,
+            num_right=self.num_right + num_right,
+            num_clips=self.num_clips + num_clips,
+        )
+
+    def after_epoch(self, row: EpochRow, confusion: tuple[tuple[int, ...], ...] | None) -> Progress:
+        """The epoch is over and measured; confusion: of its validation."""
+        key = self.best_key if not row.best else validation_key(row)
+        return dataclasses.replace(
+            self,
+            epoch=self.epoch + 1,
+            step_in_epoch=0,
+            loss_sum=0.0,
+            num_right=0.0,
+            num_clips=0.0,
+            # A run stopped by its time limit has measured the unfinished epoch already: that row is replaced.
+            history=(*(earlier for earlier in self.history if earlier.epoch != row.epoch), row),
+            best_key=key,
+            best_epoch=row.epoch if row.best else self.best_epoch,
+            best_confusion=confusion if row.best else self.best_confusion,
+            epochs_since_best=0 if row.best else self.epochs_since_best + 1,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, texts, lists and dicts, for the checkpoint."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Progress:
+        """The inverse of ``to_dict``. Raises TypeError for keys that do not fit."""
+        content = dict(values)
+        content["history"] = tuple(EpochRow(**row) for row in content["history"])
+        if content["best_key"] is not None:
+            content["best_key"] = tuple(content["best_key"])
+        if content["best_confusion"] is not None:
+            content["best_confusion"] = tuple(tuple(row) for row in content["best_confusion"])
+        return Progress(**content)
+
+
+def validation_key(row: EpochRow) -> tuple[float, float] | None:
+    """What `best` is chosen by: top-1 on the validation clips, then the smaller loss. None without
+    validation.
+    """
+    if row.val_top1 is None or row.val_loss is None:
+        return None
+    return row.val_top1, -row.val_loss
+
+
+def write_metrics(folder: Path, history: tuple[EpochRow, ...]) -> None:
+    """Write metrics.csv whole, atomically."""
+    rows = [["" if value is None else value for value in dataclasses.astuple(row)] for row in history]
+    write_csv(folder / METRICS_FILE, METRICS_COLUMNS, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One row of timing.csv: an epoch, or the part of it since the run was continued. Unlike metrics, never
+    repeatable.
+
+    data_wait_share: the part of the time in which a step waited for data, in [0, 1].
+    """
+
+    epoch: int
+    steps: int
+    seconds: float
+    clips_per_second: float
+    data_wait_share: float
+    processes: int
+
+
+def append_timing(folder: Path, timing: Timing) -> None:
+    """Add a row to timing.csv."""
+    path = folder / TIMING_FILE
+    is_new = not path.exists() or not path.stat().st_size  # a kill may come between making the file and its first row
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if is_new:
+            writer.writerow(TIMING_COLUMNS)
+        writer.writerow(f"{value:.4g}" if isinstance(value, float) else value for value in dataclasses.astuple(timing))
+
+
+def read_timing(folder: Path) -> list[Timing]:
+    """The rows of timing.csv; none where there is no such file. Raises DataError where it is damaged."""
+    path = folder / TIMING_FILE
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                Timing(
+                    epoch=int(row["epoch"]),
+                    steps=int(row["steps"]),
+                    seconds=float(row["seconds"]),
+                    clips_per_second=float(row["clips_per_second"]),
+                    data_wait_share=float(row["data_wait_share"]),
+                    processes=int(row["processes"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it, it holds timings only") from error

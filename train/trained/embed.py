@@ -1,0 +1,54 @@
+"""A trained model's features of every clip of a data set, for `hmdb-prep balance --features` and one's own studies."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shared.console import say
+from shared.errors import UsageError
+from shared.manifests import read_dataset, read_manifests
+from train.learn.processes import choose_device
+from train.trained.clips import check_dataset, stored_features
+from train.trained.folders import find_run
+from train.trained.model import load_model
+
+FEATURES_FILE = "features.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """The options of the command. out: None for ``features.npz`` in the run's folder."""
+
+    runs: Path
+    shards: Path
+    manifests: Path
+    out: Path | None
+    device: str
+    batch_size: int
+
+
+def embed(run: str, options: EmbedOptions) -> Path:
+    """Write ``clip_id`` (N,), ``features`` float32 (N, D) and ``dataset_id``, clips sorted; returns the file's path."""
+    if options.batch_size < 1:
+        raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
+    folder = find_run(run, runs=options.runs)
+    loaded = load_model(folder, device=choose_device(options.device))
+    check_dataset(loaded, read_dataset(options.manifests))
+    frame = read_manifests(options.manifests)
+    features = stored_features(loaded, frame, shards=options.shards, batch_size=options.batch_size)
+    out = options.out or folder / FEATURES_FILE
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            clip_ids = np.array(frame["clip_id"].tolist(), dtype=np.str_)
+            np.savez(file, clip_id=clip_ids, features=features, dataset_id=np.array(loaded.dataset_id))
+        temporary.rename(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    say(f"wrote {features.shape[0]} clips of {features.shape[1]} features to {out}")
+    return out

@@ -1,0 +1,189 @@
+"""A trained model as one portable file, ONNX or torch.export, checked against the original on the same input."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.console import say
+from shared.errors import DataError, UsageError
+from train.model.lsvit import LSViT
+from train.trained.folders import find_run, run_name
+from train.trained.model import LoadedModel, load_model
+
+Format = Literal["onnx", "torch"]
+
+METADATA_KEY = "lsvit"
+METADATA_FILE = "lsvit.json"
+INPUT_NAME, OUTPUT_NAME = "video", "probabilities"
+TOLERANCE = 1e-4  # of a probability
+_EXTRA = ("onnx", "onnxruntime", "onnxscript")
+_SUFFIXES = {"onnx": "onnx", "torch": "pt2"}
+_LARGEST_BATCH = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The options of the command. out: None for ``model.onnx`` or ``model.pt2`` in the run's folder."""
+
+    runs: Path
+    form: Format
+    out: Path | None
+
+
+class Probabilities(nn.Module):
+    """The model with its softmax: video float32 (B, T, 3, S, S) in [0, 1] -> P(action | video), (B, classes)."""
+
+    def __init__(self, model: LSViT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, video: Tensor) -> Tensor:
+        logits: Tensor = self.model(video)
+        return logits.softmax(dim=1)
+
+
+def export(run: str, options: ExportOptions) -> Path:
+    """Write the model and check it; returns the file's path. Raises DataError where its answers differ."""
+    if options.form == "onnx":
+        _check_extra()
+    folder = find_run(run, runs=options.runs)
+    loaded = load_model(folder)
+    metadata = json.dumps(model_metadata(loaded, run=run_name(folder)), indent=2)
+    out = options.out or folder / f"model.{_SUFFIXES[options.form]}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}.{_SUFFIXES[options.form]}")
+    try:
+        if options.form == "onnx":
+            write_onnx(temporary, loaded, metadata=metadata)
+        else:
+            write_program(temporary, loaded, metadata=metadata)
+        difference = largest_difference(temporary, loaded, form=options.form)
+        if not difference <= TOLERANCE:
+            raise DataError(
+                f"the exported model differs from the original by {difference:.2g} in a probability "
+                f"(allowed: {TOLERANCE:g}); please report this with the versions that `hmdb-prep doctor` prints"
+            )
+        temporary.rename(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    say(
+        f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB); on the same input its probabilities differ from the "
+        f"original's by at most {difference:.1g}"
+    )
+    return out
+
+
+def model_metadata(loaded: LoadedModel, *, run: str) -> dict[str, object]:
+    """Everything needed to feed the model and to read its answer, as plain values."""
+    config = loaded.config
+    return {
+        "run": run,
+        "epoch": loaded.epoch,
+        "split": loaded.split,
+        "dataset_id": loaded.dataset_id,
+        "synthetic": loaded.synthetic,
+        "class_names": list(loaded.class_names),
+        "input": {
+            "name": INPUT_NAME,
+            "layout": "batch, frames, RGB, height, width",
+            "dtype": "float32",
+            "range": [0.0, 1.0],
+            "num_frames": loaded.num_segments,
+            "image_size": loaded.image_size,
+        },
+        "output": {"name": OUTPUT_NAME, "meaning": "P(action | video), in the order of class_names"},
+        "preprocessing": {
+            "frames": "frame s of n >= T frames is ((2s + 1) n) // (2T); shorter videos repeat their last frame",
+            "height": loaded.height,
+            "width": loaded.width,
+            "fit": loaded.fit,
+            "crop": "centre square of the shorter side, resized to image_size, bilinear with antialiasing",
+        },
+        "normalisation": {"inside_the_model": True, "mean": list(config.mean), "std": list(config.std)},
+    }
+
+
+def write_onnx(path: Path, loaded: LoadedModel, *, metadata: str) -> None:
+    """One ONNX file with any batch size, the metadata as JSON under the key ``lsvit``."""
+    import onnx
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision, not used here, is absent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+        program = torch.onnx.export(
+            Probabilities(loaded.model).eval(),
+            (example_video(loaded, num_clips=2),),
+            dynamo=True,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}},
+            verbose=False,
+        )
+    assert program is not None  # it is None only where a file is given
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, {METADATA_KEY: metadata})
+    onnx.save_model(proto, str(path))
+
+
+def write_program(path: Path, loaded: LoadedModel, *, metadata: str) -> None:
+    """A torch.export program with any batch size, the metadata as the extra file ``lsvit.json``."""
+    program = torch.export.export(
+        Probabilities(loaded.model).eval(),
+        (example_video(loaded, num_clips=2),),
+        dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}},
+    )
+    torch.export.save(program, path, extra_files={METADATA_FILE: metadata})
+
+
+def largest_difference(path: Path, loaded: LoadedModel, *, form: Format) -> float:
+    """Largest difference of a probability between the file and the model, on one clip and on three.
+
+    NaN where either of them gives no numbers.
+    """
+    largest = 0.0
+    for num_clips in (1, 3):
+        video = example_video(loaded, num_clips=num_clips)
+        with torch.inference_mode():
+            expected = Probabilities(loaded.model).eval()(video).numpy()
+            found = _run_onnx(path, video) if form == "onnx" else _run_program(path, video)
+        largest = float(np.maximum(largest, np.abs(found - expected).max()))  # unlike max, it keeps NaN
+    return largest
+
+
+def example_video(loaded: LoadedModel, *, num_clips: int) -> Tensor:
+    """Seeded noise in the shape of the model's input, float32 in [0, 1]."""
+    shape = (num_clips, loaded.num_segments, 3, loaded.image_size, loaded.image_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(num_clips))
+
+
+def _run_onnx(path: Path, video: Tensor) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    answer: np.ndarray = session.run([OUTPUT_NAME], {INPUT_NAME: video.numpy()})[0]
+    return answer
+
+
+def _run_program(path: Path, video: Tensor) -> np.ndarray:
+    answer: Tensor = torch.export.load(path).module()(video)
+    return answer.numpy()
+
+
+def _check_extra() -> None:
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"--format onnx needs {', '.join(missing)}; install the extra: pip install 'hmdb51-lsvit[export]' "
+            "(in a checkout: pip install -e '.[export]'), or use --format torch"
+        )
