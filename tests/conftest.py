@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import settings
+from media import REAL_VIDEOS
 
 settings.register_profile("untimed", deadline=None)  # speed is never asserted in a test
 settings.load_profile("untimed")
-
-REAL_VIDEOS = Path(os.environ.get("HMDB51_REAL_VIDEOS", Path(__file__).parents[2] / "shared" / "real"))
-
-
-def real_video_files(*, folder: str = "*") -> list[Path]:
-    """Every real clip, e.g. real/hmdb51/punch/....avi and real/other/....mp4; empty where the folder is absent."""
-    files = [*REAL_VIDEOS.glob(f"{folder}/*"), *REAL_VIDEOS.glob(f"{folder}/*/*")]
-    return sorted(file for file in files if file.is_file() and file.suffix in {".avi", ".mp4"})
 
 
 @pytest.fixture(scope="session")
@@ -41,24 +30,3 @@ def ffmpeg() -> str:
     if command is None:
         pytest.skip("no ffmpeg command; apt-get install ffmpeg")
     return command
-
-
-def ffmpeg_frames(path: Path, *, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """All frames that the ffmpeg command yields: uint8 (n, H, W, 3)."""
-    command = ["ffmpeg", "-v", "error", "-i", f"file:{path}", "-fps_mode", "passthrough"]
-    raw = subprocess.run(
-        [*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, check=False
-    ).stdout
-    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
-
-
-def make_video(path: Path, *arguments: str, num_frames: int = 40, size: str = "320x240", rate: str = "30") -> Path:
-    """Encode a moving test picture of ``num_frames`` frames with the ffmpeg command and its ``arguments``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = f"testsrc2=size={size}:rate={rate},noise=alls=12:allf=t:all_seed=1"
-    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, "-frames:v", str(num_frames)]
-    subprocess.run([*command, *arguments, f"file:{path}"], check=True, capture_output=True)
-    return path
-
-
-HMDB_LIKE = ("-c:v", "mpeg4", "-bf", "2", "-vtag", "DX50", "-b:v", "600k")

@@ -16,7 +16,7 @@ from trained import TINY, assert_same, checkpoint
 
 from train.run.config import read_config, resolve
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
 
 
 @pytest.fixture(scope="module")

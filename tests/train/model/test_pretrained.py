@@ -275,7 +275,7 @@ def load_from_hub(*sources: str, endpoint: str, cache: Path, offline: bool = Fal
     """Load in a process of its own, since the hub's client reads its environment when it is imported."""
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": str(int(offline)), "HF_HOME": str(cache)}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     command = [sys.executable, "-c", LOAD_FROM_HUB, str(cache), *sources]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr

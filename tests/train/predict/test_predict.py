@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from commands import run
-from conftest import HMDB_LIKE, make_video
 from made_dataset import CLASSES
 from made_run import make_run, small_config
+from media import HMDB_LIKE, make_video
 from misbehaving import decode_by_name
 
 from preprocess.extract.command import ExtractionSettings, run_extraction

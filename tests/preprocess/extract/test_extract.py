@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import command_line, fail, run, succeed
-from conftest import HMDB_LIKE, ffmpeg_frames, make_video
+from media import HMDB_LIKE, ffmpeg_frames, make_video
 
 from preprocess.extract.extraction_plan import Block
 from preprocess.extract.state import remove_leftovers

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import HMDB_LIKE, REAL_VIDEOS, ffmpeg_frames, make_video, real_video_files
+from media import HMDB_LIKE, REAL_VIDEOS, ffmpeg_frames, make_video, real_video_files
 
 from shared.video.decoding import OpenVideo, VideoError, decode_clip, read_header
 from shared.video.resizing import FrameSize, resize_frames

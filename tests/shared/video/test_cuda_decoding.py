@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from commands import succeed
-from conftest import HMDB_LIKE, make_video
+from media import HMDB_LIKE, make_video
 
 from preprocess.extract import clips as clip_worker
 from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from commands import command_line, fail, succeed
-from conftest import HMDB_LIKE, make_video
+from media import HMDB_LIKE, make_video
 from test_extract import content, extracted, places, videos, wait_until  # noqa: F401  (fixtures)
 
 from preprocess.extract.clips import clip_facts

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from commands import command_line, fail, run, succeed
-from conftest import HMDB_LIKE, make_video, real_video_files
+from media import HMDB_LIKE, make_video, real_video_files
 from small_disk import mounted_disk
 from test_extract import content, kill_and_continue, places
 

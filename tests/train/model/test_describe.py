@@ -14,7 +14,7 @@ from train.model.describe import COLUMNS, describe, steps, to_json, to_table
 from train.model.describe_figure import draw_svg, render_svg
 from train.model.lsvit import LSViT, ModelConfig, make_config
 
-FIGURE = Path(__file__).parents[1] / "docs" / "lsvit.svg"
+FIGURE = Path(__file__).parents[3] / "docs" / "lsvit.svg"
 
 
 def base(variant: str = "directional") -> ModelConfig:

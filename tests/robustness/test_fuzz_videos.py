@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from commands import command_line, succeed
-from conftest import real_video_files
+from media import real_video_files
 from mutations import mutate_bytes
 from test_extract import places
 

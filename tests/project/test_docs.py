@@ -12,11 +12,11 @@ from types import ModuleType
 import pandas as pd
 import pytest
 from commands import run, succeed
-from conftest import HMDB_LIKE, make_video
+from media import HMDB_LIKE, make_video
 
 from shared.manifests import MANIFEST_COLUMNS, Dataset, QuarantineRow
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def commands_page() -> ModuleType:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from commands import command_line, fail, run, succeed
-from conftest import HMDB_LIKE, make_video
 from hungry import extract_with_little_memory
 from made_dataset import make_dataset
+from media import HMDB_LIKE, make_video
 from small_disk import mounted_disk
 from test_extract import content, places
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import HMDB_LIKE, ffmpeg_frames, make_video
 from made_run import make_run, small_config, spread_weights
+from media import HMDB_LIKE, ffmpeg_frames, make_video
 
 from benchmarks.heat_on_figure import boxes_in_view, maps_of
 from preprocess.synth.command import SetParameters, clip_specs, figure_boxes, render_clip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import fail, succeed
-from conftest import HMDB_LIKE, make_video
+from media import HMDB_LIKE, make_video
 
 from preprocess.extract.merge import merge
 from preprocess.extract.state import read_plan

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOOLS = ("bash", "cat", "cut", "dirname", "env", "mkdir", "rm", "sha256sum", "touch")
 # Answers the questions that setup asks of an interpreter: its version, FFmpeg's libraries, a virtual environment, pip.
 PYTHON = """#!/bin/bash

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import HMDB_LIKE, make_video
+from media import HMDB_LIKE, make_video
 
 from benchmarks.clips_on_disk import link_videos, videos_below
 from benchmarks.decoding_peers import PEERS, clip_with, is_installed
@@ -27,7 +27,7 @@ from shared.video.decoding import decode_clip
 from train.model.config import make_config
 from train.model.lsvit import LSViT
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REAL_VIDEOS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media import REAL_VIDEOS
 
 from shared.classes import parse_name
 from shared.splits import ClipSplits, assign_splits, hold_out_sources, official_splits

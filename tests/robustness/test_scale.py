@@ -34,7 +34,7 @@ from train.data.reader import ClipReader
 from train.data.samples import make_table
 from train.run.config_values import Value
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
 BIN = Path(sys.executable).parent
