@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from shared.checks import check_fields
 from shared.errors import DataError, UsageError
-from shared.files import read_versioned_json, write_atomically, write_csv
+from shared.files import read_versioned_json, write_csv, write_text
 from shared.manifests import BALANCE_FOLDER
 
 PLAN_FORMAT = "hmdb-balancing-plan"
@@ -115,7 +115,7 @@ def write_plan(path: Path, rows: Sequence[PlanRow], info: PlanInfo) -> None:
     path.with_suffix(".json").unlink(missing_ok=True)
     write_csv(path, PLAN_COLUMNS, [_cells(row) for row in ordered])
     content = {"format": PLAN_FORMAT, "version": PLAN_VERSION, **dataclasses.asdict(info)}
-    write_atomically(path.with_suffix(".json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _cells(row: PlanRow) -> tuple[object, ...]:

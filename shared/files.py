@@ -1,40 +1,105 @@
-"""Text files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON files that name their format and its version."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
+import fcntl
+import functools
 import os
+import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from shared.checks import parse_json
 from shared.errors import DataError
 
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)
+_LONGEST_NAME = 200  # characters of the final name that the temporary one repeats; file names end at 255 bytes
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, of the same suffix, that becomes ``path`` when the block ends without an error.
+
+    A reader sees the old file or the new one, never a part, whoever else writes it. The content is on the disk before
+    the file gets its name. After an error nothing is left; what a killed process leaves, the next one removes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers_once(path.parent.absolute())
+    temporary, descriptor = _create_temporary(path)
+    try:
+        yield temporary
+        os.fsync(descriptor)
+        temporary.rename(path)
+        synchronise(path.parent)
+    finally:
+        os.close(descriptor)
+        temporary.unlink(missing_ok=True)
+
+
+def synchronise(path: Path) -> None:
+    """Have the system write a file or the names in a folder to the disk now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of ``whole_file`` whose writers are gone; the locks of living ones tell."""
+    for entry in folder.glob(".tmp-*"):
+        if not _TEMPORARY.fullmatch(entry.name):
+            continue
+        with contextlib.suppress(OSError):  # in use, gone already, or not ours to remove
+            descriptor = os.open(entry, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                entry.unlink()
+            finally:
+                os.close(descriptor)
+
+
+@functools.cache
+def _remove_leftovers_once(folder: Path) -> None:
+    """As above, once a process for each folder: listing a folder of many shards takes time."""
+    remove_leftovers(folder)
+
+
+def _create_temporary(path: Path) -> tuple[Path, int]:
+    """An empty file beside ``path``, open and locked: the lock tells others that its writer is alive."""
+    while True:
+        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}-{path.name[-_LONGEST_NAME:]}")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return temporary, descriptor
+        os.close(descriptor)  # taken for a leftover between its creation and its lock
+
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file (UTF-8, ``\\n``, floats in full precision) under a temporary name and rename it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    """Write a CSV file whole: UTF-8, ``\\n``, floats in full precision."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole: UTF-8, line ends as they are."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file of bytes whole."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_versioned_json(file: Path, *, kind: str, version: int, absent: str, remedy: str) -> dict[str, Any]:

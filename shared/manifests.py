@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.checks import check_clip_names, check_fields, check_name, parse_json
 from shared.errors import DataError
-from shared.files import read_versioned_json, write_atomically, write_csv
+from shared.files import read_versioned_json, write_csv, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +179,7 @@ def write_quarantine(folder: Path, rows: Iterable[QuarantineRow]) -> None:
 def write_dataset(folder: Path, dataset: Dataset) -> None:
     """Write ``dataset.json``."""
     content = {"format": DATASET_FORMAT, "version": DATASET_VERSION, **dataclasses.asdict(dataset)}
-    write_atomically(folder / DATASET_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / DATASET_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_manifests(folder: Path) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from preprocess.eda.summary import summarize
 from preprocess.eda.tables import print_summary
 from shared.console import say
 from shared.errors import DataError, UsageError
-from shared.files import write_atomically
+from shared.files import write_text
 from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
 
 
@@ -43,7 +43,7 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
         say(note)
     plots = draw_plots(summary)
     page = render_report(summary, duplicates, plots=plots, thumbnails=thumbnails, note=note)
-    write_atomically(out, page)
+    write_text(out, page)
     say(f"wrote the report to {out} ({out.stat().st_size / 1e6:.1f} MB)")
     return out
 

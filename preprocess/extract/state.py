@@ -20,7 +20,7 @@ from preprocess.extract.extraction_plan import Block, ExtractionParameters, Extr
 from shared.checks import check_fields, check_name, parse_json
 from shared.classes import Video
 from shared.errors import DataError
-from shared.files import write_atomically
+from shared.files import write_text
 from shared.manifests import QuarantineRow
 from shared.shards.format import shard_name
 from shared.shards.reader import ShardReader
@@ -43,7 +43,7 @@ def write_plan(shards: Path, plan: ExtractionPlan) -> None:
         ],
         "rejected": [dataclasses.asdict(row) for row in plan.rejected],
     }
-    write_atomically(shards / STATE_FILE, json.dumps(content, ensure_ascii=False) + "\n")
+    write_text(shards / STATE_FILE, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def read_plan(shards: Path) -> ExtractionPlan | None:
@@ -118,7 +118,7 @@ class BlockOutcome:
 
 def write_outcome(shards: Path, block: Block, outcome: BlockOutcome) -> None:
     """Note a block's outcome, before its shard gets its final name."""
-    write_atomically(_outcome_file(shards, block), json.dumps(dataclasses.asdict(outcome), ensure_ascii=False) + "\n")
+    write_text(_outcome_file(shards, block), json.dumps(dataclasses.asdict(outcome), ensure_ascii=False) + "\n")
 
 
 def read_outcome(shards: Path, block: Block) -> BlockOutcome | None:

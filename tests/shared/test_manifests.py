@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DataError
-from shared.files import write_atomically
+from shared.files import write_text
 from shared.manifests import (
     MANIFEST_COLUMNS,
     ClipRow,
@@ -139,7 +139,7 @@ def test_processes_of_one_id_do_not_share_a_temporary_file(tmp_path: Path, monke
     rename = Path.rename
     monkeypatch.setattr(Path, "rename", lambda old, new: names.append(old.name) or rename(old, new))
     for _ in range(2):
-        write_atomically(tmp_path / "a.json", "{}")
+        write_text(tmp_path / "a.json", "{}")
     assert len(set(names)) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 

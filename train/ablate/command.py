@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from shared.checks import parse_json
 from shared.console import say
 from shared.errors import DataError, UsageError
-from shared.files import write_atomically
+from shared.files import write_text
 from shared.manifests import Dataset, read_dataset, read_manifests
 from train.ablate.grid import GridRow, default_grid, read_grid
 from train.ablate.table import (
@@ -182,7 +182,7 @@ def _run_cell(cell: Cell, dataset: Dataset, frame: pd.DataFrame, options: Ablate
         num_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         dataset_id=loaded.dataset_id,
     )
-    write_atomically(cell.folder / RESULT_FILE, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+    write_text(cell.folder / RESULT_FILE, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
     return result
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.console import print_table
-from shared.files import write_atomically, write_csv
+from shared.files import write_csv, write_text
 
 RESULTS_FILE = "results.csv"
 SUMMARY_CSV = "summary.csv"
@@ -138,7 +138,7 @@ def write_ablation(folder: Path, ablation: Ablation) -> None:
         "Mean ± standard deviation over seeds (n - 1); differences are taken seed by seed, in points of top-1.",
     ]
     lines += [f"Not run: {name} ({reason})." for name, reason in ablation.skipped.items()]
-    write_atomically(folder / SUMMARY_MARKDOWN, "\n".join(lines) + "\n")
+    write_text(folder / SUMMARY_MARKDOWN, "\n".join(lines) + "\n")
     _write_plot(folder / SUMMARY_PLOT, ablation, summaries)
 
 

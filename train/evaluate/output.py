@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.console import print_table, say
-from shared.files import write_atomically, write_csv
+from shared.files import write_csv, write_text
 from train.data.views import Views
 from train.evaluate.results import MEASURES, TAG_MEANINGS, ConfusedPair, SplitResult, summary
 
@@ -70,8 +70,8 @@ def _target(folder: Path, views: Views) -> Path:
 
 
 def _write_texts(target: Path, evaluation: Evaluation) -> None:
-    write_atomically(target / JSON_FILE, evaluation_json(evaluation) + "\n")
-    write_atomically(target / MARKDOWN_FILE, evaluation_markdown(evaluation))
+    write_text(target / JSON_FILE, evaluation_json(evaluation) + "\n")
+    write_text(target / MARKDOWN_FILE, evaluation_markdown(evaluation))
 
 
 def _write_tables(target: Path, result: SplitResult) -> None:

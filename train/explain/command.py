@@ -17,7 +17,7 @@ from train.explain.maps import explain_clip
 from train.explain.page import PageFacts, write_page
 from train.explain.pictures import Pictures, heat_layers, write_sheet, write_video
 from train.learn.processes import choose_device
-from train.predict.output import printable
+from train.trained.answers import printable
 from train.trained.folders import find_run, run_name
 from train.trained.model import LoadedModel, load_model
 

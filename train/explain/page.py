@@ -11,10 +11,10 @@ from pathlib import Path
 
 import jinja2
 
-from shared.files import write_atomically
+from shared.files import write_text
 from train.explain.maps import Explanation
 from train.explain.pictures import HeatLayer, Pictures, jpeg, looks_picture, overlay, strip_picture
-from train.predict.output import ranked
+from train.trained.answers import ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def write_page(
         script=script,
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
-    write_atomically(path, page)
+    write_text(path, page)
 
 
 def _panel(title: str, text: str, pictures: Pictures) -> Panel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from shared.console import print_table, say
 from shared.files import write_csv
+from train.trained.answers import printable, ranked
 
 CsvFormat = Literal["probabilities", "competition"]
 
@@ -29,11 +29,6 @@ class Answer:
     video: str
     probabilities: npt.NDArray[np.float64] | None = None
     error: str = ""
-
-
-def ranked(probabilities: npt.NDArray[np.float64]) -> list[int]:
-    """Labels by falling probability; of equal ones the lower label comes first."""
-    return [int(label) for label in np.argsort(-probabilities, kind="stable")]
 
 
 def bar(share: float, *, cells: int = _BAR_CELLS) -> str:
@@ -98,8 +93,3 @@ def write_answers(path: Path, answers: Sequence[Answer], class_names: Sequence[s
             rows.append([printable(answer.video), class_names[label], values[label], "", *values])
     write_csv(path, ("video", "action", "probability", "error", *class_names), rows)
     return len(rows)
-
-
-def printable(name: str) -> str:
-    """A file name as text that any stream can print: bytes that are no UTF-8 become replacement characters."""
-    return os.fsencode(name).decode("utf-8", errors="replace")

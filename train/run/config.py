@@ -227,12 +227,12 @@ def write_config(path: Path, config: RunConfig) -> None:
     """Save the configuration as TOML, every key, atomically."""
     import tomli_w
 
-    from shared.files import write_atomically
+    from shared.files import write_text
 
     content = {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
     }
-    write_atomically(path, tomli_w.dumps(content))
+    write_text(path, tomli_w.dumps(content))
 
 
 def class_strengths(config: RunConfig) -> dict[str, float]:

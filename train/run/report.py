@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.files import write_atomically
+from shared.files import write_text
 from train.learn.metrics import precision_recall
 from train.run.checkpoint import RunFacts
 from train.run.config import RunConfig
@@ -51,8 +51,8 @@ def write_report(folder: Path, *, facts: RunFacts, config: RunConfig, progress: 
         confusion = np.array(progress.best_confusion, dtype=np.int64)
         draw_confusion(confusion, facts.class_names).savefig(folder / CONFUSION_FILE, dpi=100)
     sections = _sections(facts, config, progress, read_timing(folder))
-    write_atomically(folder / "report.md", _markdown(folder.name, sections))
-    write_atomically(folder / "report.html", _html(folder, sections))
+    write_text(folder / "report.md", _markdown(folder.name, sections))
+    write_text(folder / "report.html", _html(folder, sections))
     return folder / "report.html"
 
 

@@ -28,8 +28,9 @@ from train.cli import app
 from train.data.views import Views, candidate_rows, parse_views
 from train.predict.command import answer_all
 from train.predict.inputs import Input, find_inputs
-from train.predict.output import Answer, bar, print_answers, ranked, write_answers
+from train.predict.output import Answer, bar, print_answers, write_answers
 from train.predict.videos import ClipRequest, decode_all, decode_frames
+from train.trained.answers import ranked
 from train.trained.clips import stored_probabilities
 from train.trained.folders import find_run
 
