@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from made_dataset import DATASET_ID, MadeDataset, make_dataset
 from made_plan import plan_row, write_made_plan
+from made_rows import clip_row
 from made_run import make_run, small_config
+from made_shards import clip_frames, record, write_shard
 from mutations import HOSTILE_VALUES, mutate_bytes, mutate_csv, mutate_hdf5, mutate_json, mutate_toml
-from test_manifests import clip_row
-from test_shards import clip_frames, record, write_shard
 
 from preprocess.balance.descriptors import read_features
 from preprocess.extract.extraction_plan import make_parameters, make_plan

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 from commands import command_line, fail, run, succeed
+from extraction import content, places
 from hungry import extract_with_little_memory
 from made_dataset import make_dataset
 from media import HMDB_LIKE, make_video
 from small_disk import mounted_disk
-from test_extract import content, places
 
 from preprocess.extract import blocks as extract_blocks
 from preprocess.extract.command import ExtractionSettings, run_extraction

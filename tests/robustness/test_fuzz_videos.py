@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from commands import command_line, succeed
+from extraction import places
 from media import real_video_files
 from mutations import mutate_bytes
-from test_extract import places
 
 from shared.manifests import read_manifests, read_quarantine
 

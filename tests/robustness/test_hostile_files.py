@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from made_dataset import MadeDataset, make_dataset
+from made_rows import clip_row
 from made_run import make_run
-from test_manifests import clip_row
 
 from preprocess.extract.state import read_plan
 from preprocess.extract.verify import verify

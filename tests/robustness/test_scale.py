@@ -24,8 +24,8 @@ import numpy.typing as npt
 import pytest
 import yaml
 from commands import run, succeed
+from extraction import OPTIONS, content, places, wait_until
 from made_dataset import DATASET_ID, MadeDataset, make_dataset
-from test_extract import OPTIONS, content, extracted, places, videos, wait_until  # noqa: F401  (fixtures)
 from trained import TINY, checkpoint, train
 
 from shared.errors import DataError
@@ -42,19 +42,19 @@ PATIENCE_SECONDS = 1800
 FRESH_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # else a restart may read addresses of the processes before it
 
 
-def extract(videos: Path, folder: Path, *words: str) -> None:  # noqa: F811
+def extract(videos: Path, folder: Path, *words: str) -> None:
     succeed("hmdb-prep", "extract", "--videos", videos, *places(folder), *OPTIONS, *words)
 
 
 @pytest.mark.slow
-def test_tasks_at_the_same_time_equal_one_run(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_tasks_at_the_same_time_equal_one_run(videos: Path, extracted: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda task: extract(videos, tmp_path, "--num-tasks", "3", "--task-id", str(task)), range(3)))
     assert content(tmp_path) == content(extracted)
 
 
 @pytest.mark.slow
-def test_repeats_and_idle_tasks_change_nothing(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_repeats_and_idle_tasks_change_nothing(videos: Path, extracted: Path, tmp_path: Path) -> None:
     """Six tasks for four shards: two have nothing to do. A task that is run again does nothing either."""
     for task in (5, 3, 3, 0, 4, 2, 1):
         extract(videos, tmp_path, "--num-tasks", "6", "--task-id", str(task))
@@ -67,7 +67,7 @@ def test_repeats_and_idle_tasks_change_nothing(videos: Path, extracted: Path, tm
 
 
 @pytest.mark.slow
-def test_merge_joins_what_tasks_left(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_merge_joins_what_tasks_left(videos: Path, extracted: Path, tmp_path: Path) -> None:
     """As where the last task died before it wrote the manifests."""
     for task in ("1", "0"):
         extract(videos, tmp_path, "--num-tasks", "2", "--task-id", task)
@@ -105,7 +105,7 @@ def run_script(script: Path, *words: str, stubs: Path | None = None, **environme
 
 
 @pytest.mark.slow
-def test_the_slurm_array_equals_one_run(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_slurm_array_equals_one_run(videos: Path, extracted: Path, tmp_path: Path) -> None:
     folders = {"VIDEOS": videos, "SHARDS": tmp_path / "shards", "MANIFESTS": tmp_path / "manifests"}
     environment = {name: str(path) for name, path in folders.items()}
     for task in ("2", "0", "1"):
@@ -142,7 +142,7 @@ def test_the_kubernetes_job_is_one() -> None:
 
 
 @pytest.mark.slow
-def test_the_kubernetes_job_equals_one_run(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_kubernetes_job_equals_one_run(videos: Path, extracted: Path, tmp_path: Path) -> None:
     """Its command run for every index, with /data put elsewhere."""
     job = kubernetes_job()
     script = tmp_path / "job.sh"

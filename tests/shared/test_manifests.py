@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_rows import clip_row
 
 from shared.errors import DataError
 from shared.files import write_text
@@ -36,15 +37,6 @@ quality codec fps width height num_frames num_frames_header duration_seconds num
 brightness brightness_std contrast blur colorfulness red_mean green_mean blue_mean red_std green_std blue_std
 saturation_mean hue_hist_0 hue_hist_1 hue_hist_2 hue_hist_3 hue_hist_4 hue_hist_5 hue_hist_6 hue_hist_7 motion
 """.split()
-
-
-def clip_row(stem: str = "a_walk_f_cm_np1_le_goo_3", *, class_name: str = "walk", tagged: bool = True) -> ClipRow:
-    values: dict[str, object] = {}
-    for field in dataclasses.fields(ClipRow):
-        values[field.name] = {"str": "x", "int": 7, "float": 0.1 + 0.2}[str(field.type)]
-    values |= {"clip_id": f"{class_name}/{stem}", "class_name": class_name, "crc32": 4_294_967_295}
-    values |= {"num_people": "1" if tagged else "", "body": "f" if tagged else ""}
-    return ClipRow(**values)  # type: ignore[arg-type]
 
 
 def test_columns_are_those_of_the_contract() -> None:

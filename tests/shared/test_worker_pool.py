@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import hanging_parent
 import pytest
 
 from shared.errors import DataError
@@ -90,28 +91,13 @@ def test_leaving_ends_the_workers_whatever_they_do() -> None:
 
 def test_a_hanging_worker_outlives_a_killed_parent_by_little(tmp_path: Path) -> None:
     note = tmp_path / "worker"
-    program = f"import test_worker_pool as test; test.be_killed_while_a_job_hangs({str(note)!r})"
-    parent = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, check=False)
+    program = f"from hanging_parent import be_killed_while_a_job_hangs; be_killed_while_a_job_hangs({str(note)!r})"
+    parent = subprocess.run([sys.executable, "-c", program], cwd=Path(hanging_parent.__file__).parent, check=False)
     assert parent.returncode == -signal.SIGKILL
     worker, deadline = int(note.read_text()), time.monotonic() + 30
     while is_alive(worker):
         assert time.monotonic() < deadline, "the worker hangs on without its parent"
         time.sleep(0.1)
-
-
-def be_killed_while_a_job_hangs(note: str) -> None:
-    with WorkerPool(num_workers=1, timeout_seconds=600, preload=[]) as pool:
-        pool.wait(pool.submit(double, 1))
-        pool.submit(note_and_hang, Path(note))
-        while not Path(note).exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def note_and_hang(note: Path) -> None:
-    note.with_suffix(".new").write_text(str(os.getpid()))
-    note.with_suffix(".new").rename(note)
-    time.sleep(600)
 
 
 def is_alive(process: int) -> bool:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from commands import command_line, fail, run, succeed
-from media import HMDB_LIKE, ffmpeg_frames, make_video
+from extraction import OPTIONS, content, kill_and_continue, places, wait_until
+from media import ffmpeg_frames
 
 from preprocess.extract.extraction_plan import Block
 from preprocess.extract.state import remove_leftovers
@@ -22,47 +21,7 @@ from shared.manifests import read_dataset, read_manifests, read_quarantine
 from shared.shards.reader import ShardReader
 from shared.video.resizing import FrameSize
 
-
-@pytest.fixture(scope="session")
-def videos(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
-    """Twelve videos of three classes, with file names as bad as HMDB51's, and five files that give no clip."""
-    folder = tmp_path_factory.mktemp("videos")
-    for index in range(4):
-        make_video(folder / "walk" / f"src{index}_walk_f_cm_np1_le_goo_{index}.avi", *HMDB_LIKE, num_frames=20 + index)
-    make_video(folder / "sit" / "-(x)!_[#]&;~@_sit_u_nm_np2_fr_med_0.avi", *HMDB_LIKE)
-    make_video(folder / "sit" / "__short.avi", *HMDB_LIKE, num_frames=5)
-    make_video(folder / "sit" / "wide.mp4", size="424x240", num_frames=33)
-    for index in range(5):
-        make_video(folder / "run" / f"src{index}_run_f_nm_np1_ri_bad_{index}.avi", *HMDB_LIKE, num_frames=17)
-    make_video(folder / "walk" / "src0_walk_f_cm_np1_le_goo_0.mkv", num_frames=9)
-    (folder / "walk" / "text.avi").write_text("not a video")
-    (folder / "run" / "zero.avi").touch()
-    audio = folder / "run" / "audio.avi"
-    subprocess.run([ffmpeg, "-v", "error", "-f", "lavfi", "-i", "sine=d=1", str(audio)], check=True)
-    (folder / "sit" / "cut.avi").write_bytes((folder / "walk" / "src3_walk_f_cm_np1_le_goo_3.avi").read_bytes()[:300])
-    return folder
-
-
 NUM_GOOD = 12
-OPTIONS = ("--clips-per-shard", "4", "--workers", "2")
-
-
-def places(tmp_path: Path) -> tuple[str, str, str, str]:
-    return "--shards", str(tmp_path / "shards"), "--manifests", str(tmp_path / "manifests")
-
-
-def content(tmp_path: Path) -> dict[str, bytes]:
-    """Every file that an extraction leaves, but for its lock."""
-    files = [file for file in tmp_path.rglob("*") if file.is_file() and not file.name.startswith(".lock")]
-    return {str(file.relative_to(tmp_path)): file.read_bytes() for file in files}
-
-
-@pytest.fixture(scope="session")
-def extracted(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted extraction of ``videos``."""
-    folder = tmp_path_factory.mktemp("extracted")
-    succeed("hmdb-prep", "extract", "--videos", videos, *places(folder), *OPTIONS)
-    return folder
 
 
 def test_every_video_is_a_clip_or_a_quarantine_row(videos: Path, extracted: Path) -> None:
@@ -209,23 +168,6 @@ def test_killed_runs_continue_to_the_same_result(videos: Path, extracted: Path, 
     assert content(tmp_path) == content(extracted)
 
 
-def kill_and_continue(
-    videos: Path, folder: Path, *, kills: int, options: tuple[str, ...], seconds: tuple[float, float]
-) -> int:
-    """SIGKILL an extraction at random moments, then let it end. Returns how many kills met a running process."""
-    moments = random.Random(0)
-    command = command_line("hmdb-prep", ["extract", "--videos", videos, *places(folder), *options])
-    met = 0
-    for _ in range(kills):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(moments.uniform(*seconds))
-        met += process.poll() is None
-        process.kill()
-        process.wait()
-    succeed("hmdb-prep", "extract", "--videos", videos, *places(folder), *options)
-    return met
-
-
 def test_ctrl_c_leaves_a_clean_state(videos: Path, extracted: Path, tmp_path: Path) -> None:
     many = tmp_path / "videos"
     for copy in range(40):
@@ -239,13 +181,6 @@ def test_ctrl_c_leaves_a_clean_state(videos: Path, extracted: Path, tmp_path: Pa
     assert error.splitlines()[-1] == "interrupted"
     assert "Traceback" not in error
     assert not list((tmp_path / "shards").glob(".*tmp"))
-
-
-def wait_until(condition, *, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_tasks_in_any_order_equal_one_run(videos: Path, extracted: Path, tmp_path: Path) -> None:

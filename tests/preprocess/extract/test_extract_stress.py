@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from commands import command_line, fail, run, succeed
+from extraction import content, kill_and_continue, places
 from media import HMDB_LIKE, make_video, real_video_files
 from small_disk import mounted_disk
-from test_extract import content, kill_and_continue, places
 
 from shared.manifests import read_manifests, read_quarantine
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from commands import command_line, fail, succeed
+from extraction import content, places, wait_until
 from media import HMDB_LIKE, make_video
-from test_extract import content, extracted, places, videos, wait_until  # noqa: F401  (fixtures)
 
 from preprocess.extract.clips import clip_facts
 from preprocess.extract.command import ExtractionSettings, run_extraction
@@ -121,7 +121,7 @@ def ray_servers() -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_cluster")
-def test_ray_equals_the_local_engine(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_ray_equals_the_local_engine(videos: Path, extracted: Path, tmp_path: Path) -> None:
     """With relative folders and files that are no videos; and nothing of Ray stays behind."""
     before, folders = ray_servers(), set(Path("/tmp").glob("hmdb-ray-*"))
     (tmp_path / "videos").symlink_to(videos)
@@ -136,7 +136,7 @@ def test_ray_equals_the_local_engine(videos: Path, extracted: Path, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_cluster")
-def test_ray_continues_what_the_local_engine_began(videos: Path, extracted: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_ray_continues_what_the_local_engine_began(videos: Path, extracted: Path, tmp_path: Path) -> None:
     words = ("extract", "--videos", videos, *places(tmp_path), *SHARDS_OF_FOUR)
     succeed("hmdb-prep", *words, "--num-tasks", "2", "--task-id", "0")
     first = (tmp_path / "shards" / "shard-00000.h5").stat()

@@ -8,10 +8,10 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from made_archives import RarWriter, files_below, make_rar, make_zip, needs_rar
 from rar_writer import RarMember, write_rar4, write_rar5
 
 from preprocess.fetch.archives import checked_members, read_members
@@ -20,9 +20,6 @@ from preprocess.fetch.members import Budget, HostileArchiveError, Limits, safe_p
 from preprocess.fetch.rar_headers import file_checksums
 from shared.errors import DataError
 
-needs_rar = pytest.mark.skipif(
-    shutil.which("unar") is None and shutil.which("bsdtar") is None, reason="no tool for .rar: apt-get install unar"
-)
 ODD_NAMES = (
     "-_-_walk_f_cm_np1_fr_med_0.avi",
     "_a_walk_f_cm_np1_fr_med_0.avi",
@@ -30,7 +27,6 @@ ODD_NAMES = (
     "--help_walk_f_cm_np1_fr_med_0.avi",
     "@-_walk_f_cm_np1_fr_med_0.avi",
 )
-RarWriter = Callable[[Path, Sequence[RarMember]], Path]
 
 
 @pytest.fixture(params=["unar", "bsdtar"])
@@ -47,17 +43,6 @@ def content(name: str, size: int = 3000) -> bytes:
     return (name.encode() * (size // len(name) + 1))[:size]
 
 
-def make_zip(path: Path, members: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
-
-
-def make_rar(path: Path, members: dict[str, bytes], *, write: RarWriter = write_rar4) -> Path:
-    return write(path, [RarMember(name=name, data=data) for name, data in members.items()])
-
-
 def make_special_zip(path: Path, name: str, file_type: int, data: bytes = b"/etc/passwd") -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("walk/good.avi", b"good")
@@ -66,12 +51,6 @@ def make_special_zip(path: Path, name: str, file_type: int, data: bytes = b"/etc
         info.external_attr = (file_type | 0o644) << 16
         archive.writestr(info, data)
     return path
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert not any(path.is_symlink() for path in folder.rglob("*"))
-    return found
 
 
 def fetch_local(archive: Path, destination: Path, *, limits: Limits | None = None) -> FetchSummary:

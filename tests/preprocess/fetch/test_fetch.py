@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_archives import files_below, make_rar, make_zip, needs_rar
+from made_archives import files_below, make_rar, make_zip, needs_rar
 
 from preprocess.fetch.command import fetch, print_summary
 from preprocess.fetch.download import Retry, archive_name, download

@@ -12,14 +12,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from test_shards import LAYOUT, change, record, shard, write_shard
+from made_shards import LAYOUT, change, record, write_shard
 
 from shared.errors import DataError
 from shared.shards.format import crc32_of, shard_name
 from shared.shards.reader import ShardReader
 from shared.shards.writer import PendingShard
-
-__all__ = ["shard"]  # a fixture
 
 
 def secret(folder: Path) -> Path:

@@ -13,43 +13,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import pytest
+from made_shards import LAYOUT, change, clip_frames, record, write_shard
 
 from shared.errors import DataError
-from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
+from shared.shards.format import shard_name
 from shared.shards.reader import ShardReader
-from shared.shards.writer import PendingShard, write_clip_frames
-
-LAYOUT = ShardLayout(num_segments=2, frames_per_segment=3, height=4, width=5, dataset_id="d" * 64)
-
-
-def clip_frames(seed: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
-
-
-def record(seed: int) -> ClipRecord:
-    return ClipRecord(
-        clip_id=f"wäve/{seed}",
-        label=seed,
-        frame_index=np.arange(6, dtype=np.int32) + seed,
-        crc32=crc32_of(clip_frames(seed)),
-        manifest=f'{{"clip_id": "wäve/{seed}"}}',
-    )
-
-
-def write_shard(path: Path, records: list[ClipRecord | None]) -> Path:
-    with PendingShard(path, LAYOUT, capacity=len(records)) as shard:
-        for row in range(len(records)):
-            write_clip_frames(shard.temporary, shard.frames_offset, row=row, frames=clip_frames(row))
-        shard.complete(records)
-        shard.publish()
-    return path
-
-
-@pytest.fixture
-def shard(tmp_path: Path) -> Path:
-    return write_shard(tmp_path / shard_name(0), [record(0), record(1), record(2)])
+from shared.shards.writer import PendingShard
 
 
 def test_plain_h5py_reads_what_the_format_promises(shard: Path) -> None:
@@ -225,11 +195,6 @@ def test_damaged_files_are_refused(shard: Path, damage, message: str) -> None:  
     with pytest.raises(DataError, match=message) as refused:
         ShardReader(shard)
     assert str(shard) in str(refused.value)
-
-
-def change(path: Path, edit) -> None:  # type: ignore[no-untyped-def]
-    with h5py.File(path, "r+") as file:
-        edit(file)
 
 
 def to_group(file: h5py.File) -> None:
