@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from shared.errors import UsageError
 
@@ -77,23 +77,6 @@ class ModelConfig:
     def num_tokens(self) -> int:
         """Tokens of one frame: its patches and the CLS token."""
         return (self.image_size // self.patch_size) ** 2 + 1
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> ModelConfig:
-        """Rebuild a config from `dataclasses.asdict`, also after JSON has made lists of its tuples.
-
-        Raises UsageError for keys that a config does not have or lacks.
-        """
-        known = {field.name for field in fields(ModelConfig)}
-        if strange := sorted(set(values) - known):
-            raise UsageError(f"model config has unknown keys: {', '.join(strange)}")
-        restored: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        try:
-            return ModelConfig(**restored)
-        except TypeError as error:
-            raise UsageError(f"model config is incomplete: {error}") from error
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(

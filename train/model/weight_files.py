@@ -97,7 +97,7 @@ def _download(repo: str, name: str, *, revision: str | None, cache_dir: Path | N
     except EntryNotFoundError:
         return None
     except OSError as error:  # the hub's HTTP errors, lost connections and a full disk
-        raise DataError(f"{_unreachable(repo, name)} ({_first_line(error)})") from error
+        raise DataError(f"{_unreachable(repo, name)} ({first_line(error)})") from error
 
 
 def _unreachable(repo: str, name: str) -> str:
@@ -107,7 +107,8 @@ def _unreachable(repo: str, name: str) -> str:
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line, or its type where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -123,10 +124,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path} is no file of plain weights: {_first_line(error)}; save its state_dict alone, or as .safetensors"
+            f"{path} is no file of plain weights: {first_line(error)}; save its state_dict alone, or as .safetensors"
         ) from error
     except UNREADABLE as error:
-        raise DataError(f"cannot read weights from {path}: {_first_line(error)}; fetch it again") from error
+        raise DataError(f"cannot read weights from {path}: {first_line(error)}; fetch it again") from error
     tensors = _state_dict(content)
     if not tensors:
         raise DataError(f"{path} holds no state dict; expected tensors by name, or a state_dict or model with them")
@@ -154,7 +155,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"cannot read weights from {path}: {_first_line(error)}; fetch it again") from error
+        raise DataError(f"cannot read weights from {path}: {first_line(error)}; fetch it again") from error
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:

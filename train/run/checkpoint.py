@@ -1,6 +1,4 @@
-"""Checkpoints: written atomically, read with ``weights_only=True``, so that one is never a way to run
-code.
-"""
+"""Checkpoints: written whole, and read with ``weights_only=True``, so that none is ever a way to run code."""
 
 from __future__ import annotations
 
@@ -17,11 +15,14 @@ from typing import Any, Literal
 
 import torch
 
-from shared.checks import check_fields
+from shared.checks import from_builtins
 from shared.errors import DataError, UsageError
+from shared.files import synchronise, whole_file
+from shared.video.resizing import FrameSize
 from shared.video.sampling import check_frames_per_segment
+from shared.video.shape import ClipShape
 from train.model.config import ModelConfig
-from train.model.weight_files import UNREADABLE, is_whole
+from train.model.weight_files import UNREADABLE, first_line, is_whole
 from train.run.progress import Progress
 
 CHECKPOINT_FORMAT = "lsvit-checkpoint"
@@ -34,78 +35,76 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What a checkpoint belongs to. height, width and fit: of the stored frames; plan_sha256: empty without a
-    plan.
-
-    synthetic: the data set is the embedded one, so numbers on it are to be labelled so.
-    """
+    """What a checkpoint belongs to: a run is continued only where all of this is the same."""
 
     model_config: ModelConfig
     class_names: tuple[str, ...]
-    num_segments: int
-    frames_per_segment: int
-    height: int
-    width: int
-    fit: str
+    shape: ClipShape
+    """Of the stored clips; its size is known, as all clips of a run have one size."""
     dataset_id: str
     synthetic: bool
+    """Whether the data set is the embedded one: numbers on it must be labelled so."""
     split: str
     plan_sha256: str
+    """Checksum of the balancing plan's CSV file, empty without a plan."""
+
+    @property
+    def size(self) -> FrameSize:
+        """Height, width and fit of the stored frames."""
+        assert self.shape.size is not None
+        return self.shape.size
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; the model's image size, mean and std stand beside its config too."""
-        values = dataclasses.asdict(self)
-        values["class_names"] = list(self.class_names)
-        values["image_size"] = self.model_config.image_size
-        values["mean"] = list(self.model_config.mean)
-        values["std"] = list(self.model_config.std)
-        return values
+        """Plain values, the clip's shape among the rest; the model's image size, mean and std beside its config too."""
+        return {
+            "model_config": dataclasses.asdict(self.model_config),
+            "class_names": list(self.class_names),
+            "num_segments": self.shape.num_segments,
+            "frames_per_segment": self.shape.frames_per_segment,
+            **dataclasses.asdict(self.size),
+            "dataset_id": self.dataset_id,
+            "synthetic": self.synthetic,
+            "split": self.split,
+            "plan_sha256": self.plan_sha256,
+            "image_size": self.model_config.image_size,
+            "mean": list(self.model_config.mean),
+            "std": list(self.model_config.std),
+        }
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> RunFacts:
-        """The inverse of ``to_dict``. Raises KeyError where something is missing."""
-        return RunFacts(
-            model_config=ModelConfig.from_dict(values["model_config"]),
-            class_names=tuple(values["class_names"]),
-            num_segments=values["num_segments"],
-            frames_per_segment=values["frames_per_segment"],
-            height=values["height"],
-            width=values["width"],
-            fit=values["fit"],
-            dataset_id=values["dataset_id"],
-            synthetic=values["synthetic"],
-            split=values["split"],
-            plan_sha256=values["plan_sha256"],
-        )
+        """The inverse of ``to_dict``. Raises KeyError, ValueError or UsageError where a value is missing or wrong."""
+        size = {key: values[key] for key in ("height", "width", "fit")}
+        shape = {key: values[key] for key in ("num_segments", "frames_per_segment")}
+        others = {key: values[key] for key in _OTHER_FACTS}
+        return from_builtins(RunFacts, {**others, "shape": {**shape, "size": size}})
 
     def differences(self, other: RunFacts) -> list[str]:
         """What differs between two runs, as ``name: own -> other``."""
-        return [
-            f"{field.name}: {getattr(self, field.name)} -> {getattr(other, field.name)}"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != getattr(other, field.name)
-        ]
+        own, others = self.to_dict(), other.to_dict()
+        return [f"{key}: {value} -> {others[key]}" for key, value in own.items() if value != others[key]]
+
+
+_OTHER_FACTS = ("model_config", "class_names", "dataset_id", "synthetic", "split", "plan_sha256")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Everything that a run needs to continue. States are those of the objects' own ``state_dict``; average:
-    EMA.
-
-    scheduler: what the learning rate is computed from. rng: torch's states, by device type; all other
-    randomness is a pure function of the seed and the position that ``progress`` holds. config: the run's
-    resolved configuration.
-    """
+    """Everything that a run needs to continue; the states are what the objects' own ``state_dict`` gives."""
 
     facts: RunFacts
     progress: Progress
     config: State
+    """The run's resolved configuration."""
     model: State
     average: State | None
+    """The moving average of the weights (EMA), None without one."""
     optimizer: State
     scheduler: State
+    """What the learning rate is computed from."""
     scaler: State
     rng: State
+    """States of torch's generators, by device type. All other random numbers follow from the seed and ``progress``."""
 
 
 def checkpoint_path(run_folder: Path, which: Which) -> Path:
@@ -116,54 +115,46 @@ def checkpoint_path(run_folder: Path, which: Which) -> Path:
 def write_checkpoint(run_folder: Path, checkpoint: Checkpoint, *, is_best: bool) -> None:
     """Write ``last.pt``, and ``best.pt`` with the same content where asked.
 
-    Each appears under its name whole or not at all. ``best`` goes first: a run killed between the two repeats
-    the epoch and writes the same ``best`` again.
+    Each appears under its name whole or not at all. ``best`` goes first: a run killed between the two repeats the
+    epoch and writes the same ``best`` again. Raises DataError where it cannot be written, as on a full disk.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
         "version": CHECKPOINT_VERSION,
         "facts": checkpoint.facts.to_dict(),
-        "progress": checkpoint.progress.to_dict(),
+        "progress": dataclasses.asdict(checkpoint.progress),
         **{name: getattr(checkpoint, name) for name in _STATES},
     }
     last, best = checkpoint_path(run_folder, "last"), checkpoint_path(run_folder, "best")
-    last.parent.mkdir(parents=True, exist_ok=True)
-    temporary = last.with_name(f".last.{os.getpid()}.tmp")
+    target = best if is_best else last
     try:
-        with temporary.open("wb") as file:
+        with whole_file(target) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
         if is_best:
-            _link(temporary, best)
-        temporary.rename(last)
-        _synchronise_folder(last.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+            with whole_file(last) as temporary:
+                _link(best, temporary)
+    except (OSError, RuntimeError) as error:
+        raise _unwritten(target, error) from error
 
 
 _STATES = ("config", "model", "average", "optimizer", "scheduler", "scaler", "rng")
 
 
 def _link(file: Path, name: Path) -> None:
-    """Give ``file`` a second name, replacing what bore it: a hard link, a copy where the file system has
-    none.
-    """
-    temporary = name.with_name(f".{name.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    """Give ``file`` a second name, replacing what bears it: a hard link, or a copy where the file system has no links."""
+    name.unlink()
     try:
-        os.link(file, temporary)
+        os.link(file, name)
     except OSError:
-        shutil.copyfile(file, temporary)
-    temporary.rename(name)
+        shutil.copyfile(file, name)
+        synchronise(name)
 
 
-def _synchronise_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _unwritten(path: Path, error: OSError | RuntimeError) -> DataError:
+    """The error of a checkpoint that could not be written. torch may hide the system's error behind one of its own."""
+    cause = error.__context__ if isinstance(error.__context__, OSError) else error
+    reason = getattr(cause, "strerror", None) or first_line(cause)
+    return DataError(f"cannot write {path}: {reason}; make room or choose another --runs, then continue with --resume")
 
 
 def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
@@ -179,8 +170,7 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
             "that could run code and is never loaded"
         ) from error
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {reason}") from error
+        raise DataError(f"{path} is no checkpoint of lsvit-train, or damaged: {first_line(error)}") from error
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise DataError(f"{path} is no checkpoint of lsvit-train; load bare weights with `lsvit-train run --init`")
     if content.get("version") != CHECKPOINT_VERSION:
@@ -188,7 +178,7 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     try:
         checkpoint = Checkpoint(
             facts=RunFacts.from_dict(content["facts"]),
-            progress=Progress.from_dict(content["progress"]),
+            progress=from_builtins(Progress, content["progress"]),
             **{name: content[name] for name in _STATES},
         )
         _check_content(path, checkpoint)
@@ -216,20 +206,19 @@ def _check_zip(path: Path) -> None:
 
 def _check_content(path: Path, checkpoint: Checkpoint) -> None:
     """Raise DataError where facts and weights contradict each other, or the weights are no numbers."""
-    facts, shape = checkpoint.facts, checkpoint.facts.model_config
-    check_fields(facts)
-    check_fields(checkpoint.progress)
-    check_frames_per_segment(facts.frames_per_segment)
-    if min(facts.height, facts.width) < 1 or facts.num_segments != shape.num_frames:
-        raise DataError(f"{path} is damaged: {facts.num_segments} frames of {facts.height}x{facts.width} pixels")
-    num_names, num_classes = len(checkpoint.facts.class_names), checkpoint.facts.model_config.num_classes
+    facts, model = checkpoint.facts, checkpoint.facts.model_config
+    check_frames_per_segment(facts.shape.frames_per_segment)
+    height, width, num_segments = facts.size.height, facts.size.width, facts.shape.num_segments
+    if min(height, width) < 1 or num_segments != model.num_frames:
+        raise DataError(f"{path} is damaged: {num_segments} frames of {height}x{width} pixels")
+    num_names, num_classes = len(facts.class_names), model.num_classes
     if num_names != num_classes:
         raise DataError(f"{path} is damaged: it names {num_names} classes for a model of {num_classes}")
     for weights in (checkpoint.model, checkpoint.average or {}):
         if not all(map(is_whole, weights.values())):
             raise DataError(f"{path} is damaged: it holds weights that are no plain tensors")
-        if len({name.split(".")[2] for name in weights if name.startswith("backbone.blocks.")}) not in (0, shape.depth):
-            raise DataError(f"{path} is damaged: it describes {shape.depth} blocks and holds another number")
+        if len({name.split(".")[2] for name in weights if name.startswith("backbone.blocks.")}) not in (0, model.depth):
+            raise DataError(f"{path} is damaged: it describes {model.depth} blocks and holds another number")
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise DataError(
                 f"{path} holds weights that are no numbers (NaN or infinite): training has diverged; train anew with "

@@ -201,15 +201,10 @@ def _random_states() -> dict[str, torch.Tensor]:
 
 
 def _facts(config: RunConfig, data: RunData, *, model_config: Any) -> RunFacts:
-    layout = data.reader.layout
     return RunFacts(
         model_config=model_config,
         class_names=data.dataset.class_names,
-        num_segments=layout.num_segments,
-        frames_per_segment=layout.frames_per_segment,
-        height=layout.height,
-        width=layout.width,
-        fit=data.dataset.fit,
+        shape=data.shape,
         dataset_id=data.dataset.dataset_id,
         synthetic=data.dataset.synthetic,
         split=config.split,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from shared.errors import UsageError
 from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
 from shared.shards.format import ShardLayout
+from shared.video.resizing import Fit, FrameSize
+from shared.video.shape import ClipShape
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
 from train.data.reader import ClipReader
 from train.data.samples import ClipTable, Rows, Samples, choose_rows, make_table, planned_samples, real_samples
@@ -29,6 +32,8 @@ class RunData:
     rows: Rows
     samples: Samples
     reader: ClipReader
+    shape: ClipShape
+    """Of the stored clips; its size is known, as all clips of a run have one size."""
     rgb: ColourStatistics
     plan_sha256: str
     notes: tuple[str, ...]
@@ -55,11 +60,18 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
         rows=rows,
         samples=samples,
         reader=reader,
+        shape=clip_shape(dataset, reader.layout),
         rgb=dataset.rgb["split_full" if config.split in ("full", "all") else f"split{config.split}"],
         plan_sha256=plan_sha256,
         notes=(*_labels(config, dataset, rows), *notes, *more_notes),
     )
     return config, data
+
+
+def clip_shape(dataset: Dataset, layout: ShardLayout) -> ClipShape:
+    """The shape of the clips that a run reads."""
+    size = FrameSize(height=layout.height, width=layout.width, fit=cast(Fit, dataset.fit))
+    return ClipShape(num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment, size=size)
 
 
 def settle(config: RunConfig, layout: ShardLayout) -> tuple[RunConfig, list[str]]:

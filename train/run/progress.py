@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from shared.errors import DataError
 from shared.files import write_csv
@@ -95,21 +93,6 @@ class Progress:
             best_confusion=confusion if row.best else self.best_confusion,
             epochs_since_best=0 if row.best else self.epochs_since_best + 1,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, texts, lists and dicts, for the checkpoint."""
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Progress:
-        """The inverse of ``to_dict``. Raises TypeError for keys that do not fit."""
-        content = dict(values)
-        content["history"] = tuple(EpochRow(**row) for row in content["history"])
-        if content["best_key"] is not None:
-            content["best_key"] = tuple(content["best_key"])
-        if content["best_confusion"] is not None:
-            content["best_confusion"] = tuple(tuple(row) for row in content["best_confusion"])
-        return Progress(**content)
 
 
 def validation_key(row: EpochRow) -> tuple[float, float] | None:

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from shared.errors import DataError
+from shared.video.resizing import FrameSize
+from shared.video.shape import ClipShape
 from train.model.config import ModelConfig
 from train.model.lsvit import LSViT
 from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint, write_checkpoint
@@ -21,11 +23,7 @@ SHAPE = ModelConfig(num_classes=2, image_size=16, embed_dim=32, depth=1, num_hea
 FACTS = RunFacts(
     model_config=SHAPE,
     class_names=("run", "walk"),
-    num_segments=4,
-    frames_per_segment=3,
-    height=24,
-    width=32,
-    fit="crop",
+    shape=ClipShape(num_segments=4, frames_per_segment=3, size=FrameSize(height=24, width=32)),
     dataset_id="d" * 64,
     synthetic=True,
     split="1",
@@ -85,7 +83,12 @@ def test_the_averaged_weights_are_loaded_and_in_evaluation_mode(tmp_path: Path) 
     loaded = load_model(tmp_path)
     assert torch.equal(loaded.model.head.weight, LSViT(SHAPE, seed=2).head.weight)
     assert not loaded.model.training and loaded.epoch == 1
-    assert (loaded.image_size, loaded.height, loaded.width, loaded.fit) == (16, 24, 32, "crop")
+    assert (
+        loaded.facts.model_config.image_size,
+        loaded.facts.size.height,
+        loaded.facts.size.width,
+        loaded.facts.size.fit,
+    ) == (16, 24, 32, "crop")
 
 
 def test_the_loaded_model_answers_as_the_written_one(tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_the_loaded_model_answers_as_the_written_one(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, written, is_best=True)
     loaded = load_model(tmp_path).model
     video = torch.rand(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(loaded(video), model(video)) and loaded.config == shape
+    assert torch.equal(loaded(video), model(video)) and loaded.facts.model_config == shape
     assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 
@@ -108,7 +111,7 @@ def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(DataError, match=r"cannot write .*best\.pt: no space left on device; make room"):
         write_checkpoint(tmp_path, make_checkpoint(seed=3), is_best=True)
     assert checkpoint_path(tmp_path, "last").read_bytes() == before
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
