@@ -33,6 +33,7 @@ from preprocess.extract.statistics import ClipStatistics, measure_clip
 from shared.manifests import QuarantineRow
 from shared.video.decoding import OpenVideo, decode_clip
 from shared.video.resizing import FrameSize
+from shared.video.shape import ClipShape
 
 OURS, UNMEASURED, LIMIT = "this project", "this project, no statistics", "decoding alone (PyAV)"
 SIDE = 224
@@ -157,7 +158,7 @@ def check_frames(results: Results, source: Source, options: argparse.Namespace) 
     tally = {name: np.zeros(4, dtype=np.int64) for name in (OURS, *peers)}
     for path in videos:
         every = np.stack([frame.numpy() for frame in OpenVideo(path).read_frames()])
-        clip = decode_clip(path, num_segments=16, frames_per_segment=1, transform=lambda frames: frames)
+        clip = decode_clip(path, ClipShape(num_segments=16, frames_per_segment=1, size=None))
         right = clip.frame_index
         tally[OURS] += judge(every, right, clip.num_frames, list(clip.frames.numpy()))
         for name in peers:

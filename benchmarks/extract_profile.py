@@ -29,6 +29,7 @@ from shared.shards.format import crc32_of
 from shared.shards.writer import write_clip_frames
 from shared.video.decoding import OpenVideo, decode_clip
 from shared.video.resizing import FrameSize, resize_frames
+from shared.video.shape import ClipShape
 
 DECODING, CONVERTING, PICKING = "decoding", "converting every frame", "picking, opening"
 
@@ -41,9 +42,7 @@ def read_all(path: Path) -> None:
 
 def stored_rows(path: Path) -> torch.Tensor:
     """The rows of a clip at the video's own size, uint8 (T, H, W, 3)."""
-    return decode_clip(
-        path, num_segments=NUM_SEGMENTS, frames_per_segment=1, transform=lambda frames: resize_frames(frames, None)
-    ).frames
+    return decode_clip(path, ClipShape(num_segments=NUM_SEGMENTS, frames_per_segment=1, size=None)).frames
 
 
 def write_rows(file: Path, frames: npt.NDArray[np.uint8]) -> None:

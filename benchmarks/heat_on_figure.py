@@ -18,7 +18,8 @@ import numpy.typing as npt
 from preprocess.synth.command import figure_boxes, find_spec
 from shared.classes import find_videos
 from shared.video.decoding import decode_clip
-from shared.video.resizing import FrameSize, resize_frames, scaled_size
+from shared.video.resizing import FrameSize, scaled_size
+from shared.video.shape import ClipShape
 from train.data.views import square_boxes
 from train.explain.maps import Explanation, Floats, explain_clip, heat_share
 from train.trained.folders import find_run
@@ -53,13 +54,8 @@ def maps_of(explanation: Explanation) -> dict[str, Floats]:
 
 def clip_heat(loaded: LoadedModel, videos: Path, path: str) -> ClipHeat:
     """Explain one synthetic video and measure where its heat lies."""
-    size = FrameSize(height=loaded.height, width=loaded.width, fit=loaded.fit)  # type: ignore[arg-type]
-    clip = decode_clip(
-        videos / path,
-        num_segments=loaded.num_segments,
-        frames_per_segment=1,
-        transform=lambda frames: resize_frames(frames, size),
-    )
+    size = FrameSize(height=loaded.facts.size.height, width=loaded.facts.size.width, fit=loaded.facts.size.fit)  # type: ignore[arg-type]
+    clip = decode_clip(videos / path, ClipShape(num_segments=loaded.facts.shape.num_segments, frames_per_segment=1, size=size))
     boxes = figure_boxes(find_spec(videos, str(Path(path).with_suffix(""))))[clip.frame_index]
     view = boxes_in_view(boxes, height=clip.header.height, width=clip.header.width, size=size)
     area = (view[:, 2] - view[:, 0]) * (view[:, 3] - view[:, 1])

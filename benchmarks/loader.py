@@ -28,7 +28,8 @@ from benchmarks.clips_on_disk import REAL_VIDEOS, Extracted, extract, link_video
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
 from shared.manifests import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
-from shared.video.resizing import FrameSize, resize_frames
+from shared.video.resizing import FrameSize
+from shared.video.shape import ClipShape
 from train.data.batches import epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader, ClipReader
@@ -167,10 +168,7 @@ def clip_of_jpegs(files: list[Path]) -> Frames:
 
 def clip_of_video(path: Path, size: FrameSize) -> Frames:
     """A clip, uint8 (T, H, W, 3), decoded by this project's own exact way."""
-    clip = decode_clip(
-        path, num_segments=NUM_SEGMENTS, frames_per_segment=1, transform=lambda frames: resize_frames(frames, size)
-    )
-    return clip.frames.numpy()
+    return decode_clip(path, ClipShape(num_segments=NUM_SEGMENTS, frames_per_segment=1, size=size)).frames.numpy()
 
 
 def read_clips(read: Callable[[int], Frames], num_clips: int, options: argparse.Namespace) -> None:

@@ -21,8 +21,9 @@ from shared.shards.format import crc32_of
 from shared.shards.writer import write_clip_frames
 from shared.splits import ClipSplits, assign_splits
 from shared.video.decoding import DecodedClip, VideoError, VideoHeader, decode_clip, first_line, read_header
-from shared.video.resizing import FrameSize, resize_frames
+from shared.video.resizing import FrameSize
 from shared.video.sampling import evaluation_slice
+from shared.video.shape import ClipShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +98,8 @@ def _decode(job: ClipJob) -> DecodedClip:
 
 
 def _decode_on(job: ClipJob, device: str) -> DecodedClip:
-    return decode_clip(
-        job.video,
-        num_segments=job.num_segments,
-        frames_per_segment=job.frames_per_segment,
-        transform=lambda frames: resize_frames(frames, job.size),
-        device=device,
-    )
+    shape = ClipShape(num_segments=job.num_segments, frames_per_segment=job.frames_per_segment, size=job.size)
+    return decode_clip(job.video, shape, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)

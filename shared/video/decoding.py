@@ -9,7 +9,7 @@ that does so is private to torchcodec and stands in its wheels from 0.11 to 0.17
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +19,9 @@ import numpy.typing as npt
 import torch
 
 from shared.errors import DataError
+from shared.video.resizing import resize_frames
 from shared.video.sampling import candidate_frames, num_padded_frames
+from shared.video.shape import ClipShape
 
 if TYPE_CHECKING:
     from torchcodec.decoders import VideoDecoder
@@ -132,21 +134,14 @@ def read_header(path: Path) -> VideoHeader:
     return OpenVideo(path).header
 
 
-def decode_clip(
-    path: Path,
-    *,
-    num_segments: int,
-    frames_per_segment: int,
-    transform: Callable[[torch.Tensor], torch.Tensor],
-    device: str = "cpu",
-) -> DecodedClip:
-    """Decode the T·K rows of a video's clip, exactly.
+def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu") -> DecodedClip:
+    """Decode the T·K rows of a video's clip, exactly, and fit them into ``shape.size``.
 
-    ``transform`` maps uint8 (n, H, W, 3) to uint8 (n, h, w, 3), each frame by itself. Memory is bounded by the rows and
-    some 256 MiB, however long the video. Raises VideoError where no frame decodes or FFmpeg fails.
+    Memory is bounded by the rows and some 256 MiB, however long the video. Raises VideoError where no frame decodes or
+    FFmpeg fails.
     """
     video = OpenVideo(path, device=device)
-    wanted = _speculative_frames(video.header, num_segments=num_segments, frames_per_segment=frames_per_segment)
+    wanted = _speculative_frames(video.header, shape)
     kept: dict[int, torch.Tensor] = {}
     num_frames = 0
     for frame in video.read_frames():
@@ -155,7 +150,7 @@ def decode_clip(
         num_frames += 1
     if num_frames == 0:
         raise VideoError("decode", "no frame decodes")
-    frame_index = candidate_frames(num_frames, num_segments=num_segments, frames_per_segment=frames_per_segment)
+    frame_index = _frames_of(num_frames, shape)
     unique_frames, rows = np.unique(frame_index, return_inverse=True)
     if all(int(frame) in kept for frame in unique_frames):
         source: Iterator[torch.Tensor] = (kept[int(frame)] for frame in unique_frames)
@@ -163,25 +158,25 @@ def decode_clip(
         kept.clear()
         source = _pick_frames(OpenVideo(path, device=device), unique_frames)
     # A copy even of a single piece: without it the heap of a worker that runs for hours was seen to double, in holes.
-    unique = torch.cat([transform(chunk) for chunk in _chunks(source)])
+    unique = torch.cat([resize_frames(chunk, shape.size) for chunk in _chunks(source)])
     return DecodedClip(
         frames=unique if len(unique) == len(rows) else unique[torch.from_numpy(rows).to(unique.device)],
         frame_index=frame_index,
         num_frames=num_frames,
-        num_padded=num_padded_frames(num_frames, num_segments=num_segments),
+        num_padded=num_padded_frames(num_frames, num_segments=shape.num_segments),
         header=video.header,
         decoder=device.partition(":")[0],
     )
 
 
-def _speculative_frames(header: VideoHeader, *, num_segments: int, frames_per_segment: int) -> frozenset[int]:
+def _frames_of(num_frames: int, shape: ClipShape) -> npt.NDArray[np.int32]:
+    return candidate_frames(num_frames, num_segments=shape.num_segments, frames_per_segment=shape.frames_per_segment)
+
+
+def _speculative_frames(header: VideoHeader, shape: ClipShape) -> frozenset[int]:
     """The frames that would be wanted if the header were right, or too high by one or two."""
     guesses = [header.num_frames - excess for excess in _HEADER_EXCESS if header.num_frames > excess]
-    frames = frozenset(
-        int(frame)
-        for guess in guesses
-        for frame in candidate_frames(guess, num_segments=num_segments, frames_per_segment=frames_per_segment)
-    )
+    frames = frozenset(int(frame) for guess in guesses for frame in _frames_of(guess, shape))
     if len(frames) * header.height * header.width * 3 > _SPECULATION_BYTES:
         return frozenset()
     return frames

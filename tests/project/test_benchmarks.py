@@ -24,6 +24,7 @@ from benchmarks.straightforward_classic import StraightforwardClassic
 from benchmarks.timing import Results, Times, start, take_turns
 from shared.manifests import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
+from shared.video.shape import ClipShape
 from train.model.config import make_config
 from train.model.lsvit import LSViT
 
@@ -152,7 +153,7 @@ def test_every_peer_does_the_job(name: str, videos: Path) -> None:
     if not is_installed(PEERS[name]):
         pytest.skip(f"{PEERS[name].module} is not installed; pip install -e '.[bench]'")
     (path,) = (videos / "run").iterdir()
-    ours = decode_clip(path, num_segments=16, frames_per_segment=1, transform=lambda frames: frames)
+    ours = decode_clip(path, ClipShape(num_segments=16, frames_per_segment=1, size=None))
     clip = clip_with(name, path, side=224)
     assert clip.shape == (16, 224, 224, 3)
     assert clip.dtype == np.uint8

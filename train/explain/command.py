@@ -11,7 +11,8 @@ import torch
 from shared.console import say
 from shared.errors import UsageError
 from shared.video.decoding import DecodedClip, decode_clip
-from shared.video.resizing import FrameSize, resize_frames
+from shared.video.resizing import FrameSize
+from shared.video.shape import ClipShape
 from train.data.views import square_boxes
 from train.explain.maps import explain_clip
 from train.explain.page import PageFacts, write_page
@@ -44,7 +45,7 @@ def explain(run: str, video: Path, options: ExplainOptions) -> Path:
     label = _label(loaded, options.action)
     clip = _decode(loaded, video)
     explanation = explain_clip(loaded, clip.frames, label=label)
-    class_name = loaded.class_names[explanation.label]
+    class_name = loaded.facts.class_names[explanation.label]
     share = 100 * float(explanation.probabilities[explanation.label])
     frames = shown_frames(clip.frames)
     layers = heat_layers(explanation, class_name=class_name, side=frames.shape[1])
@@ -53,7 +54,7 @@ def explain(run: str, video: Path, options: ExplainOptions) -> Path:
     facts = PageFacts(
         video=printable(video.name),
         origin=f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}",
-        class_names=loaded.class_names,
+        class_names=loaded.facts.class_names,
         frame_index=tuple(int(frame) for frame in clip.frame_index),
         notes=_notes(loaded, clip, has_motion=explanation.motion is not None and bool(np.any(explanation.motion))),
     )
@@ -84,27 +85,22 @@ def shown_frames(frames: torch.Tensor) -> Pictures:
 def _label(loaded: LoadedModel, action: str) -> int | None:
     if not action:
         return None
-    if action not in loaded.class_names:
-        raise UsageError(f"--action is {action!r}; this run knows {', '.join(loaded.class_names)}")
-    return loaded.class_names.index(action)
+    if action not in loaded.facts.class_names:
+        raise UsageError(f"--action is {action!r}; this run knows {', '.join(loaded.facts.class_names)}")
+    return loaded.facts.class_names.index(action)
 
 
 def _decode(loaded: LoadedModel, video: Path) -> DecodedClip:
-    size = FrameSize(height=loaded.height, width=loaded.width, fit=loaded.fit)  # type: ignore[arg-type]
-    return decode_clip(
-        video.absolute(),
-        num_segments=loaded.num_segments,
-        frames_per_segment=1,
-        transform=lambda frames: resize_frames(frames, size),
-    )
+    size = FrameSize(height=loaded.facts.size.height, width=loaded.facts.size.width, fit=loaded.facts.size.fit)  # type: ignore[arg-type]
+    return decode_clip(video, ClipShape(num_segments=loaded.facts.shape.num_segments, frames_per_segment=1, size=size))
 
 
 def _notes(loaded: LoadedModel, clip: DecodedClip, *, has_motion: bool) -> tuple[str, ...]:
     notes = []
-    if loaded.synthetic:
+    if loaded.facts.synthetic:
         notes.append("trained on the embedded synthetic data set: what it has learnt says nothing about HMDB51")
     if clip.num_padded:
         notes.append(f"the video has {clip.num_frames} frames: the last one is repeated {clip.num_padded} times")
-    if loaded.config.smif != "none" and not has_motion:
+    if loaded.facts.model_config.smif != "none" and not has_motion:
         notes.append("SMIF injects no motion here: its weights are zero, or nothing moves")
     return tuple(notes)

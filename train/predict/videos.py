@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from shared.video.decoding import VideoError, decode_clip
-from shared.video.resizing import FrameSize, resize_frames
+from shared.video.resizing import FrameSize
+from shared.video.shape import ClipShape
 from shared.workers import end_with_parent
 
 TIMEOUT_SECONDS = 300.0
@@ -37,14 +38,10 @@ class ClipRequest:
 
 def decode_frames(request: ClipRequest) -> torch.Tensor:
     """The clip's frames, uint8 (T·K, H, W, 3), by extract's own path. Raises VideoError where there is no clip."""
-    clip = decode_clip(
-        # FFmpeg would take `a:b.avi` for a protocol and `-` for its input: an absolute path is always a file.
-        request.path.absolute(),
-        num_segments=request.num_segments,
-        frames_per_segment=request.frames_per_segment,
-        transform=lambda frames: resize_frames(frames, request.size),
+    shape = ClipShape(
+        num_segments=request.num_segments, frames_per_segment=request.frames_per_segment, size=request.size
     )
-    return clip.frames
+    return decode_clip(request.path, shape).frames
 
 
 def decode_all(

@@ -16,6 +16,7 @@ from shared.manifests import QuarantineRow, read_manifests
 from shared.shards.reader import ShardReader
 from shared.video.decoding import DecodedClip, VideoError, decode_clip
 from shared.video.resizing import FrameSize
+from shared.video.shape import ClipShape
 
 ROUNDING = 3  # grey levels; the colour conversions of NVDEC and swscale differ in the last digits
 
@@ -40,11 +41,11 @@ def test_what_the_gpu_cannot_decode_the_cpu_does(tmp_path: Path, ffmpeg: str, mo
     video = make_video(tmp_path / "v.avi", *HMDB_LIKE)
     tried: list[str] = []
 
-    def decode(path: Path, *, device: str = "cpu", **rest: object) -> DecodedClip:
+    def decode(path: Path, shape: ClipShape, *, device: str) -> DecodedClip:
         tried.append(device)
         if device != "cpu":
             raise RuntimeError("NVDEC does not know this codec")
-        return decode_clip(path, **rest)  # type: ignore[arg-type]
+        return decode_clip(path, shape)
 
     monkeypatch.setattr(clip_worker, "decode_clip", decode)
     clip = extract_clip(job(video, device="cuda"))
@@ -54,7 +55,7 @@ def test_what_the_gpu_cannot_decode_the_cpu_does(tmp_path: Path, ffmpeg: str, mo
 
 
 def test_what_neither_decodes_is_quarantined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path, **rest: object) -> DecodedClip:
+    def fail(path: Path, shape: ClipShape, *, device: str) -> DecodedClip:
         raise VideoError("decode", "no frame decodes")
 
     monkeypatch.setattr(clip_worker, "decode_clip", fail)

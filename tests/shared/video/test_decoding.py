@@ -12,6 +12,7 @@ from media import HMDB_LIKE, REAL_VIDEOS, ffmpeg_frames, make_video, real_video_
 from shared.video.decoding import OpenVideo, VideoError, decode_clip, read_header
 from shared.video.resizing import FrameSize, resize_frames
 from shared.video.sampling import candidate_frames
+from shared.video.shape import ClipShape
 
 HMDB51_FRAME_COUNTS = {"brush_hair": 408, "climb": 242, "climb_stairs": 74, "punch": 172, "swing_baseball": 140}
 MADE = {
@@ -28,8 +29,8 @@ MADE = {
 }  # fmt: skip
 
 
-def unchanged(frames: torch.Tensor) -> torch.Tensor:
-    return frames
+def native(*, frames_per_segment: int = 1) -> ClipShape:
+    return ClipShape(num_segments=16, frames_per_segment=frames_per_segment, size=None)
 
 
 def all_frames(path: Path) -> np.ndarray:
@@ -42,7 +43,7 @@ def assert_exact(path: Path) -> int:
     assert len(frames) == len(expected)
     assert np.array_equal(frames, expected)
     for K in (1, 41):
-        clip = decode_clip(path, num_segments=16, frames_per_segment=K, transform=unchanged)
+        clip = decode_clip(path, native(frames_per_segment=K))
         index = candidate_frames(len(expected), num_segments=16, frames_per_segment=K)
         assert clip.num_frames == len(expected)
         assert clip.frame_index.tolist() == index.tolist()
@@ -84,7 +85,7 @@ def test_one_pass_is_enough_where_the_header_is_nearly_right(tmp_path: Path, mon
         original(self, path, device=device)
 
     monkeypatch.setattr(OpenVideo, "__init__", counting)
-    decode_clip(path, num_segments=16, frames_per_segment=3, transform=unchanged)
+    decode_clip(path, native(frames_per_segment=3))
     assert len(opened) == 1
 
 
@@ -93,19 +94,18 @@ def test_large_pictures_take_two_passes_and_are_scaled_as_they_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "v.avi", *HMDB_LIKE)
-    size = FrameSize(height=64, width=80)
-    plain = decode_clip(
-        path, num_segments=16, frames_per_segment=1, transform=lambda frames: resize_frames(frames, size)
-    )
+    shape = ClipShape(num_segments=16, frames_per_segment=1, size=FrameSize(height=64, width=80))
+    plain = decode_clip(path, shape)
     monkeypatch.setattr("shared.video.decoding._SPECULATION_BYTES", 1000)
     monkeypatch.setattr("shared.video.decoding._CHUNK_BYTES", 500_000)
     batches: list[int] = []
 
-    def transform(frames: torch.Tensor) -> torch.Tensor:
+    def resize(frames: torch.Tensor, size: FrameSize | None) -> torch.Tensor:
         batches.append(len(frames))
         return resize_frames(frames, size)
 
-    chunked = decode_clip(path, num_segments=16, frames_per_segment=1, transform=transform)
+    monkeypatch.setattr("shared.video.decoding.resize_frames", resize)
+    chunked = decode_clip(path, shape)
     assert torch.equal(plain.frames, chunked.frames)
     assert max(batches) <= 3
     assert sum(batches) == 16
@@ -120,7 +120,7 @@ def test_files_that_are_no_videos(tmp_path: Path) -> None:
     cases = {text: "cannot|can open|Invalid", empty: "0 bytes", audio: "stream", tmp_path / "none.avi": "no such file"}
     for path, message in cases.items():
         with pytest.raises(VideoError, match=message) as caught:
-            decode_clip(path, num_segments=16, frames_per_segment=1, transform=unchanged)
+            decode_clip(path, native())
         assert caught.value.stage == "open"
         assert ".cpp" not in str(caught.value)
 
@@ -159,7 +159,7 @@ def test_a_truncated_file_gives_the_frames_that_decode(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ffmpeg")
 def test_short_videos_are_padded_with_their_last_frame(tmp_path: Path) -> None:
     path = make_video(tmp_path / "v.avi", *HMDB_LIKE, num_frames=5)
-    clip = decode_clip(path, num_segments=16, frames_per_segment=3, transform=unchanged)
+    clip = decode_clip(path, native(frames_per_segment=3))
     assert clip.num_padded == 11
     assert clip.frames.shape == (48, 240, 320, 3)
     assert torch.equal(clip.frames[12], clip.frames[47])
