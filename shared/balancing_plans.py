@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from shared.checks import check_fields
+from shared.checks import from_builtins
 from shared.errors import DataError, UsageError
 from shared.files import read_versioned_json, write_csv, write_text
 from shared.manifests import BALANCE_FOLDER
@@ -132,16 +132,10 @@ def read_plan_info(path: Path) -> PlanInfo:
         absent="each plan has one; run `hmdb-prep balance` again",
         remedy="run `hmdb-prep balance` again",
     )
-    return _info_from(file, content)
-
-
-def _info_from(file: Path, content: dict[str, Any]) -> PlanInfo:
     try:
-        info = PlanInfo(**{**content, "notes": tuple(content["notes"])})
-        check_fields(info)
-    except (KeyError, TypeError) as error:
+        return from_builtins(PlanInfo, content)
+    except ValueError as error:
         raise DataError(f"{file} is damaged ({error}); run `hmdb-prep balance` again") from error
-    return info
 
 
 def read_plan(path: Path) -> Plan:

@@ -1,15 +1,13 @@
-"""Whether what was read from a file has the types that its dataclass asks for: JSON promises nothing of the kind."""
+"""Whether what was read from a file is what its dataclass asks for, and names are names: JSON promises neither."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from functools import cache
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+import msgspec
+
+Instance = TypeVar("Instance")
 
 
 def parse_json(text: str) -> Any:
@@ -20,61 +18,31 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def check_fields(value: DataclassInstance) -> None:
-    """Check the fields of a dataclass instance, nested ones too, against their annotations.
+def from_builtins(kind: type[Instance], values: object) -> Instance:
+    """The dataclass ``kind``, with those within it, from the dicts, lists, texts and numbers that a file gave.
 
-    Known: str (that can be encoded), int, float (an int will do), bool, Literal of texts, X | None, tuple[X, ...],
-    tuple[X, Y], dict[str, X] and dataclasses.
-    Raises TypeError that names the first field that holds another type.
+    Lists become tuples, and whole numbers become floats, where a field asks for it; nothing else is converted.
+    Raises ValueError that names the field where one is missing, unknown, of another type or a text with half a
+    character, which JSON's escapes can make; whatever ``__post_init__`` raises otherwise.
     """
-    for name, annotation in _annotations(type(value)).items():
-        content = getattr(value, name)
-        if not _fits(content, annotation):
-            raise TypeError(f"{name} is {content!r}")
+    instance = msgspec.convert(values, kind)
+    _check_known(values, msgspec.to_builtins(instance), "")
+    return instance
 
 
-@cache
-def _annotations(kind: type[DataclassInstance]) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-
-
-def _fits(content: object, annotation: Any) -> bool:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is UnionType:
-        return any(_fits(content, kind) for kind in arguments)
-    if origin is Literal:
-        return isinstance(content, str) and content in arguments
-    if origin is dict:
-        return isinstance(content, dict) and all(
-            _fits(key, str) and _fits(item, arguments[1]) for key, item in content.items()
-        )
-    if origin is tuple:
-        if not isinstance(content, tuple):
-            return False
-        kinds = arguments[:1] * len(content) if arguments[1:] == (...,) else arguments
-        return len(kinds) == len(content) and all(map(_fits, content, kinds))
-    if dataclasses.is_dataclass(annotation):
-        if not isinstance(content, annotation):  # type: ignore[arg-type]
-            return False
-        check_fields(content)
-        return True
-    if annotation is None or annotation is type(None):
-        return content is None
-    if annotation in (int, float) and isinstance(content, bool):
-        return False
-    if isinstance(content, str) and not _is_unicode(content):
-        return False
-    return isinstance(content, (int, float) if annotation is float else annotation)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written anywhere: JSON's escapes can name halves of characters."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _check_known(given: Any, known: Any, place: str) -> None:
+    """Raise ValueError for what ``known`` lacks of ``given``, msgspec skips it, and for halves of characters."""
+    if isinstance(given, dict):
+        for key, item in given.items():
+            if key not in known:
+                raise ValueError(f"{place}{key} is unknown")
+            _check_known(key, key, f"{place}{key!r}.")
+            _check_known(item, known[key], f"{place}{key}.")
+    elif isinstance(given, list | tuple):
+        for item, known_item in zip(given, known, strict=True):
+            _check_known(item, known_item, place)
+    elif isinstance(given, str) and any("\ud800" <= character <= "\udfff" for character in given):
+        raise ValueError(f"{place[:-1]} is {given!r}")
 
 
 def check_name(text: str, *, num_parts: int | None = 1) -> None:

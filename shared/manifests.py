@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.checks import check_clip_names, check_fields, check_name, parse_json
+from shared.checks import check_clip_names, check_name, from_builtins, parse_json
 from shared.errors import DataError
 from shared.files import read_versioned_json, write_csv, write_text
 
@@ -148,10 +148,9 @@ def row_from_json(text: str) -> ClipRow:
     leads out of its folder.
     """
     try:
-        row = ClipRow(**parse_json(text))
-        check_fields(row)
+        row = from_builtins(ClipRow, parse_json(text))
         check_clip_names(class_name=row.class_name, clip_id=row.clip_id, path=row.path, shard=row.shard)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DataError(f"a manifest row is damaged: {error}") from error
     return row
 
@@ -267,21 +266,10 @@ def read_dataset(folder: Path) -> Dataset:
         absent="run `hmdb-prep extract`, or name the folder with --manifests",
         remedy=_REMEDY,
     )
-    return _dataset_from(file, content)
-
-
-def _dataset_from(file: Path, content: dict[str, Any]) -> Dataset:
     try:
-        content["class_names"] = tuple(content["class_names"])
-        content["shards"] = tuple(ShardEntry(**entry) for entry in content["shards"])
-        content["rgb"] = {
-            split: ColourStatistics(mean=tuple(values["mean"]), std=tuple(values["std"]))
-            for split, values in content["rgb"].items()
-        }
-        dataset = Dataset(**content)
-        check_fields(dataset)
+        dataset = from_builtins(Dataset, content)
         for name in (*dataset.class_names, *(entry.file for entry in dataset.shards)):
             check_name(name)
-        return dataset
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except ValueError as error:
         raise _remade(f"{file} is damaged ({error})") from error
+    return dataset

@@ -1,7 +1,7 @@
 """What an extraction leaves beside its shards so that it can be continued, checked and merged.
 
-``extraction.json`` holds the plan; ``block-00000.json`` the checksum of that block's shard and the videos that gave no
-clip. A block is finished when its shard stands under its final name, or when all of its videos are quarantined.
+``extraction.json`` holds the plan; ``block-00000.json``, the note on the shard of that number, its checksum and the
+videos that gave no clip. A shard is finished when it bears its final name, or when all of its videos are quarantined.
 """
 
 from __future__ import annotations
@@ -14,75 +14,84 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from preprocess.extract.extraction_plan import Block, ExtractionParameters, ExtractionPlan, dataset_id_of
-from shared.checks import check_fields, check_name, parse_json
+from preprocess.extract.extraction_plan import ExtractionParameters, ExtractionPlan, PlannedShard, dataset_id_of
+from shared.checks import check_name, from_builtins, parse_json
 from shared.classes import Video
 from shared.errors import DataError
-from shared.files import write_text
+from shared.files import remove_leftovers, write_text
 from shared.manifests import QuarantineRow
-from shared.shards.format import shard_name
+from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
+from shared.shards.writer import remove_pending_shards
 
 STATE_FILE = "extraction.json"
 _LOCK_FILE = ".lock"
 _NUM_NAMES_SHOWN = 3
 
 
-def write_plan(shards: Path, plan: ExtractionPlan) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _PlanFile:
+    """What ``extraction.json`` says: a plan that names every video once."""
+
+    dataset_id: str
+    synthetic: bool = False
+    parameters: ExtractionParameters
+    videos: tuple[tuple[str, int], ...]
+    """Path and size in bytes of each."""
+    blocks: tuple[tuple[int, int, tuple[int, ...]], ...]
+    """Of each shard: height, width and the positions of its videos in ``videos``."""
+    rejected: tuple[QuarantineRow, ...]
+
+
+def write_extraction_plan(folder: Path, plan: ExtractionPlan) -> None:
     """Write the plan to ``extraction.json``."""
     positions = {video.path: position for position, video in enumerate(plan.videos)}
-    content = {
-        "dataset_id": plan.dataset_id,
-        "synthetic": plan.synthetic,
-        "parameters": dataclasses.asdict(plan.parameters),
-        "videos": [[video.path, video.num_bytes] for video in plan.videos],
-        "blocks": [
-            [block.height, block.width, [positions[video.path] for video in block.videos]] for block in plan.blocks
-        ],
-        "rejected": [dataclasses.asdict(row) for row in plan.rejected],
-    }
-    write_text(shards / STATE_FILE, json.dumps(content, ensure_ascii=False) + "\n")
+    content = _PlanFile(
+        dataset_id=plan.dataset_id,
+        synthetic=plan.synthetic,
+        parameters=plan.parameters,
+        videos=tuple((video.path, video.num_bytes) for video in plan.videos),
+        blocks=tuple(
+            (shard.height, shard.width, tuple(positions[video.path] for video in shard.videos)) for shard in plan.shards
+        ),
+        rejected=plan.rejected,
+    )
+    write_text(folder / STATE_FILE, json.dumps(dataclasses.asdict(content), ensure_ascii=False) + "\n")
 
 
-def read_plan(shards: Path) -> ExtractionPlan | None:
+def read_extraction_plan(folder: Path) -> ExtractionPlan | None:
     """The plan of the extraction in this folder; None where there is none. Raises DataError where it is damaged."""
-    file = shards / STATE_FILE
+    file = folder / STATE_FILE
     try:
-        content = parse_json(file.read_text(encoding="utf-8"))
+        return _plan_from(from_builtins(_PlanFile, parse_json(file.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{file} is damaged ({error}); run `hmdb-prep extract --overwrite` to start anew") from error
-    try:
-        return _plan_from(content)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DataError(f"{file} is damaged ({error!r}); run `hmdb-prep extract --overwrite` to start anew") from error
 
 
-def _plan_from(content: dict[str, Any]) -> ExtractionPlan:
+def _plan_from(content: _PlanFile) -> ExtractionPlan:
     videos = tuple(
-        Video(path=path, class_name=path.partition("/")[0], num_bytes=size) for path, size in content["videos"]
+        Video(path=path, class_name=path.partition("/")[0], num_bytes=size) for path, size in content.videos
     )
-    blocks = tuple(
-        Block(index=index, height=height, width=width, videos=tuple(videos[position] for position in positions))
-        for index, (height, width, positions) in enumerate(content["blocks"])
+    shards = tuple(
+        PlannedShard(index=index, height=height, width=width, videos=tuple(videos[position] for position in positions))
+        for index, (height, width, positions) in enumerate(content.blocks)
     )
     plan = ExtractionPlan(
-        dataset_id=content["dataset_id"],
-        parameters=ExtractionParameters(**content["parameters"]),
+        dataset_id=content.dataset_id,
+        parameters=content.parameters,
         videos=videos,
-        blocks=blocks,
-        rejected=tuple(QuarantineRow(**row) for row in content["rejected"]),
-        synthetic=content.get("synthetic", False),
+        shards=shards,
+        rejected=content.rejected,
+        synthetic=content.synthetic,
     )
-    check_fields(plan)
     for video in videos:
         check_name(video.path, num_parts=2)
     if plan.dataset_id != dataset_id_of(plan.parameters, plan.videos):
         raise ValueError("dataset_id is not that of parameters and videos")
-    placed = [video.path for block in blocks for video in block.videos] + [row.path for row in plan.rejected]
+    placed = [video.path for shard in shards for video in shard.videos] + [row.path for row in plan.rejected]
     if sorted(placed) != sorted(video.path for video in videos):
         raise ValueError("a video has no place or two")
     return plan
@@ -108,50 +117,48 @@ def differences(old: ExtractionPlan, *, parameters: ExtractionParameters, videos
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockOutcome:
-    """What became of a block. sha256 and num_bytes: of its shard; "" and 0 where every video was quarantined."""
+class ShardOutcome:
+    """What became of a planned shard."""
 
     sha256: str
+    """Of its file, in hexadecimal; empty where every video was quarantined and there is no file."""
     num_bytes: int
+    """The size of its file, or 0."""
     quarantined: tuple[QuarantineRow, ...]
 
 
-def write_outcome(shards: Path, block: Block, outcome: BlockOutcome) -> None:
-    """Note a block's outcome, before its shard gets its final name."""
-    write_text(_outcome_file(shards, block), json.dumps(dataclasses.asdict(outcome), ensure_ascii=False) + "\n")
+def write_outcome(folder: Path, shard: PlannedShard, outcome: ShardOutcome) -> None:
+    """Note a shard's outcome, before its file gets its final name."""
+    write_text(_outcome_file(folder, shard), json.dumps(dataclasses.asdict(outcome), ensure_ascii=False) + "\n")
 
 
-def read_outcome(shards: Path, block: Block) -> BlockOutcome | None:
-    """The noted outcome of a block, None where there is none. Raises DataError where the note is damaged."""
-    file = _outcome_file(shards, block)
+def read_outcome(folder: Path, shard: PlannedShard) -> ShardOutcome | None:
+    """The noted outcome of a shard, None where there is none. Raises DataError where the note is damaged."""
+    file = _outcome_file(folder, shard)
     try:
-        content = parse_json(file.read_text(encoding="utf-8"))
-        content["quarantined"] = tuple(QuarantineRow(**row) for row in content["quarantined"])
-        outcome = BlockOutcome(**content)
-        check_fields(outcome)
-        return outcome
+        return from_builtins(ShardOutcome, parse_json(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{file} is damaged ({error}); delete it and its shard and run `hmdb-prep extract`") from error
 
 
-def _outcome_file(shards: Path, block: Block) -> Path:
-    return shards / f"block-{block.index:05d}.json"
+def _outcome_file(folder: Path, shard: PlannedShard) -> Path:
+    return folder / f"block-{shard.index:05d}.json"
 
 
-def is_finished(shards: Path, block: Block) -> bool:
-    """Whether the block's shard is complete, or all of its videos are quarantined."""
-    outcome = read_outcome(shards, block)
+def is_finished(folder: Path, shard: PlannedShard) -> bool:
+    """Whether the shard is complete, or all of its videos are quarantined."""
+    outcome = read_outcome(folder, shard)
     if outcome is None:
         return False
-    return (shards / shard_name(block.index)).is_file() or len(outcome.quarantined) == len(block.videos)
+    return (folder / shard.name).is_file() or len(outcome.quarantined) == len(shard.videos)
 
 
-def check_foreign_shards(shards: Path, plan: ExtractionPlan) -> None:
+def check_foreign_shards(folder: Path, plan: ExtractionPlan) -> None:
     """Raise DataError where the folder holds a shard that is not of this plan (or of another format version)."""
-    expected = {shard_name(block.index) for block in plan.blocks}
-    for file in sorted(shards.glob("shard-*.h5")):
+    expected = {shard.name for shard in plan.shards}
+    for file in sorted(folder.glob(SHARD_NAMES)):
         with ShardReader(file) as reader:
             found = reader.layout.dataset_id
         if file.name not in expected or found != plan.dataset_id:
@@ -161,19 +168,18 @@ def check_foreign_shards(shards: Path, plan: ExtractionPlan) -> None:
             )
 
 
-def remove_extraction(shards: Path) -> None:
+def remove_extraction(folder: Path) -> None:
     """Delete shards, state and temporary files; whatever else lies in the folder stays."""
-    for pattern in ("shard-*.h5", "block-*.json", STATE_FILE):
-        for file in shards.glob(pattern):
+    for pattern in (SHARD_NAMES, "block-*.json", STATE_FILE):
+        for file in folder.glob(pattern):
             file.unlink()
-    remove_leftovers(shards)
+    remove_temporary_files(folder)
 
 
-def remove_leftovers(shards: Path, *, block: Block | None = None) -> None:
-    """Delete what killed runs left under temporary names, of one block or of all."""
-    names = ["*"] if block is None else [shard_name(block.index), _outcome_file(shards, block).name]
-    for file in (file for name in names for file in shards.glob(f".{name}.*tmp")):
-        file.unlink(missing_ok=True)
+def remove_temporary_files(folder: Path) -> None:
+    """Delete what killed runs left under temporary names. Not for one of several tasks: the others may be writing."""
+    remove_pending_shards(folder)
+    remove_leftovers(folder)
 
 
 @contextlib.contextmanager

@@ -98,7 +98,7 @@ def test_deep_nesting_and_long_numbers_are_one_line(made: MadeDataset, tmp_path:
 
 def test_halves_of_characters_are_refused() -> None:
     values = json.loads(row_to_json(clip_row())) | {"source": "\ud800"}
-    with pytest.raises(DataError, match="source is"):
+    with pytest.raises(DataError, match=r"source is .*ud800"):
         row_from_json(json.dumps(values))
 
 
@@ -118,12 +118,12 @@ def edited(path: Path, edit: Callable[[dict], None]) -> None:  # type: ignore[ty
         (lambda content: content["facts"]["model_config"].update(depth=10**8), "100000000 blocks"),
         (lambda content: content["facts"]["model_config"].update(mlp_ratio=float("nan")), "mlp_ratio"),
         (lambda content: content["facts"]["model_config"].update(embed_dim=2**40), "do not fit"),
-        (lambda content: content["facts"].update(height="24"), "height is '24'"),
+        (lambda content: content["facts"].update(height="24"), r"got `str` - at `\$\..*height`"),
         (lambda content: content["facts"].update(num_segments=5), "5 frames"),
         (lambda content: content["facts"].update(frames_per_segment=2), "odd"),
         (lambda content: content["facts"].update(class_names=[1, 2, 3]), "class_names"),
         (lambda content: content["progress"].update(best_key=[[]]), "best_key"),
-        (lambda content: content["progress"].update(epoch=None), "epoch is None"),
+        (lambda content: content["progress"].update(epoch=None), r"got `null` - at `\$\.epoch`"),
     ],
 )
 def test_checkpoints_that_lie_are_refused(

@@ -157,8 +157,8 @@ def test_dataset_round_trip_and_damage(tmp_path: Path) -> None:
         text[:-30]: "damaged",
         text.replace('"version": 1', '"version": 2'): "version 2",
         text.replace('"num_clips"', '"clips"'): "damaged",
-        text.replace('"num_segments": 16', '"num_segments": null'): "num_segments is None",
-        text.replace('"shard-00000.h5"', "5"): "file is 5",
+        text.replace('"num_segments": 16', '"num_segments": null'): r"`null` - at `\$\.num_segments`",
+        text.replace('"shard-00000.h5"', "5"): r"`int` - at `\$\.shards\[0\]\.file`",
         text.replace('"hmdb-clip-dataset"', '"other"'): "no hmdb-clip-dataset",
         "[]": "no hmdb-clip-dataset",
     }
