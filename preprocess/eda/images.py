@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from preprocess.eda.near_duplicates import FRAMES_A_CLIP, small_pictures
 from shared.console import progress
 from shared.errors import DataError
 from shared.manifests import Dataset
+from shared.pages import data_address
 from shared.shards.reader import ShardReader
 from shared.video.sampling import evaluation_rows
 
@@ -63,7 +63,7 @@ def thumbnail(frame: npt.NDArray[np.uint8]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(frame)).resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_address(buffer.getvalue(), "jpeg")
 
 
 def _rows_of(dataset: Dataset, count: int) -> npt.NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from preprocess.eda.summary import PICTURE_COLUMNS, Summary
 from shared.manifests import SPLIT_COLUMNS
+from shared.pages import data_address
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 BLUE, ORANGE, GREY = "#2f6fb5", "#e08e2b", "#c3cbd4"
@@ -72,7 +72,7 @@ def draw_plots(summary: Summary) -> dict[str, str]:
 def _data_uri(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_address(buffer.getvalue(), "svg+xml")
 
 
 def _class_axis(axes: Axes, names: list[str]) -> None:

@@ -1,18 +1,13 @@
 """The report as one HTML file: no request leaves it, and no name in the data can run as a script.
 
-Names are escaped by Jinja2; plots and thumbnails are data URIs; a content security policy allows the one inline script
-by its hash and nothing from outside.
+``shared.pages`` escapes the names and forbids every other script; plots and thumbnails are data URIs.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
-import jinja2
 import pandas as pd
 
 from preprocess.eda.near_duplicates import MAX_PAIRS, NearDuplicates
@@ -28,6 +23,7 @@ from preprocess.eda.summary import (
 )
 from preprocess.eda.tables import cell_text
 from shared.manifests import SPLIT_COLUMNS
+from shared.pages import render_page
 
 CLIPS_A_KIND = 12  # thumbnails of each kind of outlier, at most; of a small data set a quarter of its clips
 PAIRS_SHOWN = 12  # near duplicates with thumbnails
@@ -99,33 +95,22 @@ def render_report(
     summary: Summary, duplicates: NearDuplicates | None, *, plots: dict[str, str], thumbnails: dict[str, str], note: str
 ) -> str:
     """The HTML page. thumbnails: data URIs by clip_id; without any (``note`` says why) their sections are left out."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("preprocess.eda", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    script = _resource("eda.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return environment.get_template("eda.html.j2").render(
-        summary=summary,
-        figures=_figures(summary),
-        plots=plots,
-        picture_columns=PICTURE_COLUMNS,
-        tables=_tables(summary, duplicates),
-        clips=_clip_rows(summary.clips),
-        outliers=_outliers(summary, thumbnails) if thumbnails else [],
-        pairs=_pairs(duplicates, thumbnails) if duplicates is not None and thumbnails else [],
-        duplicates=duplicates,
-        max_pairs=MAX_PAIRS,
-        deviation=DEVIATION,
-        shortfall_share=SHORTFALL_SHARE,
-        note=note,
-        style=_resource("eda.css"),
-        script=script,
-        script_hash=f"sha256-{digest}",
-    )
-
-
-def _resource(name: str) -> str:
-    return (resources.files("preprocess.eda") / "templates" / name).read_text(encoding="utf-8")
+    content = {
+        "summary": summary,
+        "figures": _figures(summary),
+        "plots": plots,
+        "picture_columns": PICTURE_COLUMNS,
+        "tables": _tables(summary, duplicates),
+        "clips": _clip_rows(summary.clips),
+        "outliers": _outliers(summary, thumbnails) if thumbnails else [],
+        "pairs": _pairs(duplicates, thumbnails) if duplicates is not None and thumbnails else [],
+        "duplicates": duplicates,
+        "max_pairs": MAX_PAIRS,
+        "deviation": DEVIATION,
+        "shortfall_share": SHORTFALL_SHARE,
+        "note": note,
+    }
+    return render_page("preprocess.eda", "eda", content)
 
 
 def _figures(summary: Summary) -> list[tuple[str, str]]:
