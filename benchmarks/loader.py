@@ -76,8 +76,6 @@ def stream_batches(stored: Stored, batches: BatchReader, options: argparse.Names
         stored.samples,
         epoch_steps(len(stored.samples), batch_size=options.batch_size, seed=0, epoch=0),
         seed=0,
-        num_segments=NUM_SEGMENTS,
-        frames_per_segment=stored.frames_per_segment,
         tsn=stored.frames_per_segment > 1,
         num_parts=1,
         own_parts=range(1),

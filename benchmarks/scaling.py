@@ -176,8 +176,6 @@ def read_epoch(place: Path, shards: list[str], clips: int) -> Cost:
         samples,
         epoch_steps(len(samples), batch_size=16, seed=0, epoch=0),
         seed=0,
-        num_segments=16,
-        frames_per_segment=1,
         tsn=False,
         num_parts=1,
         own_parts=range(1),

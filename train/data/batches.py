@@ -1,8 +1,7 @@
 """Which clips and which of their frames make each batch.
 
-The order is a pure function of (seed, epoch, number of samples), the frames of (seed, epoch, clip). A batch
-is cut into parts, one for each process and accumulation step, so its clips never depend on how many there
-are.
+The order is a pure function of (seed, epoch, number of samples), the frames of (seed, epoch, clip). A batch is cut
+into parts, one for each process and accumulation step: its clips never depend on how many there are.
 """
 
 from __future__ import annotations
@@ -24,33 +23,34 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
-    """One optimiser step: its place in the run and the positions (G,) of its clips among the samples."""
+    """One optimiser step and the G clips of its batch."""
 
     epoch: int
+    """From 0."""
     index: int
+    """Its number within the epoch, from 0."""
     chosen: Integers
+    """The places of its clips among the samples, int64 (G,)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """What one process handles at once of a batch.
-
-    places: int64 (b,), positions in the batch. weight: float32 (b,), 0 where a clip only fills the part up.
-    """
+    """The b clips of a batch that one process handles at once."""
 
     places: Integers
+    """Which clips of the batch, int64 (b,)."""
     weight: npt.NDArray[np.float32]
+    """float32 (b,): 1, or 0 where a clip only fills the part up."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """A step with the parts of this process. frames: for each part a uint8 tensor (b, T, H, W, 3), on the
-    host.
-    """
+    """What one process reads for a step."""
 
     step: Step
     parts: tuple[Part, ...]
     frames: tuple[torch.Tensor, ...]
+    """Of each part a tensor uint8 (b, T, H, W, 3), on the host."""
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Integers:
@@ -92,31 +92,27 @@ def training_batches(
     steps: Iterable[Step],
     *,
     seed: int,
-    num_segments: int,
-    frames_per_segment: int,
     tsn: bool,
     num_parts: int,
     own_parts: range,
 ) -> Iterator[Batch]:
-    """Read the batches of some steps: of each, the parts ``own_parts`` of ``num_parts``. tsn: else middle
-    frames.
+    """Read the batches of some steps; of each batch, cut into ``num_parts``, the parts ``own_parts`` alone.
+
+    tsn: one frame of each segment at random, otherwise its middle frame.
     """
+    num_segments, frames_per_segment = reader.layout.num_segments, reader.layout.frames_per_segment
     middle = evaluation_rows(num_segments=num_segments, frames_per_segment=frames_per_segment)
+
+    def rows_of(chosen: Integers, epoch: int) -> Integers:
+        if not tsn:
+            return np.broadcast_to(middle, (len(chosen), num_segments))
+        keys = samples.key[chosen]
+        return training_rows(
+            keys, seed=seed, epoch=epoch, num_segments=num_segments, frames_per_segment=frames_per_segment
+        )
+
     for step in steps:
-        parts = cut_batch(len(step.chosen), num_parts=num_parts)
-        own = tuple(parts[index] for index in own_parts)
-        frames = []
-        for part in own:
-            chosen = step.chosen[part.places]
-            if tsn:
-                rows = training_rows(
-                    samples.key[chosen],
-                    seed=seed,
-                    epoch=step.epoch,
-                    num_segments=num_segments,
-                    frames_per_segment=frames_per_segment,
-                )
-            else:
-                rows = np.broadcast_to(middle, (len(chosen), num_segments))
-            frames.append(reader.training(samples, chosen, rows))
-        yield Batch(step=step, parts=own, frames=tuple(frames))
+        own = tuple(cut_batch(len(step.chosen), num_parts=num_parts)[own_parts.start : own_parts.stop])
+        shown = [step.chosen[part.places] for part in own]
+        frames = tuple(reader.training(samples, chosen, rows_of(chosen, step.epoch)) for chosen in shown)
+        yield Batch(step=step, parts=own, frames=frames)

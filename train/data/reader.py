@@ -14,7 +14,6 @@ import torch
 
 from shared.errors import DataError
 from shared.shards.reader import ShardReader
-from shared.video.sampling import evaluation_rows
 from train.data.samples import ClipTable, Samples
 
 Integers = npt.NDArray[np.int64]
@@ -47,8 +46,8 @@ def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
 class ClipReader:
     """The shards of a data set, mapped into memory. Reading is safe from several threads.
 
-    Raises DataError where a shard is missing, of another data set, or does not hold the clips the manifests
-    name, and where clips differ in size.
+    Raises DataError where a shard is missing, of another data set or without a clip that the manifests put there, and
+    where clips differ in size.
     """
 
     def __init__(self, shards: Path, table: ClipTable, *, dataset_id: str) -> None:
@@ -73,9 +72,7 @@ class ClipReader:
                 raise DataError(f"{shards / shard} does not hold {clip_id} in row {row}; run `hmdb-prep merge`")
 
     def read(self, clip: int, rows: Integers, out: Frames) -> None:
-        """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3). Raises DataError where its shard
-        changed.
-        """
+        """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3). Raises DataError where its shard changed."""
         reader = self._readers[self._table.shard[clip]]
         reader.check_unchanged()
         # One call a clip, during which other threads run; with mode="raise" NumPy would copy twice.
@@ -88,20 +85,17 @@ class ClipReader:
 
 
 class BatchReader:
-    """Reads the clips of a batch with a pool of threads into one host tensor, pinned where a GPU will take
-    it.
-    """
+    """Reads the clips of a batch with a pool of threads into one tensor, in pinned memory where a GPU will take it."""
 
     def __init__(self, reader: ClipReader, *, num_threads: int, pinned: bool) -> None:
+        self.layout = reader.layout
         self._reader = reader
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-clip")
         self._pinned = pinned
         self._unused: list[npt.NDArray[np.uint8]] = []
 
-    def evaluation(self, clips: Integers) -> torch.Tensor:
-        """The middle candidates of some clips: uint8 (b, T, H, W, 3)."""
-        layout = self._reader.layout
-        rows = evaluation_rows(num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment)
+    def evaluation(self, clips: Integers, rows: Integers) -> torch.Tensor:
+        """The same rows (T,) of some clips, those of a view: uint8 (b, T, H, W, 3)."""
         frames = self._room(len(clips))
         views = frames.numpy()
         list(self._pool.map(lambda place: self._reader.read(int(clips[place]), rows, views[place]), range(len(clips))))
@@ -125,8 +119,7 @@ class BatchReader:
         return frames
 
     def _room(self, num_clips: int) -> torch.Tensor:
-        layout = self._reader.layout
-        shape = (num_clips, layout.num_segments, layout.height, layout.width, 3)
+        shape = (num_clips, self.layout.num_segments, self.layout.height, self.layout.width, 3)
         if self._pinned:  # torch keeps pinned memory and hands it out again by itself
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         # Memory fresh from the system costs several times the copy into it, page by page: what nobody uses any more

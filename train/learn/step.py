@@ -1,6 +1,4 @@
-"""One optimiser step: augment, mix, forward, backward, clip, update. The same whatever the batch is cut
-into.
-"""
+"""One optimiser step: augment, mix, forward, backward, clip, update; the same whatever the batch is cut into."""
 
 from __future__ import annotations
 
@@ -16,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shared.errors import DataError
+from shared.video.resizing import FrameSize
 from train.data.augment import AugmentSettings, ClipChanges, Statistics, augment, draw_changes
 from train.data.batches import Batch, Part, Step
 from train.data.mix import MixDraws, MixSettings, draw_mix, mix_clips
@@ -25,49 +24,55 @@ from train.learn import drop_path
 from train.learn.losses import LossSettings, clip_losses, soft_targets
 from train.learn.optimizer import Schedule, set_rate, update_average
 from train.learn.processes import Processes
+from train.model.config import ModelConfig
+from train.model.lsvit import LSViT
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learner:
-    """The model and what changes it. forward: the model itself, or DDP and compile around it. average: EMA.
+    """The model and what changes it."""
 
-    amp_dtype: None for float32. accumulation: parts a process cuts its share of a batch into.
-    """
-
-    model: nn.Module
-    forward: Callable[[torch.Tensor], torch.Tensor]
+    model: LSViT
+    forward: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+    """The model itself, or with torch.compile and DDP around it."""
     synchronised: DistributedDataParallel | None
+    """What exchanges the gradients, where several processes train together."""
     average: nn.Module | None
+    """The moving average of the weights (EMA), None without one."""
     average_decay: float
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     schedule: Schedule
-    draws: drop_path.DropPathDraws
-    num_blocks: int
     amp_dtype: torch.dtype | None
+    """Of the forward pass under autocast; None for float32."""
     accumulation: int
+    """The parts into which a process cuts its share of a batch."""
     clip_grad: float
+    """The largest norm of the gradient; 0 for no limit."""
     processes: Processes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recipe:
-    """What is learnt from, and how it is shown. strength: float64 (classes,), augmentation by class."""
+class Lessons:
+    """What is learnt from, and how it is shown."""
 
     table: ClipTable
     samples: Samples
     training_statistics: Statistics
+    """Of all samples, for the quantiles of the augmentation."""
     strength: npt.NDArray[np.float64]
-    num_classes: int
-    image_size: int
-    height: int
-    width: int
+    """Strength of the augmentation by class, float64 (classes,)."""
+    model: ModelConfig
+    """Of the model that learns."""
+    size: FrameSize
+    """Of the stored frames."""
     seed: int
     augment: AugmentSettings
     mix: MixSettings
     mix_synthetic: bool
     loss: LossSettings
     class_weights: torch.Tensor | None
+    """float32 (classes,) on the device; None where the loss takes none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,52 +86,60 @@ class StepResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """Everything random about one step, drawn for the whole batch. labels: int64 (G,)."""
+    """Everything random about one step, drawn for the whole batch of G clips."""
 
     labels: torch.Tensor
+    """int64 (G,)"""
     changes: ClipChanges
     mix: MixDraws | None
-    drop_path: torch.Tensor
+    drop_path: torch.Tensor | None
+    """See ``train.learn.drop_path.draw``; None where nothing can be skipped."""
 
 
-def draw_step(recipe: Recipe, step: Step, *, num_blocks: int) -> Draws:
-    """The draws of a step: a pure function of the recipe, (seed, epoch, step) and the batch's clips."""
-    place = (recipe.seed, step.epoch, step.index)
-    labels = recipe.samples.label[step.chosen]
+def draw_step(lessons: Lessons, step: Step) -> Draws:
+    """The draws of a step: a pure function of the lessons, (seed, epoch, step) and the batch's clips."""
+    place = (lessons.seed, step.epoch, step.index)
+    labels = lessons.samples.label[step.chosen]
     changes = draw_changes(
-        sample_statistics(recipe.table, recipe.samples, step.chosen),
-        training=recipe.training_statistics,
-        strength=recipe.strength[labels],
-        settings=recipe.augment,
-        height=recipe.height,
-        width=recipe.width,
+        sample_statistics(lessons.table, lessons.samples, step.chosen),
+        training=lessons.training_statistics,
+        strength=lessons.strength[labels],
+        settings=lessons.augment,
+        height=lessons.size.height,
+        width=lessons.size.width,
         rng=generator(Purpose.AUGMENT, *place),
     )
     mix = None
-    if recipe.mix.is_on:
-        may_mix = np.ones(len(labels), bool) if recipe.mix_synthetic else ~recipe.samples.synthetic[step.chosen]
+    if lessons.mix.is_on:
+        may_mix = np.ones(len(labels), bool) if lessons.mix_synthetic else ~lessons.samples.synthetic[step.chosen]
         mix_rng = generator(Purpose.MIX, *place)
-        mix = draw_mix(recipe.mix, may_mix=may_mix, image_size=recipe.image_size, rng=mix_rng)
-    numbers = drop_path.draw(num_blocks, len(labels), seed=recipe.seed, epoch=step.epoch, step=step.index)
-    return Draws(labels=torch.from_numpy(labels), changes=changes, mix=mix, drop_path=numbers)
+        mix = draw_mix(lessons.mix, may_mix=may_mix, image_size=lessons.model.image_size, rng=mix_rng)
+    factors = drop_path.draw(
+        lessons.model.drop_path,
+        num_blocks=lessons.model.depth,
+        num_clips=len(labels),
+        seed=lessons.seed,
+        epoch=step.epoch,
+        step=step.index,
+    )
+    return Draws(labels=torch.from_numpy(labels), changes=changes, mix=mix, drop_path=factors)
 
 
-def train_step(learner: Learner, recipe: Recipe, batch: Batch, *, step: int) -> StepResult:
-    """Do optimiser step number ``step`` (from 0). Raises DataError where the loss or the gradient is not
-    finite.
+def train_step(learner: Learner, lessons: Lessons, batch: Batch, *, step: int) -> StepResult:
+    """Do optimiser step number ``step``, from 0. Raises DataError where the loss or the gradient is not finite.
 
     The gradient is that of the mean loss over the whole batch, whatever the number of processes and parts.
     """
     learner.model.train()
     set_rate(learner.optimizer, learner.schedule.rate(step))
-    draws = draw_step(recipe, batch.step, num_blocks=learner.num_blocks)
+    draws = draw_step(lessons, batch.step)
     num_clips = len(batch.step.chosen)
     learner.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(2, dtype=torch.float64, device=learner.processes.device)
     for index, (part, frames) in enumerate(zip(batch.parts, batch.frames, strict=True)):
         is_last = index == len(batch.parts) - 1
         with _gathering(learner, is_last=is_last):
-            sums += _backward(learner, recipe, draws, part, frames, num_clips=num_clips)
+            sums += _backward(learner, lessons, draws, part, frames, num_clips=num_clips)
     loss_sum, num_right = learner.processes.sum(sums.tolist())
     if not math.isfinite(loss_sum):
         raise diverged("loss", loss_sum / num_clips, epoch=batch.step.epoch, step=batch.step.index)
@@ -142,22 +155,23 @@ def _gathering(learner: Learner, *, is_last: bool) -> AbstractContextManager[Non
 
 
 def _backward(
-    learner: Learner, recipe: Recipe, draws: Draws, part: Part, frames: torch.Tensor, *, num_clips: int
+    learner: Learner, lessons: Lessons, draws: Draws, part: Part, frames: torch.Tensor, *, num_clips: int
 ) -> torch.Tensor:
     """Add the gradient of one part; returns its sum of losses and its number of right clips, float64 (2,)."""
     device = learner.processes.device
-    video = augment(frames.to(device, non_blocking=True), draws.changes.part(part.places), image_size=recipe.image_size)
+    video = augment(
+        frames.to(device, non_blocking=True), draws.changes.part(part.places), image_size=lessons.model.image_size
+    )
     targets = soft_targets(
-        draws.labels[part.places].to(device), num_classes=recipe.num_classes, smoothing=recipe.loss.smoothing
+        draws.labels[part.places].to(device), num_classes=lessons.model.num_classes, smoothing=lessons.loss.smoothing
     )
     if draws.mix is not None:
         video, targets = mix_clips(video, targets, draws.mix.part(part.places))
-    learner.draws.uniform = draws.drop_path[:, torch.from_numpy(part.places)].to(device)
-    learner.draws.call = 0
+    factors = None if draws.drop_path is None else draws.drop_path[:, torch.from_numpy(part.places)].to(device)
     weight = torch.from_numpy(part.weight).to(device)
     with torch.autocast(device.type, dtype=learner.amp_dtype, enabled=learner.amp_dtype is not None):
-        logits = learner.forward(video)
-    losses = clip_losses(logits, targets, recipe.loss, recipe.class_weights) * weight
+        logits = learner.forward(video, factors)
+    losses = clip_losses(logits, targets, lessons.loss, lessons.class_weights) * weight
     # DDP takes the mean over the processes, the loss is a mean over all clips: hence the number of processes.
     torch.autograd.backward(learner.scaler.scale(losses.sum() * (learner.processes.count / num_clips)))
     right = (logits.argmax(dim=1) == targets.argmax(dim=1)) * weight

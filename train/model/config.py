@@ -13,7 +13,7 @@ Variant = Literal["none", "classic", "directional"]
 TemporalPool = Literal["mean", "attention"]
 SpatialPool = Literal["cls", "mean", "heatmap"]
 MotionInit = Literal["identity", "active"]
-Colour = tuple[float, float, float]
+PerColour = tuple[float, float, float]  # red, green, blue
 
 LMI_REDUCTION = 4  # LMI works on D / 4
 LMI_HEADS = 4  # heads of the directional LMI's attention over time
@@ -44,8 +44,8 @@ class ModelConfig:
     temporal_pool: TemporalPool = "mean"
     spatial_pool: SpatialPool = "cls"
     motion_init: MotionInit = "active"
-    mean: Colour = (0.5, 0.5, 0.5)
-    std: Colour = (0.5, 0.5, 0.5)
+    mean: PerColour = (0.5, 0.5, 0.5)
+    std: PerColour = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "image_size", "embed_dim", "depth", "num_heads", "num_frames", "patch_size"):
@@ -121,8 +121,8 @@ def make_config(
     temporal_pool: TemporalPool = "mean",
     spatial_pool: SpatialPool = "cls",
     motion_init: MotionInit = "active",
-    mean: Colour = (0.5, 0.5, 0.5),
-    std: Colour = (0.5, 0.5, 0.5),
+    mean: PerColour = (0.5, 0.5, 0.5),
+    std: PerColour = (0.5, 0.5, 0.5),
 ) -> ModelConfig:
     """The config of a preset. Raises UsageError for an unknown preset or numbers that do not fit together."""
     if preset not in PRESETS:

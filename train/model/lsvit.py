@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from train.model.config import PRESETS, Colour, ModelConfig, Preset, make_config
+from train.model.config import PRESETS, ModelConfig, PerColour, Preset, make_config
 from train.model.lmi import ClassicLMI, DirectionalLMI
 from train.model.smif import ClassicSMIF, DirectionalSMIF
-from train.model.vit import LAYER_NORM_EPSILON, AttentionPool, Block, Colours, PatchEmbed, initialise
+from train.model.vit import LAYER_NORM_EPSILON, AttentionPool, Block, Normalisation, PatchEmbed, initialise
 
 __all__ = ["PRESETS", "LSViT", "ModelConfig", "ModelTrace", "Preset", "make_config"]
 
@@ -22,17 +22,16 @@ START_STD = 0.02  # of class token, positions and head
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTrace:
-    """One pass with everything that can be shown; all tensors stay in the autograd graph.
-
-    logits (B, classes). attentions: for each block (B, T, heads, N, N), rows summing to 1. motion_map:
-    (B, T, 3, H, W), classic from 0 to 4 in [-1, 1] units, directional signed in pixel units; None without SMIF.
-    lmi_weights: for each block the classic gate (B, T) or the directional weights (B, T, T), in [0, 1]; None without.
-    """
+    """One pass with everything that can be shown; all tensors stay in the autograd graph."""
 
     logits: Tensor
+    """(B, classes)"""
     attentions: tuple[Tensor, ...]
+    """For each block (B, T, heads, N, N), rows summing to 1."""
     motion_map: Tensor | None
+    """(B, T, 3, S, S): classic from 0 to 4 in [-1, 1] units, directional signed in pixel units; None without SMIF."""
     lmi_weights: tuple[Tensor, ...] | None
+    """For each block the classic gate (B, T) or the directional weights (B, T, T), in [0, 1]; None without LMI."""
 
 
 class Backbone(nn.Module):
@@ -49,17 +48,16 @@ class Backbone(nn.Module):
                 dim,
                 num_heads=config.num_heads,
                 mlp_ratio=config.mlp_ratio,
-                drop_path=config.drop_path * index / max(config.depth - 1, 1),
                 num_frames=config.num_frames,
                 lmim=_make_lmi(config),
             )
-            for index in range(config.depth)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
 
-    def embed(self, images: Tensor, colours: Colours | None = None) -> Tensor:
-        """Frames (B·T, 3, S, S), normalised or with the colours to do it by -> tokens with positions (B·T, N, D)."""
-        return self.add_positions(self.add_class_token(self.patch_embed(images, colours)))
+    def embed(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
+        """Frames (B·T, 3, S, S), normalised or with what is to be taken out -> tokens with positions (B·T, N, D)."""
+        return self.add_positions(self.add_class_token(self.patch_embed(images, normalisation)))
 
     def add_class_token(self, patches: Tensor) -> Tensor:
         """(B·T, N-1, D) -> (B·T, N, D), the CLS token first."""
@@ -69,11 +67,14 @@ class Backbone(nn.Module):
         """(B·T, N, D) -> the same."""
         return tokens + self.pos_embed
 
-    def forward(self, images: Tensor, colours: Colours | None = None) -> Tensor:
-        """Frames (B·T, 3, S, S), normalised or with the colours to do it by -> tokens (B·T, N, D)."""
-        x = self.embed(images, colours)
-        for block in self.blocks:
-            x = block(x)
+    def forward(
+        self, images: Tensor, normalisation: Normalisation | None = None, drop_path: Tensor | None = None
+    ) -> Tensor:
+        """Frames (B·T, 3, S, S), as `embed` takes them -> tokens (B·T, N, D). drop_path: see `LSViT.forward`."""
+        x = self.embed(images, normalisation)
+        after_first = torch.unflatten(drop_path, 0, (-1, 2)) if drop_path is not None else [None] * len(self.blocks)
+        for block, factors in zip(self.blocks, (None, *after_first), strict=False):
+            x = block(x, factors)
         tokens: Tensor = self.norm(x)
         return tokens
 
@@ -102,14 +103,19 @@ class LSViT(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
-    def forward(self, video: Tensor) -> Tensor:
-        """video (B, T, 3, S, S), float in [0, 1] -> logits (B, classes). Raises ValueError for another T or S."""
-        logits: Tensor = self.head(self.forward_features(video))
+    def forward(self, video: Tensor, drop_path: Tensor | None = None) -> Tensor:
+        """video (B, T, 3, S, S), float in [0, 1] -> logits (B, classes). Raises ValueError for another T or S.
+
+        drop_path: what `train.learn.drop_path` draws for a step of training, float32 (2·(depth - 1), B). Without it
+        nothing is skipped, in training mode as in evaluation mode.
+        """
+        logits: Tensor = self.head(self.forward_features(video, drop_path))
         return logits
 
-    def forward_features(self, video: Tensor) -> Tensor:
+    def forward_features(self, video: Tensor, drop_path: Tensor | None = None) -> Tensor:
         """video (B, T, 3, S, S), float in [0, 1] -> one feature a clip, (B, D)."""
-        return self.pool(self.backbone(self.inject_motion(video).flatten(0, 1), (self.mean, self.std)))
+        images = self.inject_motion(video).flatten(0, 1)
+        return self.pool(self.backbone(images, (self.mean, self.std), drop_path))
 
     def inject_motion(self, video: Tensor) -> Tensor:
         """SMIF: (B, T, 3, S, S) in [0, 1] pixel units -> the same shape and units.
@@ -146,7 +152,7 @@ class LSViT(nn.Module):
         return pooled
 
     def trace(self, video: Tensor) -> ModelTrace:
-        """The same as `forward`, with attention by explicit softmax, so that its weights can be shown. No DropPath."""
+        """The same as `forward`, with attention by explicit softmax, so that its weights can be shown."""
         x = self.backbone.embed(self.inject_motion(video).flatten(0, 1), (self.mean, self.std))
         attentions, over_time = [], []
         for block in self.backbone.blocks:
@@ -168,7 +174,7 @@ class LSViT(nn.Module):
             return self.smif.motion_map(2.0 * video - 1.0)
         return None if self.smif is None else self.smif.motion_map(video)
 
-    def adopt_normalisation(self, *, mean: Colour, std: Colour) -> None:
+    def adopt_normalisation(self, *, mean: PerColour, std: PerColour) -> None:
         """Take over the mean and std that belong to loaded weights, in the config as well."""
         self.config = replace(self.config, mean=mean, std=std)
         device = self.head.weight.device

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shared.checks import parse_json
 from shared.errors import DataError
-from train.model.config import Colour
+from train.model.config import PerColour
 from train.model.lmi import DirectionalLMI
 from train.model.lsvit import LSViT
 from train.model.smif import DirectionalSMIF
@@ -46,8 +46,8 @@ class LoadReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     skipped: tuple[Skipped, ...]
-    mean: Colour | None
-    std: Colour | None
+    mean: PerColour | None
+    std: PerColour | None
 
     def lines(self) -> list[str]:
         """The report as a few lines of text."""
@@ -166,7 +166,7 @@ def _quieten_new_motion(model: LSViT, accepted: Mapping[str, Tensor]) -> None:
             module.initialise("identity")
 
 
-def _normalisation(found: WeightFile) -> tuple[Colour | None, Colour | None]:
+def _normalisation(found: WeightFile) -> tuple[PerColour | None, PerColour | None]:
     """Mean and standard deviation from timm's `config.json` beside the weights, where there is one."""
     if found.config is None:
         return None, None
@@ -178,11 +178,11 @@ def _normalisation(found: WeightFile) -> tuple[Colour | None, Colour | None]:
         return None, None
     inner = config.get("pretrained_cfg")
     settings = inner if isinstance(inner, dict) else config
-    mean, std = _colour(settings.get("mean")), _colour(settings.get("std"))
+    mean, std = _per_colour(settings.get("mean")), _per_colour(settings.get("std"))
     return (mean, std) if mean and std else (None, None)
 
 
-def _colour(value: object) -> Colour | None:
+def _per_colour(value: object) -> PerColour | None:
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(part, int | float) for part in value):
         return None
     return (float(value[0]), float(value[1]), float(value[2]))

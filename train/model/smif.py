@@ -155,11 +155,11 @@ class _InjectInPieces(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, wanted: Tensor) -> tuple[None, Tensor]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[None, Tensor]:
         (video,) = ctx.saved_tensors
         gradient = video.new_zeros(3, 2 * HALF_WINDOW * 3)
         for place, _, neighbours in _pieces(video):
-            part = wanted.flatten(3)[place].flatten(0, 1)  # (b·T, 3, n)
+            part = grad_output.flatten(3)[place].flatten(0, 1)  # (b·T, 3, n)
             gradient += torch.bmm(part, neighbours.transpose(1, 2)).sum(dim=0)
         return None, gradient.unflatten(1, (2 * HALF_WINDOW, 3))
 

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 LAYER_NORM_EPSILON = 1e-6
 
-Colours = tuple[Tensor, Tensor]  # mean and standard deviation of each colour, (3, 1, 1)
+Normalisation = tuple[Tensor, Tensor]  # mean and standard deviation of each colour, (3, 1, 1)
 
 
 class TemporalModule(nn.Module, ABC):
@@ -31,29 +31,15 @@ class TemporalModule(nn.Module, ABC):
         """The same, and its weights over time: (B, T) or (B, T, T), in [0, 1]."""
 
 
-class DropPath(nn.Module):
-    """Skips a residual branch for a whole clip with the probability given, in training only.
+def drop_path(branch: Tensor, factor: Tensor | None, *, num_frames: int) -> Tensor:
+    """What a residual branch gives, (B·T, N, D), times the factor of each clip, (B,); None leaves it as it is.
 
-    One draw for each clip, not each frame: otherwise the noise would look like motion. What stays is divided by the
-    probability of staying, so the expectation is unchanged. Draws from torch's global generator of the device.
+    `train.learn.drop_path` draws the factors: 0 skips the branch. There is one for a whole clip, not one for each
+    frame: otherwise the noise would look like motion.
     """
-
-    def __init__(self, probability: float, *, num_frames: int) -> None:
-        super().__init__()
-        self.probability = probability
-        self.num_frames = num_frames
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B·T, N, D) -> (B·T, N, D)."""
-        if not self.training or self.probability == 0.0:
-            return x
-        clips = torch.unflatten(x, 0, (-1, self.num_frames))  # (B, T, N, D)
-        staying = 1.0 - self.probability
-        mask = x.new_empty(clips.shape[0], 1, 1, 1).bernoulli_(staying)
-        return (clips * mask / staying).flatten(0, 1)
-
-    def extra_repr(self) -> str:
-        return f"{self.probability:.3g}"
+    if factor is None:
+        return branch
+    return branch * factor.to(branch.dtype).repeat_interleave(num_frames).view(-1, 1, 1)
 
 
 class PatchEmbed(nn.Module):
@@ -65,20 +51,25 @@ class PatchEmbed(nn.Module):
         self.num_patches = (image_size // patch_size) ** 2
         self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
 
-    def forward(self, images: Tensor, colours: Colours | None = None) -> Tensor:
+    def forward(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
         """(B·T, 3, S, S) -> (B·T, (S/P)², D), patches row by row. Raises ValueError for another image size.
 
-        colours: mean and standard deviation by which the images are still to be normalised, each (3, 1, 1).
+        normalisation: mean and standard deviation that are still to be taken out of the images.
         """
         if images.shape[-2] != self.image_size or images.shape[-1] != self.image_size:
             height, width = images.shape[-2:]
             raise ValueError(f"frames are {height}x{width}, the model takes {self.image_size}x{self.image_size}")
         if images.device.type == "cpu" and not torch.compiler.is_compiling():
             # The same as one product of matrices: on the CPU faster than the convolution, most of all backwards.
-            shift, scale = (None, None) if colours is None else (-colours[0] / colours[1], 1.0 / colours[1])
+            shift, scale = None, None
+            if normalisation is not None:
+                mean, std = normalisation
+                shift, scale = -mean / std, 1.0 / std
             patches: Tensor = _Cut.apply(images, shift, scale, self.proj.kernel_size[0])  # type: ignore[no-untyped-call]
             return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
-        grid: Tensor = self.proj(images if colours is None else (images - colours[0]) / colours[1])
+        if normalisation is not None:
+            images = (images - normalisation[0]) / normalisation[1]
+        grid: Tensor = self.proj(images)
         return grid.flatten(2).transpose(1, 2)  # from (B·T, D, S/P, S/P)
 
 
@@ -101,11 +92,11 @@ class _Cut(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor, None, None, None]:
-        gradient = wanted.new_empty(ctx.shape)
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        gradient = grad_output.new_empty(ctx.shape)
         cut = _in_patches(gradient, ctx.patch)
-        scale = wanted.new_ones(()) if ctx.scale is None else ctx.scale
-        torch.mul(wanted.reshape(cut.shape), scale, out=cut)
+        scale = grad_output.new_ones(()) if ctx.scale is None else ctx.scale
+        torch.mul(grad_output.reshape(cut.shape), scale, out=cut)
         return gradient, None, None, None
 
 
@@ -169,7 +160,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, each added back through DropPath; then LMI across the frames, where there is one.
+    """Pre-norm attention and MLP, each added back through DropPath; then LMI across the frames, if there is one.
 
     x <- x + DropPath(Attention(LayerNorm(x))); x <- x + DropPath(Mlp(LayerNorm(x))); x <- LMI(x).
     """
@@ -180,7 +171,6 @@ class Block(nn.Module):
         *,
         num_heads: int,
         mlp_ratio: float,
-        drop_path: float,
         num_frames: int,
         lmim: TemporalModule | None,
     ) -> None:
@@ -190,22 +180,20 @@ class Block(nn.Module):
         self.attn = Attention(dim, num_heads=num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
         self.mlp = Mlp(dim, hidden_dim=int(dim * mlp_ratio))
-        self.drop_path = DropPath(drop_path, num_frames=num_frames)
         self.lmim = lmim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B·T, N, D) -> (B·T, N, D)."""
-        return self.interact(self.transform(self.attend(x)))
+    def forward(self, x: Tensor, factors: Tensor | None = None) -> Tensor:
+        """(B·T, N, D) -> (B·T, N, D). factors: of DropPath for attention and MLP, (2, B), None in evaluation."""
+        of_attention, of_mlp = (None, None) if factors is None else factors.unbind()
+        return self.interact(self.transform(self.attend(x, of_attention), of_mlp))
 
-    def attend(self, x: Tensor) -> Tensor:
+    def attend(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
         """The attention step alone."""
-        output: Tensor = x + self.drop_path(self.attn(self.norm1(x)))
-        return output
+        return x + drop_path(self.attn(self.norm1(x)), factor, num_frames=self.num_frames)
 
-    def transform(self, x: Tensor) -> Tensor:
+    def transform(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
         """The MLP step alone."""
-        output: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return output
+        return x + drop_path(self.mlp(self.norm2(x)), factor, num_frames=self.num_frames)
 
     def interact(self, x: Tensor) -> Tensor:
         """The LMI step alone: frames are taken apart by clip, (B·T, N, D) -> (B, T, N, D), and put back."""

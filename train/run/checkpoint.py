@@ -141,7 +141,7 @@ _STATES = ("config", "model", "average", "optimizer", "scheduler", "scaler", "rn
 
 
 def _link(file: Path, name: Path) -> None:
-    """Give ``file`` a second name, replacing what bears it: a hard link, or a copy where the file system has no links."""
+    """Give ``file`` a second name, replacing what bears it: a hard link, or a copy where there can be no links."""
     name.unlink()
     try:
         os.link(file, name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from shared.errors import DataError, UsageError
+from shared.video.shape import ClipShape
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, joined_processes
@@ -28,7 +29,7 @@ from train.run.config import (
 )
 from train.run.config_values import Value
 from train.run.data import RunData, open_data
-from train.run.learner import make_learner, make_model, make_recipe, model_config
+from train.run.learner import make_learner, make_lessons, make_model, model_config
 from train.run.loop import Interruption, Session, train
 from train.run.progress import Progress, write_metrics
 from train.run.report import write_report
@@ -159,11 +160,9 @@ def _open_session(
         folder=folder,
         config=config,
         learner=learner,
-        recipe=make_recipe(config, data, device=processes.device),
+        lessons=make_lessons(config, data, learner),
         reader=reader,
         validation=data.rows.validation,
-        num_segments=data.dataset.num_segments,
-        frames_per_segment=data.dataset.frames_per_segment,
         save=_saver(config, folder, facts, learner),
         events=events,
         interruption=interruption,
@@ -204,7 +203,11 @@ def _facts(config: RunConfig, data: RunData, *, model_config: Any) -> RunFacts:
     return RunFacts(
         model_config=model_config,
         class_names=data.dataset.class_names,
-        shape=data.shape,
+        shape=ClipShape(
+            num_segments=data.dataset.num_segments,
+            frames_per_segment=data.dataset.frames_per_segment,
+            size=data.size,
+        ),
         dataset_id=data.dataset.dataset_id,
         synthetic=data.dataset.synthetic,
         split=config.split,

@@ -11,7 +11,6 @@ from shared.errors import UsageError
 from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
 from shared.shards.format import ShardLayout
 from shared.video.resizing import Fit, FrameSize
-from shared.video.shape import ClipShape
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
 from train.data.reader import ClipReader
 from train.data.samples import ClipTable, Rows, Samples, choose_rows, make_table, planned_samples, real_samples
@@ -23,26 +22,25 @@ LARGEST_DEFAULT_IMAGE = 224
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunData:
-    """The rows of one split and the open shards. rgb: of the split's training clips. notes: sentences for the
-    user.
-    """
+    """The rows of one split and the open shards."""
 
     dataset: Dataset
     table: ClipTable
     rows: Rows
     samples: Samples
     reader: ClipReader
-    shape: ClipShape
-    """Of the stored clips; its size is known, as all clips of a run have one size."""
+    size: FrameSize
+    """Of the stored frames: one for all clips."""
     rgb: ColourStatistics
+    """Mean and standard deviation of the pixels of the split's training clips."""
     plan_sha256: str
+    """Checksum of the balancing plan, empty without one."""
     notes: tuple[str, ...]
+    """Sentences for the user."""
 
 
 def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
-    """Read manifests and shards of the one split that ``config`` names; returns the config with its choices
-    made.
-    """
+    """Read manifests and shards of the one split that ``config`` names; the config comes back with its choices made."""
     manifests = Path(config.manifests)
     dataset = read_dataset(manifests)
     _check_classes(config, dataset)
@@ -60,18 +58,12 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
         rows=rows,
         samples=samples,
         reader=reader,
-        shape=clip_shape(dataset, reader.layout),
+        size=FrameSize(height=reader.layout.height, width=reader.layout.width, fit=cast(Fit, dataset.fit)),
         rgb=dataset.rgb["split_full" if config.split in ("full", "all") else f"split{config.split}"],
         plan_sha256=plan_sha256,
         notes=(*_labels(config, dataset, rows), *notes, *more_notes),
     )
     return config, data
-
-
-def clip_shape(dataset: Dataset, layout: ShardLayout) -> ClipShape:
-    """The shape of the clips that a run reads."""
-    size = FrameSize(height=layout.height, width=layout.width, fit=cast(Fit, dataset.fit))
-    return ClipShape(num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment, size=size)
 
 
 def settle(config: RunConfig, layout: ShardLayout) -> tuple[RunConfig, list[str]]:

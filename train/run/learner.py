@@ -13,12 +13,11 @@ from train.data.batches import num_steps
 from train.data.mix import MixSettings
 from train.data.samples import sample_statistics
 from train.data.seeds import Purpose, torch_seed
-from train.learn import drop_path
 from train.learn.losses import LossName, LossSettings, class_weights
 from train.learn.optimizer import Schedule, make_average, make_optimizer
 from train.learn.processes import Processes
-from train.learn.step import Learner, Recipe
-from train.model.config import PRESETS, Colour, ModelConfig, MotionInit, SpatialPool, TemporalPool, Variant
+from train.learn.step import Learner, Lessons
+from train.model.config import PRESETS, ModelConfig, MotionInit, PerColour, SpatialPool, TemporalPool, Variant
 from train.model.lsvit import LSViT
 from train.model.pretrained import load_pretrained
 from train.run.config import RunConfig, class_strengths
@@ -27,8 +26,11 @@ from train.run.data import RunData
 _AMP_DTYPES = {"none": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 _LEAST_STD = 0.01  # a data set of flat pictures must not blow the input up
 _LARGEST_WARMUP = 1 / 3  # of the run
-_HALF: tuple[Colour, Colour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's and timm's constants
+_HALF: tuple[PerColour, PerColour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_IMAGENET: tuple[PerColour, PerColour] = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # torchvision's and timm's constants
 
 
 def model_config(config: RunConfig, data: RunData) -> ModelConfig:
@@ -55,7 +57,7 @@ def model_config(config: RunConfig, data: RunData) -> ModelConfig:
     )
 
 
-def _normalisation(config: RunConfig, data: RunData) -> tuple[Colour, Colour]:
+def _normalisation(config: RunConfig, data: RunData) -> tuple[PerColour, PerColour]:
     """Mean and standard deviation of the input. With --init and auto those that the weights name come later."""
     if config.normalisation == "imagenet":
         return _IMAGENET
@@ -65,9 +67,7 @@ def _normalisation(config: RunConfig, data: RunData) -> tuple[Colour, Colour]:
 
 
 def make_model(config: RunConfig, data: RunData, processes: Processes) -> LSViT:
-    """The model at its start, on the host: seeded, or with the weights of --init and what they expect of the
-    input.
-    """
+    """The model at its start, on the host: seeded, or with the weights of --init and the normalisation they expect."""
     model = LSViT(model_config(config, data), seed=torch_seed(Purpose.WEIGHTS, config.seed))
     if config.init:
         report = load_pretrained(model, config.init)
@@ -97,7 +97,6 @@ def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes
         torch.set_float32_matmul_precision("high")
     model.to(device)
     average = make_average(model) if config.model_ema else None
-    draws = drop_path.install(model)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if processes.count > 1 else None
     forward = wrapped or model
     amp = config.amp if config.amp != "auto" else ("fp16" if device.type == "cuda" else "none")
@@ -110,8 +109,6 @@ def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes
         optimizer=make_optimizer(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
         scaler=torch.amp.GradScaler(device.type, enabled=amp == "fp16"),
         schedule=make_schedule(config, num_samples),
-        draws=draws,
-        num_blocks=model.config.depth,
         amp_dtype=_AMP_DTYPES[amp],
         accumulation=config.grad_accum_steps,
         clip_grad=config.clip_grad,
@@ -119,20 +116,18 @@ def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes
     )
 
 
-def make_recipe(config: RunConfig, data: RunData, *, device: torch.device) -> Recipe:
-    """What is learnt from, and how it is shown."""
+def make_lessons(config: RunConfig, data: RunData, learner: Learner) -> Lessons:
+    """What the learner learns from, and how it is shown."""
     names, strengths = data.dataset.class_names, class_strengths(config)
     counts = np.bincount(data.samples.label, minlength=len(names))
     weights = class_weights(counts, beta=config.class_balanced_beta) if config.loss == "class-balanced" else None
-    return Recipe(
+    return Lessons(
         table=data.table,
         samples=data.samples,
         training_statistics=sample_statistics(data.table, data.samples, np.arange(len(data.samples))),
         strength=np.array([strengths.get(name, config.aug_strength) for name in names], dtype=np.float64),
-        num_classes=len(names),
-        image_size=config.img_size,
-        height=data.reader.layout.height,
-        width=data.reader.layout.width,
+        model=learner.model.config,
+        size=data.size,
         seed=config.seed,
         augment=AugmentSettings(scale=config.scale, ratio=config.ratio, hflip=config.hflip),
         mix=MixSettings(
@@ -148,5 +143,5 @@ def make_recipe(config: RunConfig, data: RunData, *, device: torch.device) -> Re
             beta=config.class_balanced_beta,
             gamma=config.focal_gamma,
         ),
-        class_weights=None if weights is None else torch.from_numpy(weights).to(device),
+        class_weights=None if weights is None else torch.from_numpy(weights).to(learner.processes.device),
     )

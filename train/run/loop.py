@@ -19,9 +19,9 @@ from shared.console import progress as show_progress
 from train.data.batches import epoch_steps, num_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader
-from train.learn.inference import clip_probabilities
+from train.learn.inference import clip_answers, probabilities_of
 from train.learn.metrics import Metrics, measure
-from train.learn.step import Learner, Recipe, check_weights, diverged, train_step
+from train.learn.step import Learner, Lessons, check_weights, diverged, train_step
 from train.run.config import RunConfig
 from train.run.progress import EpochRow, Progress, Timing, append_timing, validation_key, write_metrics
 
@@ -31,33 +31,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
-    """One process's training of one split. save: writes a checkpoint of a progress, and as best where told.
-
-    validation: int64, the clips that choose best. events: TensorBoard, in the first process only.
-    """
+    """What one process holds while it trains on one split."""
 
     folder: Path
     config: RunConfig
     learner: Learner
-    recipe: Recipe
+    lessons: Lessons
     reader: BatchReader
     validation: npt.NDArray[np.int64]
-    num_segments: int
-    frames_per_segment: int
+    """The clips, by their place in the table, that choose the best epoch."""
     save: Callable[[Progress, bool], None]
+    """Writes a checkpoint of this progress, and as `best` too where the second argument is true."""
     events: SummaryWriter | None
+    """TensorBoard, in the first process only."""
     interruption: Interruption
     deadline: float
+    """When --max-minutes are over, on the clock of ``time.monotonic``."""
 
     @property
     def steps_per_epoch(self) -> int:
-        return num_steps(len(self.recipe.samples), batch_size=self.config.batch_size)
+        return num_steps(len(self.lessons.samples), batch_size=self.config.batch_size)
 
 
 def train(session: Session, progress: Progress) -> Progress:
-    """Train until the run is finished, out of time or interrupted (then KeyboardInterrupt, after a
-    checkpoint).
-    """
+    """Train until the run is finished, out of time or interrupted (then KeyboardInterrupt, after a checkpoint)."""
     while not progress.finished and progress.epoch < session.config.epochs:
         progress, on_time = _train_epoch(session, progress)
         if not on_time:
@@ -68,10 +65,10 @@ def train(session: Session, progress: Progress) -> Progress:
 
 def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
     """The rest of the current epoch; False where time ran out before its end."""
-    config, learner, recipe = session.config, session.learner, session.recipe
+    config, learner, lessons = session.config, session.learner, session.lessons
     num_parts = learner.processes.count * learner.accumulation
     steps = epoch_steps(
-        len(recipe.samples),
+        len(lessons.samples),
         batch_size=config.batch_size,
         seed=config.seed,
         epoch=progress.epoch,
@@ -79,11 +76,9 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
     )
     batches = training_batches(
         session.reader,
-        recipe.samples,
+        lessons.samples,
         steps,
         seed=config.seed,
-        num_segments=session.num_segments,
-        frames_per_segment=session.frames_per_segment,
         tsn=config.sampling == "tsn",
         num_parts=num_parts,
         own_parts=range(
@@ -91,11 +86,11 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
         ),
     )
     started, start = time.perf_counter(), progress
-    clips_left = len(recipe.samples) - progress.step_in_epoch * config.batch_size
+    clips_left = len(lessons.samples) - progress.step_in_epoch * config.batch_size
     title = f"epoch {progress.epoch + 1}/{config.epochs}"
     with Prefetcher(batches, ahead=config.prefetch) as stream, show_progress(title, clips_left) as advance:
         for batch in stream:
-            result = train_step(learner, recipe, batch, step=progress.step)
+            result = train_step(learner, lessons, batch, step=progress.step)
             del batch  # its memory serves the next batch but one
             progress = progress.after_step(
                 loss_sum=result.loss_sum, num_right=result.num_right, num_clips=result.num_clips
@@ -136,22 +131,21 @@ def _save(session: Session, progress: Progress, *, is_best: bool) -> None:
 
 def _validate(session: Session, progress: Progress) -> Metrics | None:
     """Measure on the validation clips. Raises DataError where the answers are no numbers."""
-    learner, recipe = session.learner, session.recipe
+    learner, lessons = session.learner, session.lessons
     if not len(session.validation):
         return None
-    probabilities = clip_probabilities(
-        learner.average or learner.model,
+    probabilities = clip_answers(
+        probabilities_of(learner.average or learner.model, amp_dtype=learner.amp_dtype),
         session.reader,
         session.validation,
-        num_classes=recipe.num_classes,
-        image_size=recipe.image_size,
+        width=lessons.model.num_classes,
+        image_size=lessons.model.image_size,
         batch_size=session.config.batch_size,
         processes=learner.processes,
-        amp_dtype=learner.amp_dtype,
     )
     if not np.isfinite(probabilities).all():
         raise diverged("validation loss", math.nan, epoch=progress.epoch, step=progress.step_in_epoch - 1)
-    return measure(probabilities, recipe.table.label[session.validation])
+    return measure(probabilities, lessons.table.label[session.validation])
 
 
 def _epoch_row(session: Session, progress: Progress, metrics: Metrics | None) -> EpochRow:
@@ -194,9 +188,7 @@ def _end_epoch(session: Session, progress: Progress) -> Progress:
 
 
 def _stop_for_time(session: Session, progress: Progress) -> Progress:
-    """Out of time in the middle of an epoch: validate what there is and save it whole; the run can be
-    continued.
-    """
+    """Out of time in the middle of an epoch: validate what there is and save it whole, to be continued later."""
     metrics = _validate(session, progress)
     row = _epoch_row(session, progress, metrics)
     measured = progress.after_epoch(row, _confusion(metrics))

@@ -98,7 +98,7 @@ def test_blend_is_the_formula_and_keeps_the_ends() -> None:
 
 
 def test_evaluation_reads_the_middle_candidates(made: MadeDataset, table: ClipTable, reader: BatchReader) -> None:
-    frames = reader.evaluation(np.array([5, 0]))
+    frames = reader.evaluation(np.array([5, 0]), np.arange(1, 12, 3))
     for place, clip in enumerate((5, 0)):
         assert np.array_equal(frames[place].numpy(), stored(made, table, clip)[1::3])
 
@@ -113,8 +113,6 @@ def test_training_reads_one_candidate_of_each_segment(made: MadeDataset, table: 
             samples,
             steps,
             seed=0,
-            num_segments=4,
-            frames_per_segment=3,
             tsn=True,
             num_parts=1,
             own_parts=range(1),
@@ -140,8 +138,6 @@ def test_parts_read_the_same_clips_as_the_whole(table: ClipTable, reader: BatchR
             samples,
             steps,
             seed=3,
-            num_segments=4,
-            frames_per_segment=3,
             tsn=True,
             num_parts=parts,
             own_parts=own,
@@ -232,12 +228,12 @@ def test_prefetcher_hands_over_errors_and_ends_early() -> None:
 
 
 def test_memory_of_batches_is_used_again_but_never_under_a_tensor(reader: BatchReader) -> None:
-    batches, clips = reader, np.arange(4)
-    first = batches.evaluation(clips)
+    batches, clips, rows = reader, np.arange(4), np.arange(4)
+    first = batches.evaluation(clips, rows)
     address, content, kept = first.data_ptr(), first.clone(), first[1, 3]
     del first  # a view of it is still there
-    second = batches.evaluation(clips[::-1].copy())
+    second = batches.evaluation(clips[::-1].copy(), rows)
     assert second.data_ptr() != address
     assert torch.equal(kept, content[1, 3]) and torch.equal(second, content.flip(0))
     del kept
-    assert batches.evaluation(clips[:2]).data_ptr() == address
+    assert batches.evaluation(clips[:2], rows).data_ptr() == address

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, checkpoint, train
 
@@ -68,26 +67,3 @@ def test_a_run_of_two_processes_is_continued_by_one(made: MadeDataset, tmp_path:
     assert checkpoint(tmp_path / "cut")["progress"]["step"] == 1
     train(made, tmp_path, "cut", resume=True, **OPTIONS, max_minutes=0.0)
     np.testing.assert_allclose(history(tmp_path / "cut"), history(whole), rtol=2e-4)
-
-
-def test_drop_path_draws_are_the_same_for_a_part() -> None:
-    from train.learn import drop_path
-    from train.model.config import ModelConfig
-    from train.model.lsvit import LSViT
-
-    shape = ModelConfig(
-        num_classes=2, image_size=16, embed_dim=32, depth=2, num_heads=2, num_frames=4, patch_size=8, drop_path=0.5
-    )
-    model = LSViT(shape)
-    draws = drop_path.install(model)
-    model.train()
-    video, numbers = torch.rand(6, 4, 3, 16, 16), drop_path.draw(2, 6, seed=0, epoch=0, step=0)
-
-    def logits(rows: slice) -> torch.Tensor:
-        draws.uniform, draws.call = numbers[:, rows], 0
-        result: torch.Tensor = model(video[rows])
-        return result
-
-    whole = logits(slice(0, 6))
-    torch.testing.assert_close(logits(slice(2, 4)), whole[2:4])
-    assert not torch.allclose(model.eval()(video), whole)

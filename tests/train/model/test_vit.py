@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.model.vit import Attention, AttentionPool, Block, DropPath, PatchEmbed
+from train.model.vit import Attention, AttentionPool, Block, PatchEmbed, drop_path
 
 DIM, HEADS, TOKENS, FRAMES = 24, 3, 7, 4
 
@@ -41,7 +41,7 @@ def test_attention_equals_multihead_attention() -> None:
 
 
 def test_block_equals_pre_norm_encoder_layer() -> None:
-    ours = Block(DIM, num_heads=HEADS, mlp_ratio=4.0, drop_path=0.0, num_frames=FRAMES, lmim=None).double()
+    ours = Block(DIM, num_heads=HEADS, mlp_ratio=4.0, num_frames=FRAMES, lmim=None).double()
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
     theirs = nn.TransformerEncoderLayer(
@@ -127,23 +127,23 @@ def test_patch_embed_refuses_another_size() -> None:
         PatchEmbed(image_size=12, patch_size=4, embed_dim=DIM)(torch.zeros(1, 3, 8, 12))
 
 
-def test_drop_path_drops_whole_clips_and_keeps_the_expectation() -> None:
-    layer = DropPath(0.25, num_frames=FRAMES)
-    x = torch.ones(4000 * FRAMES, 1, 1)
-    clips = layer(x).view(4000, FRAMES)
-    assert (clips == clips[:, :1]).all()
-    kept = clips[:, 0] > 0
-    torch.testing.assert_close(clips[kept], torch.full_like(clips[kept], 1 / 0.75))
-    assert abs(kept.double().mean().item() - 0.75) < 0.03  # four standard deviations
-    assert layer.eval()(x) is x
-    assert DropPath(0.0, num_frames=FRAMES)(x) is x
+def test_drop_path_treats_all_frames_of_a_clip_alike() -> None:
+    x = torch.rand(3 * FRAMES, 2, 5, generator=torch.Generator().manual_seed(0))
+    scaled = drop_path(x, torch.tensor([0.0, 1.0, 1.25]), num_frames=FRAMES).view(3, FRAMES, 2, 5)
+    expected = x.view(3, FRAMES, 2, 5)
+    assert not scaled[0].any() and torch.equal(scaled[1], expected[1]) and torch.equal(scaled[2], expected[2] * 1.25)
+    assert drop_path(x, None, num_frames=FRAMES) is x
 
 
 def test_block_uses_drop_path_on_both_branches() -> None:
-    block = Block(DIM, num_heads=HEADS, mlp_ratio=2.0, drop_path=1 - 1e-9, num_frames=FRAMES, lmim=None).double()
+    block = Block(DIM, num_heads=HEADS, mlp_ratio=2.0, num_frames=FRAMES, lmim=None).double().train()
     x = frames()
-    assert torch.equal(block(x), x)
-    assert not torch.equal(block.eval()(x), x)
+    num_clips = len(x) // FRAMES
+    none, every = torch.zeros(num_clips), torch.ones(num_clips)
+    assert torch.equal(block(x, torch.stack([none, none])), x)
+    assert torch.equal(block(x, torch.stack([every, none])), block.attend(x))
+    assert torch.equal(block(x, torch.stack([none, every])), block.transform(x))
+    assert torch.equal(block(x, torch.stack([every, every])), block(x))
 
 
 def test_attention_pool_starts_as_the_mean_and_follows_its_query() -> None:

@@ -99,7 +99,7 @@ def test_the_loaded_model_answers_as_the_written_one(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, written, is_best=True)
     loaded = load_model(tmp_path).model
     video = torch.rand(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(loaded(video), model(video)) and loaded.facts.model_config == shape
+    assert torch.equal(loaded(video), model(video)) and loaded.config == shape
     assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 
@@ -215,7 +215,7 @@ def test_a_run_of_several_splits_names_them(tmp_path: Path) -> None:
         write_checkpoint(tmp_path / name, make_checkpoint(), is_best=True)
     with pytest.raises(DataError, match="split1, split2"):
         load_model(tmp_path)
-    assert load_model(tmp_path / "split2").split == "1"
+    assert load_model(tmp_path / "split2").facts.split == "1"
 
 
 def test_differences_are_listed() -> None:

@@ -22,12 +22,12 @@ from shared.errors import DataError, UsageError
 from train.cli import app
 from train.data.batches import Step
 from train.learn.processes import Processes, choose_device
-from train.learn.step import Draws, Learner, Recipe, draw_step
+from train.learn.step import Draws, Learner, Lessons, draw_step
 from train.model.lsvit import LSViT
 from train.run.config import RunConfig, flags, resolve
 from train.run.config_values import Value
 from train.run.data import RunData, open_data
-from train.run.learner import make_learner, make_model, make_recipe
+from train.run.learner import make_learner, make_lessons, make_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,12 @@ class Built:
     data: RunData
     model: LSViT
     learner: Learner
-    recipe: Recipe
+    lessons: Lessons
 
     def draws(self) -> Draws:
         """The random numbers of the first step, for 18 clips."""
-        step = Step(epoch=0, index=0, chosen=np.arange(len(self.recipe.samples)))
-        return draw_step(self.recipe, step, num_blocks=2)
+        step = Step(epoch=0, index=0, chosen=np.arange(len(self.lessons.samples)))
+        return draw_step(self.lessons, step)
 
 
 class Tools:
@@ -59,8 +59,8 @@ class Tools:
         processes = Processes(device=torch.device("cpu"))
         model = make_model(config, data, processes)
         learner = make_learner(config, model, num_samples=len(data.samples), processes=processes)
-        recipe = make_recipe(config, data, device=processes.device)
-        return Built(config=config, data=data, model=model, learner=learner, recipe=recipe)
+        lessons = make_lessons(config, data, learner)
+        return Built(config=config, data=data, model=model, learner=learner, lessons=lessons)
 
     def train(self, **changes: Value) -> Path:
         self.count += 1
@@ -282,21 +282,21 @@ def check_drop_path(tools: Tools) -> None:
 
 
 def check_smoothing(tools: Tools) -> None:
-    assert tools.build(smoothing=0.2).recipe.loss.smoothing == 0.2
+    assert tools.build(smoothing=0.2).lessons.loss.smoothing == 0.2
     assert tools.first_loss(smoothing=0.0, lr=0.0) != tools.first_loss(smoothing=0.5, lr=0.0)
 
 
 def check_loss(tools: Tools) -> None:
     losses = {tools.first_loss(loss=name, split="1") for name in ("cross-entropy", "focal")}
     assert len(losses) == 2
-    assert tools.build(loss="class-balanced").recipe.class_weights is not None
+    assert tools.build(loss="class-balanced").lessons.class_weights is not None
 
 
 def check_class_balanced_beta(tools: Tools) -> None:
     rows = [plan_row("real", name) for name in ("walk/clip00", "run/clip00", "run/clip01")]
     plan = write_made_plan(tools.folder / "plan.csv", rows)
     options: dict[str, Value] = {"loss": "class-balanced", "plan": str(plan)}
-    weights = [tools.build(class_balanced_beta=beta, **options).recipe.class_weights for beta in (0.0, 0.9)]
+    weights = [tools.build(class_balanced_beta=beta, **options).lessons.class_weights for beta in (0.0, 0.9)]
     assert weights[0] is not None and weights[1] is not None
     assert weights[0].tolist() == [0.0, 1.0, 1.0] and weights[1][2] > weights[1][1]
 

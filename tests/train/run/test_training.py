@@ -224,10 +224,10 @@ def test_an_update_that_breaks_the_weights_keeps_the_checkpoint_before_it(
 def test_a_validation_without_numbers_is_never_the_best(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_numbers(model: object, reader: object, clips: Any, *, num_classes: int, **options: Any) -> Any:
-        return np.full((len(clips), num_classes), np.nan)
+    def no_numbers(answer: object, reader: object, clips: Any, *, width: int, **options: Any) -> Any:
+        return np.full((len(clips), width), np.nan)
 
-    monkeypatch.setattr("train.run.loop.clip_probabilities", no_numbers)
+    monkeypatch.setattr("train.run.loop.clip_answers", no_numbers)
     with pytest.raises(DataError, match=r"the validation loss is nan in epoch 1, step 3: training has diverged"):
         train(made, tmp_path, "a")
     assert not list((tmp_path / "a" / "checkpoints").glob("*"))
@@ -235,7 +235,7 @@ def test_a_validation_without_numbers_is_never_the_best(
 
 def test_several_splits_are_several_runs(made: MadeDataset, tmp_path: Path) -> None:
     folder = train(made, tmp_path, "m", split="1,3", epochs=1)
-    assert [load_model(folder / name).split for name in ("split1", "split3")] == ["1", "3"]
+    assert [load_model(folder / name).facts.split for name in ("split1", "split3")] == ["1", "3"]
     with pytest.raises(UsageError, match="exists"):
         train(made, tmp_path, "m", split="1,3", epochs=1)
     train(made, tmp_path, "m", split="1,3", epochs=1, resume=True)
@@ -254,7 +254,7 @@ def test_the_plans_of_all_splits_are_checked_before_the_first_is_trained(
 def test_a_time_limit_ends_with_a_checkpoint_that_continues(made: MadeDataset, finished: Path, tmp_path: Path) -> None:
     folder = train(made, tmp_path, "a", **{**EVERYTHING, "max_minutes": 1e-7})
     assert checkpoint(folder)["progress"]["step"] == 1
-    assert load_model(folder).class_names == ("jump", "run", "walk")
+    assert load_model(folder).facts.class_names == ("jump", "run", "walk")
     folder = train(made, tmp_path, "a", resume=True, **{**EVERYTHING, "max_minutes": 0.0})
     assert_same(checkpoint(folder)["model"], checkpoint(finished)["model"])
 
