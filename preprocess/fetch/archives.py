@@ -1,6 +1,6 @@
 """Reads .zip and .rar archives without trusting them: names, kinds, sizes and checksums are checked.
 
-A .zip is read by Python's zipfile: no tool needed, checksums verified. A .rar is read through bsdtar (rar_archives).
+A .zip is read by Python's zipfile: no tool needed, checksums verified. A .rar needs a tool of the system (see rar).
 Neither writes to the disk, so no member can become a link or a device, or land anywhere but where the caller writes it.
 """
 

@@ -56,11 +56,13 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One entry of an archive, its name as it stands there. num_bytes: the size it declares."""
+    """One entry of an archive, as its header describes it."""
 
     name: str
     num_bytes: int
     kind: Literal["file", "folder", "other"]
+    crc32: int | None = None
+    """Of its bytes, for who reads it to verify; None where the archive gives none, or zipfile verifies it."""
 
 
 class ByteSource(Protocol):

@@ -15,7 +15,7 @@ from typing import IO
 from shared.errors import DataError
 
 STALL_SECONDS = 120.0
-MAX_TEXT_BYTES = 1 << 25
+MAX_REST_BYTES = 1 << 25
 _CHUNK_BYTES = 1 << 20
 
 
@@ -24,6 +24,7 @@ class ToolOutput:
 
     def __init__(self, pipe: IO[bytes], *, tool: str, archive: Path) -> None:
         self._pipe, self._tool, self._archive = pipe, tool, archive
+        self.has_ended = False
 
     def read(self, size: int = _CHUNK_BYTES, /) -> bytes:
         """Read what is there, up to ``size`` bytes; empty at the end. Raises DataError after a long silence."""
@@ -32,21 +33,22 @@ class ToolOutput:
                 f"{self._archive.name}: {self._tool} gave nothing for {STALL_SECONDS:.0f} s; "
                 "the archive is damaged, fetch it anew"
             )
-        return self._pipe.read(size)
+        chunk = self._pipe.read(size)
+        self.has_ended = not chunk
+        return chunk
 
-    def read_all(self) -> bytes:
-        """Read to the end. Raises DataError where that is far more than any listing."""
-        collected = bytearray()
+    def read_rest(self) -> None:
+        """Read to the end, as closing the pipe early would fail the tool. Raises DataError where that is far away."""
+        num_bytes = 0
         while chunk := self.read():
-            collected += chunk
-            if len(collected) > MAX_TEXT_BYTES:
-                raise DataError(f"{self._archive.name} is damaged: its listing does not end; fetch it anew")
-        return bytes(collected)
+            num_bytes += len(chunk)
+            if num_bytes > MAX_REST_BYTES:
+                raise DataError(f"{self._archive.name} is damaged: it does not end; fetch it anew")
 
 
 @contextlib.contextmanager
 def tool_output(command: Sequence[str], archive: Path) -> Iterator[ToolOutput]:
-    """Run ``command`` and give its output; raise DataError afterwards where it failed."""
+    """Run ``command`` and give its output; raise DataError, with its words, where it failed."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command,
@@ -59,19 +61,29 @@ def tool_output(command: Sequence[str], archive: Path) -> Iterator[ToolOutput]:
         try:
             assert process.stdout is not None
             with contextlib.suppress(ProcessLookupError):  # its messages may be endless as well
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_TEXT_BYTES, MAX_TEXT_BYTES))
-            output = ToolOutput(process.stdout, tool=Path(command[0]).name, archive=archive)
-            yield output
-            output.read_all()  # what follows the end mark of a tar; closing early would fail the tool
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_REST_BYTES, MAX_REST_BYTES))
+            tool = Path(command[0]).name
+            output = ToolOutput(process.stdout, tool=tool, archive=archive)
+            try:
+                yield output
+                output.read_rest()
+            except DataError as error:  # why the tool gave too little it knows better than who reads from it
+                if output.has_ended and process.wait() and (messages := _messages(errors)):
+                    raise unreadable(archive, messages, tool=tool) from error
+                raise
             if process.wait():
-                errors.seek(0)
-                raise unreadable(archive, errors.read(_CHUNK_BYTES), tool=Path(command[0]).name)
+                raise unreadable(archive, _messages(errors), tool=tool)
         finally:
             if process.poll() is None:
                 process.kill()
             if process.stdout is not None:
                 process.stdout.close()
             process.wait()
+
+
+def _messages(errors: IO[bytes]) -> bytes:
+    errors.seek(0)
+    return errors.read(_CHUNK_BYTES)
 
 
 def unreadable(archive: Path, messages: bytes, *, tool: str) -> DataError:

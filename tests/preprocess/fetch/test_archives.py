@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,7 +19,7 @@ from rar_writer import RarMember, write_rar4, write_rar5
 from preprocess.fetch.archives import checked_members, read_members
 from preprocess.fetch.command import FetchSummary, fetch
 from preprocess.fetch.members import Budget, HostileArchiveError, Limits, safe_parts
-from preprocess.fetch.rar_headers import file_checksums
+from preprocess.fetch.rar import list_rar
 from shared.errors import DataError
 
 ODD_NAMES = (
@@ -255,20 +257,9 @@ def test_a_damaged_rar_leaves_nothing_half(tmp_path: Path, rar_tool: str, write:
     data = bytearray(archive.read_bytes())
     data[8000] ^= 1
     archive.write_bytes(data if damage == "flip" else data[:8000])
-    with pytest.raises(DataError, match=r"a\.rar cannot be read|its CRC32 is wrong|too early"):
+    with pytest.raises(DataError, match=r"a\.rar cannot be (read|listed)|its CRC32 is wrong|too early"):
         fetch_local(archive, tmp_path / "videos")
     assert files_below(tmp_path / "videos") == {}
-
-
-@needs_rar
-def test_unreadable_rar_checksums_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    archive = make_rar(tmp_path / "a.rar", {"walk/a.avi": b"A"})
-    monkeypatch.setattr("preprocess.fetch.rar._has_unar", lambda: False)
-    monkeypatch.setattr("preprocess.fetch.rar_bsdtar.file_checksums", lambda _: None)
-    fetch_local(archive, tmp_path / "videos")
-    assert "a.rar cannot be read; its videos are not verified" in capsys.readouterr().err
 
 
 def test_a_damaged_inner_archive_costs_its_own_videos_only(tmp_path: Path) -> None:
@@ -316,7 +307,8 @@ def test_without_a_tool_the_package_is_named(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("exec yes -- '-rw-r--r-- 0 0 0 1 Jan 1 2011 walk/a.avi'", "listing does not end"),
+        ("exec yes", "cannot be read"),
+        ("head -c 20480 /dev/zero; exec yes", "does not end"),
         ("exec sleep 60", "gave nothing for 0 s"),
         ("exec yes oh no >&2", "cannot be read"),
         ("echo some trouble >&2; exit 1", "some trouble"),
@@ -358,17 +350,36 @@ def test_a_listing_says_kinds_and_sizes(tmp_path: Path, rar_tool: str) -> None:
     assert [(m.name, m.num_bytes, m.kind) for m in listed] == [("walk/", 0, "folder"), ("walk/a.avi", 5, "file")]
 
 
-def test_checksums_of_malformed_headers_end(tmp_path: Path) -> None:
+def test_listing_malformed_headers_ends(tmp_path: Path) -> None:
     """A header of size 0 must not be read for ever, nor one that points beyond the file."""
     path = tmp_path / "a.rar"
     for write in (write_rar4, write_rar5):
         data = make_rar(path, {"walk/a.avi": b"AAAA", "walk/b.avi": b"B"}, write=write).read_bytes()
-        known = file_checksums(path)
-        assert known is not None
-        assert [(one.num_bytes, one.crc32) for one in known] == [(4, zlib.crc32(b"AAAA")), (1, zlib.crc32(b"B"))]
+        assert [(one.num_bytes, one.crc32) for one in list_rar(path)] == [
+            (4, zlib.crc32(b"AAAA")),
+            (1, zlib.crc32(b"B")),
+        ]
         for position in range(7, len(data)):
-            for value in (0x00, 0x80, 0xFF):
-                path.write_bytes(data[:position] + bytes([value]) + data[position + 1 :])
-                file_checksums(path)
-            path.write_bytes(data[:position])
-            file_checksums(path)
+            for damaged in (
+                data[:position],
+                *(data[:position] + bytes([n]) + data[position + 1 :] for n in (0, 128, 255)),
+            ):
+                path.write_bytes(damaged)
+                with contextlib.suppress(DataError):
+                    list_rar(path)
+
+
+@needs_rar
+def test_comments_are_given_to_no_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comment = (
+        struct.pack("<HBHHHBBH", 0, 0x75, 0, 13 + 4, 9, 29, 0x33, 0) + b"text"
+    )  # packed, so a tool had to unpack it
+    head = struct.pack("<BHH6x", 0x73, 0x0002, 13 + len(comment))
+    blocks = [
+        struct.pack("<H", zlib.crc32(head) & 0xFFFF) + head + comment,
+        write_rar4(tmp_path / "a.rar", []).read_bytes()[20:],
+    ]
+    (tmp_path / "a.rar").write_bytes(b"Rar!\x1a\x07\x00" + b"".join(blocks))
+    monkeypatch.setattr("subprocess.Popen", None)
+    monkeypatch.setattr("rarfile.Popen", None)
+    assert list_rar(tmp_path / "a.rar") == []
