@@ -9,6 +9,7 @@ nothing about HMDB51.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from preprocess.synth.command import figure_boxes, find_spec
 from shared.classes import find_videos
 from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize, scaled_size
-from shared.video.shape import ClipShape
 from train.data.views import square_boxes
 from train.explain.maps import Explanation, Floats, explain_clip, heat_share
 from train.trained.folders import find_run
@@ -54,8 +54,8 @@ def maps_of(explanation: Explanation) -> dict[str, Floats]:
 
 def clip_heat(loaded: LoadedModel, videos: Path, path: str) -> ClipHeat:
     """Explain one synthetic video and measure where its heat lies."""
-    size = FrameSize(height=loaded.facts.size.height, width=loaded.facts.size.width, fit=loaded.facts.size.fit)  # type: ignore[arg-type]
-    clip = decode_clip(videos / path, ClipShape(num_segments=loaded.facts.shape.num_segments, frames_per_segment=1, size=size))
+    size = loaded.facts.size
+    clip = decode_clip(videos / path, dataclasses.replace(loaded.facts.shape, frames_per_segment=1))
     boxes = figure_boxes(find_spec(videos, str(Path(path).with_suffix(""))))[clip.frame_index]
     view = boxes_in_view(boxes, height=clip.header.height, width=clip.header.width, size=size)
     area = (view[:, 2] - view[:, 0]) * (view[:, 3] - view[:, 1])

@@ -24,13 +24,20 @@ from mutations import HOSTILE_VALUES, mutate_bytes, mutate_csv, mutate_hdf5, mut
 
 from preprocess.balance.descriptors import read_features
 from preprocess.extract.extraction_plan import make_parameters, make_plan
-from preprocess.extract.merge import merge, sha256_of
-from preprocess.extract.state import BlockOutcome, read_outcome, read_plan, write_outcome, write_plan
+from preprocess.extract.merge import merge
+from preprocess.extract.state import (
+    ShardOutcome,
+    read_extraction_plan,
+    read_outcome,
+    write_extraction_plan,
+    write_outcome,
+)
 from preprocess.extract.verify import verify
 from shared.balancing_plans import read_plan as read_balancing_plan
 from shared.classes import Video
+from shared.files import sha256_of
 from shared.manifests import read_dataset, read_manifests, read_quarantine, row_from_json, row_to_json, write_quarantine
-from shared.shards.format import ClipRecord, shard_name
+from shared.shards.format import ClipRecord
 from shared.shards.reader import ShardReader
 from shared.shards.writer import PendingShard
 from train.ablate.command import _read_result
@@ -157,10 +164,10 @@ def checkpoints(folder: Path) -> Case:
         else:
             torch.save(_edited(content, draw), path)
         loaded = load_model(folder / "run")
-        side = loaded.image_size
-        video = torch.zeros(1, loaded.num_segments, 3, side, side)
+        side = loaded.facts.model_config.image_size
+        video = torch.zeros(1, loaded.facts.shape.num_segments, 3, side, side)
         with torch.inference_mode():
-            assert loaded.model(video).shape == (1, len(loaded.class_names))
+            assert loaded.model(video).shape == (1, len(loaded.facts.class_names))
 
     return case
 
@@ -224,7 +231,7 @@ def configs(folder: Path) -> Case:
 
 
 def extractions(folder: Path) -> Case:
-    """extraction.json, a block's note or a shard damaged; `merge` must refuse or write inside its folder."""
+    """extraction.json, the note on a shard or a shard damaged; `merge` must refuse or write inside its folder."""
     good, work = folder / "good", folder / "work"
     outside = _outside(folder)
     good.mkdir()
@@ -241,10 +248,10 @@ def extractions(folder: Path) -> Case:
             _damage_hdf5(target, chosen.read_bytes(), outside=outside, draw=draw)
         else:
             _edit_stored_row(target, draw)
-        plan = read_plan(work)
+        plan = read_extraction_plan(work)
         assert plan is not None
-        for block in plan.blocks:
-            read_outcome(work, block)
+        for shard in plan.shards:
+            read_outcome(work, shard)
         merge(work, folder / "manifests", synthetic=False, rehash=draw.random() < 0.5)
         read_manifests(folder / "manifests")
 
@@ -270,12 +277,12 @@ def _make_extraction(shards: Path) -> None:
     ]
     parameters = make_parameters(size="4x5", fit="crop", num_segments=2, frames_per_segment=3, clips_per_shard=2)
     plan = make_plan(videos, parameters)
-    write_plan(shards, plan)
-    for block in plan.blocks:
-        name = shard_name(block.index)
-        with PendingShard(shards / name, plan.layout(block), capacity=len(block.videos)) as shard:
+    write_extraction_plan(shards, plan)
+    for planned in plan.shards:
+        name = planned.name
+        with PendingShard(shards / name, plan.layout(planned), capacity=len(planned.videos)) as shard:
             records: list[ClipRecord | None] = []
-            for row, video in enumerate(block.videos):
+            for row, video in enumerate(planned.videos):
                 shard.write_clip(row, clip_frames(row))
                 label = int(video.class_name == "walk")
                 values = {"clip_id": video.clip_id, "path": video.path, "label": label, "shard": name, "row": row}
@@ -284,8 +291,8 @@ def _make_extraction(shards: Path) -> None:
                 fields = {"clip_id": video.clip_id, "label": label, "manifest": row_to_json(stored)}
                 records.append(dataclasses.replace(record(row), **fields))  # type: ignore[arg-type]
             shard.complete(records)
-            outcome = BlockOutcome(sha256=sha256_of(shard.temporary), num_bytes=1, quarantined=())
-            write_outcome(shards, block, outcome)
+            outcome = ShardOutcome(sha256=sha256_of(shard.temporary), num_bytes=1, quarantined=())
+            write_outcome(shards, planned, outcome)
             shard.publish()
 
 

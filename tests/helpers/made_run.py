@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from made_dataset import CLASSES, DATASET_ID
 
+from shared.video.resizing import FrameSize
+from shared.video.shape import ClipShape
 from train.model.config import ModelConfig
 from train.model.lsvit import LSViT
 from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
@@ -57,11 +59,11 @@ def make_run(
     facts = RunFacts(
         model_config=config,
         class_names=class_names,
-        num_segments=config.num_frames,
-        frames_per_segment=frames_per_segment,
-        height=height,
-        width=width,
-        fit="crop",
+        shape=ClipShape(
+            num_segments=config.num_frames,
+            frames_per_segment=frames_per_segment,
+            size=FrameSize(height=height, width=width),
+        ),
         dataset_id=dataset_id,
         synthetic=synthetic,
         split=split,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-import torch
+import numpy as np
 
 from shared.video.decoding import VideoError
-from train.predict.videos import ClipRequest
+from train.predict.videos import ClipRequest, Frames
 
 
-def decode_by_name(request: ClipRequest) -> torch.Tensor:
+def decode_by_name(request: ClipRequest) -> Frames:
     """crash, hang or corrupt; a number is a clip of that one value."""
     name = request.path.name
     if name == "crash":
@@ -20,4 +20,4 @@ def decode_by_name(request: ClipRequest) -> torch.Tensor:
         signal.pause()
     if name == "corrupt":
         raise VideoError("decode", "corrupt")
-    return torch.full((1,), int(name), dtype=torch.uint8)
+    return np.full(1, int(name), dtype=np.uint8)

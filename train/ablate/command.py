@@ -168,19 +168,19 @@ def _run_cell(cell: Cell, dataset: Dataset, frame: pd.DataFrame, options: Ablate
         return dataclasses.replace(saved, row=cell.row.name)  # the name may have been spelt a little differently
     run_training(command_line=_command_line(cell, options), config_file=None, resume=True)
     loaded = load_model(cell.folder)
-    if loaded.dataset_id != dataset.dataset_id:
+    if loaded.facts.dataset_id != dataset.dataset_id:
         raise DataError(f"{cell.folder} was trained on another data set; choose another --name")
     measured = evaluate_split(loaded, frame, shards=options.shards, views=Views(), batch_size=_EVALUATION_BATCH).metrics
     result = CellResult(
         row=cell.row.name,
         seed=cell.seed,
-        split=loaded.split,
+        split=loaded.facts.split,
         num_clips=measured.num_clips,
         top1=measured.top1,
         mean_class_accuracy=measured.mean_class_accuracy,
         milliseconds_per_step=_milliseconds_per_step(cell.folder),
         num_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
-        dataset_id=loaded.dataset_id,
+        dataset_id=loaded.facts.dataset_id,
     )
     write_text(cell.folder / RESULT_FILE, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
     return result

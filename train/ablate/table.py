@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.console import print_table
-from shared.files import write_csv, write_text
+from shared.files import whole_file, write_csv, write_text
+from shared.tables import markdown_table
 
 RESULTS_FILE = "results.csv"
 SUMMARY_CSV = "summary.csv"
@@ -131,8 +132,7 @@ def write_ablation(folder: Path, ablation: Ablation) -> None:
     write_csv(folder / RESULTS_FILE, columns, [[getattr(cell, name) for name in columns] for cell in ablation.cells])
     write_csv(folder / SUMMARY_CSV, _CSV_COLUMNS, [_csv_row(each) for each in summaries])
     lines = [f"# {ablation.title}", "", *(f"{remark}." for remark in ablation.remarks), ""]
-    cells = [COLUMNS, ["---"] * len(COLUMNS), *table_rows(summaries)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    lines += markdown_table(COLUMNS, table_rows(summaries))
     lines += [
         "",
         "Mean ± standard deviation over seeds (n - 1); differences are taken seed by seed, in points of top-1.",
@@ -185,6 +185,5 @@ def _write_plot(path: Path, ablation: Ablation, summaries: Sequence[RowSummary])
     axes.legend(fontsize=7)
     if ablation.remarks:
         figure.supxlabel("; ".join(ablation.remarks), fontsize=7)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.rename(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)

@@ -50,7 +50,7 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
     chosen = _chosen_folders(folder, options.splits)
     for split_folder in chosen:
         loaded = load_model(split_folder, device=choose_device(options.device))
-        _check_split(loaded, options.splits, is_only=len(chosen) == 1)
+        _check_split(loaded.facts.split, options.splits, is_only=len(chosen) == 1)
         check_dataset(loaded, dataset)
         results.append(evaluate_split(loaded, frame, shards=options.shards, views=views, batch_size=options.batch_size))
         folders.append(split_folder)
@@ -77,16 +77,17 @@ def _chosen_folders(folder: Path, splits: str) -> list[Path]:
     return [found[split] for split in wanted]
 
 
-def _check_split(loaded: LoadedModel, splits: str, *, is_only: bool) -> None:
-    wanted = requested_splits(splits, option="--splits") if splits else (loaded.split,)
-    if loaded.split not in wanted:
+def _check_split(split: str, splits: str, *, is_only: bool) -> None:
+    """Raise what speaks against measuring a model of ``split`` where ``splits`` are asked for."""
+    wanted = requested_splits(splits, option="--splits") if splits else (split,)
+    if split not in wanted:
         raise UsageError(
-            f"--splits is {splits}, but this run was trained on split {loaded.split}: the test clips of another split "
+            f"--splits is {splits}, but this run was trained on split {split}: the test clips of another split "
             f"are among its training clips. Leave --splits out, or train with `lsvit-train run --split {splits}`"
         )
     if is_only and len(wanted) > 1:
         raise DataError(
-            f"--splits is {splits}, but this run has split {loaded.split} alone; leave --splits out, or train all of "
+            f"--splits is {splits}, but this run has split {split} alone; leave --splits out, or train all of "
             f"them with `lsvit-train run --split {splits}`"
         )
 
@@ -95,14 +96,14 @@ def evaluate_split(
     loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, views: Views, batch_size: int
 ) -> SplitResult:
     """Measure a model on the test clips of its split, all clips for split ``all``. frame: all manifest rows."""
-    test, training = _test_and_training(frame, split=loaded.split)
+    test, training = _test_and_training(frame, split=loaded.facts.split)
     return split_result(
-        split=loaded.split,
-        class_names=loaded.class_names,
+        split=loaded.facts.split,
+        class_names=loaded.facts.class_names,
         clip_ids=list(test["clip_id"]),
         labels=test["label"].to_numpy(np.int64),
         probabilities=stored_probabilities(loaded, test, shards=shards, views=views, batch_size=batch_size),
-        tags=_tags(test, training, num_segments=loaded.num_segments),
+        tags=_tags(test, training, num_segments=loaded.facts.shape.num_segments),
         remarks=_remarks(loaded),
     )
 
@@ -118,9 +119,9 @@ def _test_and_training(frame: pd.DataFrame, *, split: str) -> tuple[pd.DataFrame
 
 def _remarks(loaded: LoadedModel) -> list[str]:
     remarks = []
-    if loaded.split == "all":
+    if loaded.facts.split == "all":
         remarks.append("a sanity check, not a result: measured on the very clips that the run was trained on")
-    if loaded.synthetic:
+    if loaded.facts.synthetic:
         remarks.append("measured on the embedded synthetic data set: the numbers say nothing about HMDB51")
     return remarks
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.console import print_table, say
-from shared.files import write_csv, write_text
+from shared.files import whole_file, write_csv, write_text
+from shared.tables import markdown_table
 from train.data.views import Views
 from train.evaluate.results import MEASURES, TAG_MEANINGS, ConfusedPair, SplitResult, summary
+from train.run.pictures import draw_confusion
 
 EVALUATION_FOLDER = "evaluation"
 JSON_FILE = "metrics.json"
@@ -43,17 +46,11 @@ def write_evaluation(evaluation: Evaluation, *, split_folders: Sequence[Path]) -
     """
     written = []
     for result, folder in zip(evaluation.results, split_folders, strict=True):
-        one = Evaluation(
-            run=evaluation.run,
-            folder=folder,
-            views=evaluation.views,
-            dataset_id=evaluation.dataset_id,
-            results=(result,),
-        )
+        one = dataclasses.replace(evaluation, folder=folder, results=(result,))
         target = _target(folder, evaluation.views)
         _write_texts(target, one)
         _write_tables(target, result)
-        write_confusion_picture(target / CONFUSION_PNG, result)
+        _write_confusion(target / CONFUSION_PNG, result)
         written.append(target)
     if len(evaluation.results) > 1:
         target = _target(evaluation.folder, evaluation.views)
@@ -64,9 +61,7 @@ def write_evaluation(evaluation: Evaluation, *, split_folders: Sequence[Path]) -
 
 def _target(folder: Path, views: Views) -> Path:
     target = folder / EVALUATION_FOLDER
-    target = target if views == Views() else target / str(views)
-    target.mkdir(parents=True, exist_ok=True)
-    return target
+    return target if views == Views() else target / str(views)
 
 
 def _write_texts(target: Path, evaluation: Evaluation) -> None:
@@ -85,6 +80,14 @@ def _write_tables(target: Path, result: SplitResult) -> None:
         for clip_id, label, shares in zip(result.clip_ids, result.labels, result.probabilities, strict=True)
     ]
     write_csv(target / PREDICTIONS_CSV, ("clip_id", "true", "predicted", *names), rows)
+
+
+def _write_confusion(path: Path, result: SplitResult) -> None:
+    metrics = result.metrics
+    title = f"Split {result.split}: {100 * metrics.top1:.1f} % of {metrics.num_clips} clips right"
+    figure = draw_confusion(metrics.confusion, result.class_names, title=title, remarks=result.remarks)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
 
 
 def evaluation_json(evaluation: Evaluation) -> str:
@@ -171,21 +174,16 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
     """The report as Markdown."""
     lines = [f"# {evaluation.run}", "", f"Views: {evaluation.views} (temporal candidates x spatial crops).", ""]
     lines += [f"Split {result.split}: {remark}." for result in evaluation.results for remark in result.remarks]
-    lines += ["", *_markdown_table(SUMMARY_COLUMNS, summary_rows(evaluation))]
+    lines += ["", *markdown_table(SUMMARY_COLUMNS, summary_rows(evaluation))]
     if len(evaluation.results) > 1:
         lines += ["", "The standard deviation is that of the splits (n - 1)."]
     for result in evaluation.results:
-        lines += ["", f"## Split {result.split}", "", "### By tag", "", *_markdown_table(TAG_COLUMNS, tag_rows(result))]
+        lines += ["", f"## Split {result.split}", "", "### By tag", "", *markdown_table(TAG_COLUMNS, tag_rows(result))]
         if result.confused:
-            table = _markdown_table(PAIR_COLUMNS, pair_rows(result.confused))
+            table = markdown_table(PAIR_COLUMNS, pair_rows(result.confused))
             lines += ["", "### Most confused", "", *table]
-        lines += ["", "### By class", "", *_markdown_table(CLASS_COLUMNS, class_rows(result))]
+        lines += ["", "### By class", "", *markdown_table(CLASS_COLUMNS, class_rows(result))]
     return "\n".join(lines) + "\n"
-
-
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [columns, ["---"] * len(columns), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
 
 
 def print_evaluation(evaluation: Evaluation, *, as_json: bool, written: Sequence[Path]) -> None:
@@ -205,29 +203,3 @@ def print_evaluation(evaluation: Evaluation, *, as_json: bool, written: Sequence
             say(f"split {result.split}: {remark}")
     names = f"{JSON_FILE}, {MARKDOWN_FILE}, {CONFUSION_CSV}, {CONFUSION_PNG}, {CLASSES_CSV}, {PREDICTIONS_CSV}"
     say(f"wrote {', '.join(str(folder) for folder in written)}: {names}")
-
-
-def write_confusion_picture(path: Path, result: SplitResult) -> None:
-    """The confusion matrix as a PNG file: shares of each true class by row, counts in the cells where there is room."""
-    from matplotlib.figure import Figure
-
-    confusion, names = result.metrics.confusion, result.class_names
-    shares = confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
-    side = max(5.0, 0.24 * len(names) + 2.5)
-    figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)
-    axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.set_title(f"Split {result.split}: {100 * result.metrics.top1:.1f} % of {result.metrics.num_clips} clips right")
-    for row, column in zip(*confusion.nonzero(), strict=True):
-        color = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", fontsize=6, color=color)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
-    if result.remarks:
-        figure.supxlabel("; ".join(result.remarks), fontsize=7)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.rename(path)

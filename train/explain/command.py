@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,6 @@ import torch
 from shared.console import say
 from shared.errors import UsageError
 from shared.video.decoding import DecodedClip, decode_clip
-from shared.video.resizing import FrameSize
-from shared.video.shape import ClipShape
 from train.data.views import square_boxes
 from train.explain.maps import explain_clip
 from train.explain.page import PageFacts, write_page
@@ -43,7 +42,7 @@ def explain(run: str, video: Path, options: ExplainOptions) -> Path:
     folder = find_run(run, runs=options.runs)
     loaded = load_model(folder, device=choose_device(options.device))
     label = _label(loaded, options.action)
-    clip = _decode(loaded, video)
+    clip = decode_clip(video, dataclasses.replace(loaded.facts.shape, frames_per_segment=1))
     explanation = explain_clip(loaded, clip.frames, label=label)
     class_name = loaded.facts.class_names[explanation.label]
     share = 100 * float(explanation.probabilities[explanation.label])
@@ -85,14 +84,10 @@ def shown_frames(frames: torch.Tensor) -> Pictures:
 def _label(loaded: LoadedModel, action: str) -> int | None:
     if not action:
         return None
-    if action not in loaded.facts.class_names:
-        raise UsageError(f"--action is {action!r}; this run knows {', '.join(loaded.facts.class_names)}")
-    return loaded.facts.class_names.index(action)
-
-
-def _decode(loaded: LoadedModel, video: Path) -> DecodedClip:
-    size = FrameSize(height=loaded.facts.size.height, width=loaded.facts.size.width, fit=loaded.facts.size.fit)  # type: ignore[arg-type]
-    return decode_clip(video, ClipShape(num_segments=loaded.facts.shape.num_segments, frames_per_segment=1, size=size))
+    class_names = loaded.facts.class_names
+    if action not in class_names:
+        raise UsageError(f"--action is {action!r}; this run knows {', '.join(class_names)}")
+    return class_names.index(action)
 
 
 def _notes(loaded: LoadedModel, clip: DecodedClip, *, has_motion: bool) -> tuple[str, ...]:

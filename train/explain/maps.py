@@ -43,8 +43,7 @@ def explain_clip(loaded: LoadedModel, frames: Tensor, *, label: int | None = Non
 
     label: the class to explain, None for the most probable one. Raises DataError where the answer is no number.
     """
-    device = next(loaded.model.parameters()).device
-    video = evaluation_views(frames[None].to(device), image_size=loaded.image_size)[:, 0]
+    video = evaluation_views(frames[None].to(loaded.device), image_size=loaded.model.config.image_size)[:, 0]
     explanation = explain_video(loaded.model, video, label=label)
     if not np.isfinite(explanation.probabilities).all():
         raise DataError(NO_NUMBERS)

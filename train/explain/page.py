@@ -1,17 +1,13 @@
-"""One self-contained HTML page of an explanation: opens from disk, loads nothing, one slider over the frames."""
+"""One self-contained HTML page of an explanation: it opens from disk and has one slider over the frames."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
-
 from shared.files import write_text
+from shared.pages import data_address, render_page
 from train.explain.maps import Explanation
 from train.explain.pictures import HeatLayer, Pictures, jpeg, looks_picture, overlay, strip_picture
 from train.trained.answers import ranked
@@ -19,18 +15,22 @@ from train.trained.answers import ranked
 
 @dataclass(frozen=True, kw_only=True)
 class PageFacts:
-    """What the page says beside the pictures. notes: sentences such as what the numbers are not."""
+    """What the page says beside the pictures."""
 
     video: str
+    """The video's name."""
     origin: str
+    """Which run and which of its checkpoints answers."""
     class_names: tuple[str, ...]
     frame_index: tuple[int, ...]
+    """The number of each frame in the video."""
     notes: tuple[str, ...]
+    """Sentences about what the numbers are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One kind of picture; a data address for each frame."""
+    """One kind of picture, with a data address for each frame."""
 
     title: str
     text: str
@@ -46,32 +46,17 @@ def write_page(
     """Write the page: frames (T, S, S, 3) and their layers as pictures in it, probabilities, LMI over time."""
     panels = [_panel("frame", "What the model is given: the centre of the picture.", frames)]
     panels += [_panel(layer.title, layer.text, overlay(frames, layer.heat)) for layer in layers]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("train.explain", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    script = _resource("explain.js")
     shares = explanation.probabilities
-    page = environment.get_template("explain.html.j2").render(
-        facts=facts,
-        class_name=facts.class_names[explanation.label],
-        panels=panels,
-        predictions=[(facts.class_names[label], float(shares[label])) for label in ranked(shares)[:_TOP]],
-        strip="" if explanation.received is None else _address(strip_picture(explanation.received), "png"),
-        looks="" if explanation.looks is None else _address(looks_picture(explanation.looks), "png"),
-        style=_resource("explain.css"),
-        script=script,
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-    )
-    write_text(path, page)
+    content = {
+        "facts": facts,
+        "class_name": facts.class_names[explanation.label],
+        "panels": panels,
+        "predictions": [(facts.class_names[label], float(shares[label])) for label in ranked(shares)[:_TOP]],
+        "strip": "" if explanation.received is None else data_address(strip_picture(explanation.received), "png"),
+        "looks": "" if explanation.looks is None else data_address(looks_picture(explanation.looks), "png"),
+    }
+    write_text(path, render_page("train.explain", "explain", content))
 
 
 def _panel(title: str, text: str, pictures: Pictures) -> Panel:
-    return Panel(title=title, text=text, pictures=tuple(_address(jpeg(picture), "jpeg") for picture in pictures))
-
-
-def _address(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _resource(name: str) -> str:
-    return files("train.explain").joinpath("templates", name).read_text(encoding="utf-8")
+    return Panel(title=title, text=text, pictures=tuple(data_address(jpeg(picture), "jpeg") for picture in pictures))

@@ -18,6 +18,7 @@ from matplotlib.image import imsave
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from shared.errors import DataError
+from shared.files import whole_file
 from shared.video.luma import luma_of_array
 from train.explain.maps import Explanation, Floats
 
@@ -121,7 +122,8 @@ def write_sheet(
     if received is not None:
         _draw_strip(figure.add_subplot(grid[-1, :]), received[:, columns])
     figure.suptitle(title, fontsize=11, parse_math=False)  # a file name may hold dollar signs
-    _save(figure, path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
 
 
 def _draw_strip(axes: Axes, received: Floats) -> None:
@@ -159,15 +161,12 @@ def write_video(path: Path, *, frames: Pictures, layers: Sequence[HeatLayer]) ->
     panels = panels.repeat(factor, axis=1).repeat(factor, axis=2)
     panels = panels[:, : panels.shape[1] // 2 * 2, : panels.shape[2] // 2 * 2]  # H.264 wants even sides
     pictures = torch.from_numpy(np.ascontiguousarray(panels.transpose(0, 3, 1, 2)))
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}").absolute()
     try:
-        VideoEncoder(pictures, frame_rate=FRAMES_PER_SECOND).to_file(temporary, pixel_format="yuv420p")
-        temporary.rename(path)
+        with whole_file(path.absolute()) as temporary:  # FFmpeg would take `a:b.mp4` for a protocol
+            VideoEncoder(pictures, frame_rate=FRAMES_PER_SECOND).to_file(temporary, pixel_format="yuv420p")
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"cannot write {path}: {reason}; `hmdb-prep doctor` shows which FFmpeg is found") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def jpeg(picture: Pictures) -> bytes:
@@ -181,9 +180,3 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(_png(figure))
-    temporary.rename(path)

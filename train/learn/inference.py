@@ -1,4 +1,4 @@
-"""Probabilities of stored clips under a model. Used for validation and evaluation."""
+"""What a model answers to stored clips: validation during training, evaluation and features of trained models."""
 
 from __future__ import annotations
 
@@ -11,53 +11,67 @@ from torch import nn
 
 from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader
-from train.data.views import evaluation_views
+from train.data.views import Views, candidate_rows, evaluation_views
 from train.learn.processes import Processes
 
 Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
-def clip_probabilities(
-    model: nn.Module,
+def clip_answers(
+    answer: Callable[[torch.Tensor], torch.Tensor],
     reader: BatchReader,
     clips: Integers,
     *,
-    num_classes: int,
+    width: int,
     image_size: int,
     batch_size: int,
     processes: Processes,
-    amp_dtype: torch.dtype | None = None,
-    num_crops: int = 1,
+    views: Views | None = None,
     advance: Callable[[int], None] = lambda count: None,
-) -> npt.NDArray[np.float64]:
-    """P(class | clip) of the clips (N,), float64 (N, classes), rows summing to 1; the mean over the crops.
+) -> Floats:
+    """The answers to the clips (N,), each the mean over its candidates; float64 (N, width).
 
-    The work is shared by all processes, and all of them get the whole result. The model is put in evaluation
-    mode.
+    answer: from the crops of b clips, float32 (b, S, T, 3, h, w) in [0, 1], to (b, width). views: None for one view.
+    The work is shared by all processes, and all of them get the whole result. Raises UsageError where the shards hold
+    fewer candidates than ``views`` asks for.
     """
-    model.eval()
+    views = views or Views()
+    layout = reader.layout
+    candidates = candidate_rows(views, num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment)
     share = -(-len(clips) // processes.count)
     own = clips[processes.rank * share : (processes.rank + 1) * share]
-    result = torch.zeros(share, num_classes, dtype=torch.float64, device=processes.device)
+    total = torch.zeros(share, width, dtype=torch.float64, device=processes.device)
 
     def batches() -> Iterator[tuple[int, torch.Tensor]]:
-        for start in range(0, len(own), batch_size):
-            yield start, reader.evaluation(own[start : start + batch_size])
+        for rows in candidates:
+            for start in range(0, len(own), batch_size):
+                yield start, reader.evaluation(own[start : start + batch_size], rows)
 
     with torch.inference_mode(), Prefetcher(batches(), ahead=2) as stream:
         for start, frames in stream:
-            views = evaluation_views(
-                frames.to(processes.device, non_blocking=True), image_size=image_size, num_crops=num_crops
+            crops = evaluation_views(
+                frames.to(processes.device, non_blocking=True), image_size=image_size, num_crops=views.num_crops
             )
-            probabilities = view_probabilities(model, views, amp_dtype=amp_dtype)
-            result[start : start + len(frames)] = probabilities
+            total[start : start + len(frames)] += answer(crops)
             advance(len(frames) * processes.count)
-    gathered: npt.NDArray[np.float64] = torch.cat(processes.gather(result))[: len(clips)].cpu().numpy()
-    return gathered
+    gathered = torch.cat(processes.gather(total / len(candidates)))[: len(clips)]
+    result: Floats = gathered.cpu().numpy()
+    return result
 
 
-def view_probabilities(model: nn.Module, views: torch.Tensor, *, amp_dtype: torch.dtype | None) -> torch.Tensor:
-    """Mean probabilities over the views of each clip: float32 (B, S, T, 3, h, w) -> float64 (B, classes)."""
-    with torch.autocast(views.device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
-        logits: torch.Tensor = model(views.flatten(0, 1))
-    return logits.double().softmax(dim=1).view(*views.shape[:2], -1).mean(dim=1)
+def probabilities_of(
+    model: nn.Module, *, amp_dtype: torch.dtype | None = None
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """P(class | clip), the mean over the crops: float32 (b, S, T, 3, h, w) -> float64 (b, classes), rows summing to 1.
+
+    The model is put in evaluation mode. amp_dtype: the half precision of autocast, None without it.
+    """
+    model.eval()
+
+    def answer(crops: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(crops.device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
+            logits: torch.Tensor = model(crops.flatten(0, 1))
+        return logits.double().softmax(dim=1).view(*crops.shape[:2], -1).mean(dim=1)
+
+    return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,12 @@ import torch
 from shared.console import progress, say
 from shared.errors import UsageError
 from shared.video.decoding import VideoError
-from shared.video.resizing import FrameSize
 from train.data.views import Views, candidate_rows, evaluation_views, parse_views
-from train.learn.inference import view_probabilities
+from train.learn.inference import probabilities_of
 from train.learn.processes import choose_device
 from train.predict.inputs import Input, find_inputs
 from train.predict.output import Answer, CsvFormat, print_answers, write_answers, write_json
-from train.predict.videos import ClipRequest, decode_all
+from train.predict.videos import ClipRequest, Frames, decode_all
 from train.trained.clips import NO_NUMBERS
 from train.trained.folders import find_run, run_name
 from train.trained.model import LoadedModel, load_model
@@ -53,16 +53,16 @@ def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
     loaded = load_model(folder, device=choose_device(options.device))
     answers = answer_all(loaded, inputs, views=views, batch_size=options.batch_size, num_workers=options.workers)
     origin = f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}"
-    if loaded.synthetic:
+    if loaded.facts.synthetic:
         origin += "; trained on the embedded synthetic data set, which says nothing about HMDB51"
     if options.json:
-        write_json(answers, loaded.class_names)
-        if loaded.synthetic:
+        write_json(answers, loaded.facts.class_names)
+        if loaded.facts.synthetic:
             say(f"note: {origin}", to=sys.stderr)
     else:
-        print_answers(answers, loaded.class_names, top=options.top, title=f"P(action | video) by {origin}")
+        print_answers(answers, loaded.facts.class_names, top=options.top, title=f"P(action | video) by {origin}")
     if options.csv is not None:
-        num_rows = write_answers(options.csv, answers, loaded.class_names, form=options.csv_format)
+        num_rows = write_answers(options.csv, answers, loaded.facts.class_names, form=options.csv_format)
         say(f"wrote {num_rows} videos to {options.csv}", to=sys.stderr if options.json else sys.stdout)
     return 1 if any(answer.error for answer in answers) else 0
 
@@ -80,9 +80,9 @@ def answer_all(
     return answers
 
 
-def clip_views(frames: torch.Tensor, rows: npt.NDArray[np.int64], *, image_size: int, num_crops: int) -> torch.Tensor:
+def clip_views(frames: Frames, rows: npt.NDArray[np.int64], *, image_size: int, num_crops: int) -> torch.Tensor:
     """All C·S views of one clip: uint8 (T·K, H, W, 3), rows (C, T) -> float32 (C·S, T, 3, S, S) in [0, 1]."""
-    candidates = frames[torch.from_numpy(rows)]  # (C, T, H, W, 3)
+    candidates = torch.from_numpy(frames)[torch.from_numpy(rows)]  # (C, T, H, W, 3)
     return evaluation_views(candidates, image_size=image_size, num_crops=num_crops).flatten(0, 1)
 
 
@@ -90,32 +90,28 @@ def _read_clips(
     loaded: LoadedModel, inputs: Sequence[Input], *, views: Views, num_workers: int
 ) -> Iterator[tuple[Input, torch.Tensor | str]]:
     """Each input with the views of its clip, float32 (C·S, T, 3, S, S), or with what is wrong with it."""
-    # The middle candidate is the frame that K=1 stores: one view needs no more.
-    per_segment = 1 if views.num_candidates == 1 else loaded.frames_per_segment
-    rows = candidate_rows(views, num_segments=loaded.num_segments, frames_per_segment=per_segment)
-    size = FrameSize(height=loaded.height, width=loaded.width, fit=loaded.fit)  # type: ignore[arg-type]
-    requests = [
-        ClipRequest(path=Path(each.name), num_segments=loaded.num_segments, frames_per_segment=per_segment, size=size)
-        for each in inputs
-        if not each.error
-    ]
+    shape = loaded.facts.shape
+    if views.num_candidates == 1:  # the middle candidate is the frame that K = 1 gives
+        shape = dataclasses.replace(shape, frames_per_segment=1)
+    rows = candidate_rows(views, num_segments=shape.num_segments, frames_per_segment=shape.frames_per_segment)
+    requests = [ClipRequest(path=Path(each.name), shape=shape) for each in inputs if not each.error]
     decoded = decode_all(requests, num_workers=num_workers)
     for each in inputs:
         result = VideoError("find", each.error) if each.error else next(decoded)
         if isinstance(result, VideoError):
             yield each, str(result)
         else:
-            yield each, clip_views(result, rows, image_size=loaded.image_size, num_crops=views.num_crops)
+            size = loaded.model.config.image_size
+            yield each, clip_views(result, rows, image_size=size, num_crops=views.num_crops)
 
 
 def _answer_batch(loaded: LoadedModel, batch: Sequence[tuple[Input, torch.Tensor | str]]) -> list[Answer]:
     clips = [views for _, views in batch if isinstance(views, torch.Tensor)]
     probabilities: Iterator[npt.NDArray[np.float64]] = iter(())
     if clips:
-        device = next(loaded.model.parameters()).device
         with torch.inference_mode():
-            stacked = torch.stack(clips).to(device)
-            probabilities = iter(view_probabilities(loaded.model, stacked, amp_dtype=None).cpu().numpy())
+            shares = probabilities_of(loaded.model)(torch.stack(clips).to(loaded.device))
+        probabilities = iter(shares.cpu().numpy())
     return [
         _answer(each, error=views) if isinstance(views, str) else _answer(each, next(probabilities))
         for each, views in batch

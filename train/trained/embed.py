@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from shared.console import say
 from shared.errors import UsageError
+from shared.files import whole_file
 from shared.manifests import read_dataset, read_manifests
 from train.learn.processes import choose_device
 from train.trained.clips import check_dataset, stored_features
@@ -41,14 +41,8 @@ def embed(run: str, options: EmbedOptions) -> Path:
     frame = read_manifests(options.manifests)
     features = stored_features(loaded, frame, shards=options.shards, batch_size=options.batch_size)
     out = options.out or folder / FEATURES_FILE
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            clip_ids = np.array(frame["clip_id"].tolist(), dtype=np.str_)
-            np.savez(file, clip_id=clip_ids, features=features, dataset_id=np.array(loaded.dataset_id))
-        temporary.rename(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(out) as temporary, temporary.open("wb") as file:
+        clip_ids = np.array(frame["clip_id"].tolist(), dtype=np.str_)
+        np.savez(file, clip_id=clip_ids, features=features, dataset_id=np.array(loaded.facts.dataset_id))
     say(f"wrote {features.shape[0]} clips of {features.shape[1]} features to {out}")
     return out

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-import os
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from shared.console import say
 from shared.errors import DataError, UsageError
+from shared.files import whole_file
 from train.model.lsvit import LSViT
 from train.trained.folders import find_run, run_name
 from train.trained.model import LoadedModel, load_model
@@ -61,9 +62,7 @@ def export(run: str, options: ExportOptions) -> Path:
     loaded = load_model(folder)
     metadata = json.dumps(model_metadata(loaded, run=run_name(folder)), indent=2)
     out = options.out or folder / f"model.{_SUFFIXES[options.form]}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}.{_SUFFIXES[options.form]}")
-    try:
+    with whole_file(out) as temporary:
         if options.form == "onnx":
             write_onnx(temporary, loaded, metadata=metadata)
         else:
@@ -74,9 +73,6 @@ def export(run: str, options: ExportOptions) -> Path:
                 f"the exported model differs from the original by {difference:.2g} in a probability "
                 f"(allowed: {TOLERANCE:g}); please report this with the versions that `hmdb-prep doctor` prints"
             )
-        temporary.rename(out)
-    finally:
-        temporary.unlink(missing_ok=True)
     say(
         f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB); on the same input its probabilities differ from the "
         f"original's by at most {difference:.1g}"
@@ -86,31 +82,33 @@ def export(run: str, options: ExportOptions) -> Path:
 
 def model_metadata(loaded: LoadedModel, *, run: str) -> dict[str, object]:
     """Everything needed to feed the model and to read its answer, as plain values."""
-    config = loaded.config
+    facts = loaded.facts
     return {
         "run": run,
         "epoch": loaded.epoch,
-        "split": loaded.split,
-        "dataset_id": loaded.dataset_id,
-        "synthetic": loaded.synthetic,
-        "class_names": list(loaded.class_names),
+        "split": facts.split,
+        "dataset_id": facts.dataset_id,
+        "synthetic": facts.synthetic,
+        "class_names": list(facts.class_names),
         "input": {
             "name": INPUT_NAME,
             "layout": "batch, frames, RGB, height, width",
             "dtype": "float32",
             "range": [0.0, 1.0],
-            "num_frames": loaded.num_segments,
-            "image_size": loaded.image_size,
+            "num_frames": facts.shape.num_segments,
+            "image_size": facts.model_config.image_size,
         },
         "output": {"name": OUTPUT_NAME, "meaning": "P(action | video), in the order of class_names"},
         "preprocessing": {
             "frames": "frame s of n >= T frames is ((2s + 1) n) // (2T); shorter videos repeat their last frame",
-            "height": loaded.height,
-            "width": loaded.width,
-            "fit": loaded.fit,
+            **dataclasses.asdict(facts.size),
             "crop": "centre square of the shorter side, resized to image_size, bilinear with antialiasing",
         },
-        "normalisation": {"inside_the_model": True, "mean": list(config.mean), "std": list(config.std)},
+        "normalisation": {
+            "inside_the_model": True,
+            "mean": list(facts.model_config.mean),
+            "std": list(facts.model_config.std),
+        },
     }
 
 
@@ -163,7 +161,7 @@ def largest_difference(path: Path, loaded: LoadedModel, *, form: Format) -> floa
 
 def example_video(loaded: LoadedModel, *, num_clips: int) -> Tensor:
     """Seeded noise in the shape of the model's input, float32 in [0, 1]."""
-    shape = (num_clips, loaded.num_segments, 3, loaded.image_size, loaded.image_size)
+    shape = (num_clips, loaded.facts.shape.num_segments, 3, *2 * (loaded.facts.model_config.image_size,))
     return torch.rand(shape, generator=torch.Generator().manual_seed(num_clips))
 
 

@@ -8,33 +8,26 @@ from pathlib import Path
 import torch
 
 from shared.errors import DataError
-from train.model.config import ModelConfig
 from train.model.lsvit import LSViT
-from train.run.checkpoint import CHECKPOINTS_FOLDER, Which, checkpoint_path, read_checkpoint
+from train.run.checkpoint import CHECKPOINTS_FOLDER, RunFacts, Which, checkpoint_path, read_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A trained model, in evaluation mode, with all that is needed to feed it. See RunFacts for the fields.
-
-    path: the checkpoint it came from. epoch: finished epochs. Of a run with EMA these are the averaged
-    weights.
-    """
+    """A trained model, in evaluation mode, with all that is needed to feed it."""
 
     path: Path
+    """The checkpoint it came from."""
     model: LSViT
-    config: ModelConfig
-    class_names: tuple[str, ...]
-    num_segments: int
-    frames_per_segment: int
-    height: int
-    width: int
-    fit: str
-    image_size: int
-    dataset_id: str
-    synthetic: bool
-    split: str
+    """Of a run with EMA these are the averaged weights."""
+    facts: RunFacts
     epoch: int
+    """Finished epochs."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
 
 
 def load_model(run_folder: Path, *, which: Which = "best", device: torch.device | str = "cpu") -> LoadedModel:
@@ -52,22 +45,7 @@ def load_model(run_folder: Path, *, which: Which = "best", device: torch.device 
     except (RuntimeError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: the weights do not fit the model it describes") from error
     model.adopt_normalisation(mean=facts.model_config.mean, std=facts.model_config.std)  # in no state
-    return LoadedModel(
-        path=path,
-        model=model.to(device).eval(),
-        config=facts.model_config,
-        class_names=facts.class_names,
-        num_segments=facts.num_segments,
-        frames_per_segment=facts.frames_per_segment,
-        height=facts.height,
-        width=facts.width,
-        fit=facts.fit,
-        image_size=facts.model_config.image_size,
-        dataset_id=facts.dataset_id,
-        synthetic=facts.synthetic,
-        split=facts.split,
-        epoch=checkpoint.progress.epoch,
-    )
+    return LoadedModel(path=path, model=model.to(device).eval(), facts=facts, epoch=checkpoint.progress.epoch)
 
 
 def _existing_checkpoint(run_folder: Path, which: Which) -> Path:

@@ -160,7 +160,7 @@ def test_a_study_is_run_and_continued(made: MadeDataset, tmp_path: Path, capsys:
     assert "nothing about HMDB51" in out and out.splitlines()[-1].startswith("wrote ")
     study = tmp_path / "runs" / "ablation"
     first = (study / "both/seed0/timing.csv").read_text()
-    assert load_model(study / "plain/seed0").config.smif == "none"
+    assert load_model(study / "plain/seed0").model.config.smif == "none"
     # One seed more: what is done is not done again.
     assert ablate_command(tmp_path, made, rows, "--seeds", "2") == 0
     assert "[1/4] plain, seed 0" in capsys.readouterr().out

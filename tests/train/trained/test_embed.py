@@ -38,7 +38,7 @@ def test_features_are_what_the_head_sees(made: MadeDataset, tmp_path: Path, caps
     with np.load(out, allow_pickle=False) as arrays:
         assert arrays["clip_id"].tolist() == frame["clip_id"].tolist()
         assert arrays["features"].dtype == np.float32 and arrays["features"].shape == (24, 32)
-        assert str(arrays["dataset_id"]) == loaded.dataset_id
+        assert str(arrays["dataset_id"]) == loaded.facts.dataset_id
     features = read_features(out, frame["clip_id"].tolist())
     row = frame.iloc[17]
     with ShardReader(made.shards / row["shard"]) as shard:

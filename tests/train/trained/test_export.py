@@ -33,9 +33,9 @@ def check_metadata(text: str, loaded: LoadedModel) -> None:
     content = json.loads(text)
     assert content["class_names"] == list(CLASSES)
     assert content["input"]["num_frames"] == 4 and content["input"]["image_size"] == 32
-    assert content["normalisation"]["mean"] == list(loaded.config.mean)
+    assert content["normalisation"]["mean"] == list(loaded.facts.model_config.mean)
     assert (content["preprocessing"]["height"], content["preprocessing"]["width"]) == (24, 32)
-    assert content["dataset_id"] == loaded.dataset_id and content["synthetic"] is True
+    assert content["dataset_id"] == loaded.facts.dataset_id and content["synthetic"] is True
 
 
 @pytest.mark.parametrize("variant", ["directional", "classic", "none"])
