@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.synth.command import figure_boxes, find_spec
+from preprocess.synth.command import find_spec
+from preprocess.synth.stage import figure_boxes
 from shared.classes import find_videos
 from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize, scaled_size

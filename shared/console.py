@@ -16,6 +16,7 @@ import typer
 from shared.errors import DataError, UsageError
 
 PLAIN_INTERVAL_SECONDS = 10.0
+_MEGABYTE = 1_000_000
 
 
 def say(message: str, *, to: TextIO | None = None) -> None:
@@ -61,6 +62,22 @@ def progress(description: str, total: int | None, *, unit: str = "clips") -> Ite
         yield from _rich_progress(description, total, unit)
     else:
         yield from _plain_progress(description, total, unit)
+
+
+@contextmanager
+def progress_in_megabytes(description: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """Show progress in whole megabytes; yields ``advance(num_bytes)``."""
+    done = shown = 0
+    total = None if total_bytes is None else -(-total_bytes // _MEGABYTE)
+    with progress(description, total, unit="MB") as advance_megabytes:
+
+        def advance(num_bytes: int) -> None:
+            nonlocal done, shown
+            done += num_bytes
+            advance_megabytes(done // _MEGABYTE - shown)
+            shown = done // _MEGABYTE
+
+        yield advance
 
 
 def _rich_progress(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from shared.balancing_plans import PlanInfo, PlanRow
+from shared.files import whole_file
 
 _BEFORE, _KEPT, _REPEATED, _SYNTHETIC = "#c4c8ce", "#2f6f9f", "#8a6fb0", "#e08a2e"
 _CLASS_HEIGHT_INCHES = 0.24
@@ -45,13 +45,6 @@ def draw_counts(path: Path, rows: Sequence[PlanRow], info: PlanInfo) -> None:
     axes.set_title(f"Split {info.split}, strategy {info.strategy}: {ratios}", fontsize=10, loc="left")
     axes.margins(x=0.02)
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(picture.getvalue())
-    temporary.rename(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

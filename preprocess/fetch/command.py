@@ -16,36 +16,25 @@ from preprocess.fetch.download import Retry, download, sha256_of
 from preprocess.fetch.members import Budget, Limits
 from preprocess.fetch.unpack import Tally, Unpacker
 from shared.classes import find_videos, is_synthetic
-from shared.console import progress, say
+from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
 from shared.splits import official_splits
 
 _STAGING = ".fetch-partial"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _NUM_SHOWN = 5
-_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSummary:
-    """What a fetch did. Paths are relative to ``destination``, with forward slashes.
-
-    num_written: videos new in the destination. num_kept: those that were there already, byte for byte. num_ignored:
-    members that are no videos. conflicts: names whose video differs from the one in place, which was kept. unplaced:
-    videos without a class folder. failures: nested archives that could not be read, with the reason. missing_official:
-    clip_ids of the official list without a video here, of ``num_official`` in all.
-    """
+    """What a fetch did. The tally's paths are relative to ``destination``, with forward slashes."""
 
     destination: Path
     archive: Path
-    num_written: int
-    num_kept: int
-    num_ignored: int
-    conflicts: tuple[str, ...]
-    unplaced: tuple[str, ...]
-    failures: tuple[str, ...]
+    tally: Tally
     num_official: int
     missing_official: tuple[str, ...]
+    """clip_ids of the official list without a video here, of ``num_official`` in all."""
 
 
 def fetch(
@@ -77,13 +66,14 @@ def fetch(
 
 def print_summary(summary: FetchSummary) -> int:
     """Say what was fetched and what is missing. Returns the exit code: 1 where a part of the archive was unreadable."""
+    tally = summary.tally
     say(
-        f"{summary.num_written} videos written, {summary.num_kept} there already, "
-        f"{summary.num_ignored} other files in the archive left out"
+        f"{tally.num_written} videos written, {tally.num_kept} there already, "
+        f"{tally.num_ignored} other files in the archive left out"
     )
-    _say_some("in place with other content, kept (delete a file to fetch it again)", summary.conflicts)
-    _say_some("videos without a class folder, left out", summary.unplaced)
-    _say_some("unreadable parts of the archive", summary.failures)
+    _say_some("in place with other content, kept (delete a file to fetch it again)", tally.conflicts)
+    _say_some("videos without a class folder, left out", tally.unplaced)
+    _say_some("unreadable parts of the archive", tally.failures)
     present = summary.num_official - len(summary.missing_official)
     say(f"official list: {present} of {summary.num_official} clips of HMDB51 are there")
     if present:
@@ -91,7 +81,7 @@ def print_summary(summary: FetchSummary) -> int:
     else:
         say("none of the videos bears a name of the official list: they get seeded splits of their own")
     say(f"videos are in {summary.destination}; the archive {summary.archive} is no longer needed")
-    return 1 if summary.failures else 0
+    return 1 if tally.failures else 0
 
 
 def _say_some(what: str, names: Sequence[str]) -> None:
@@ -152,16 +142,7 @@ def _staging_folder(destination: Path) -> Iterator[Path]:
 
 def _unpack_all(archive: Path, destination: Path, *, staging: Path, limits: Limits, tally: Tally) -> None:
     members = checked_members(archive)
-    total = sum(member.num_bytes for member in members) // _MEGABYTE
-    done = shown = 0
-    with progress(f"Unpacking {archive.name}", total, unit="MB") as advance_megabytes:
-
-        def advance(num_bytes: int) -> None:
-            nonlocal done, shown
-            done += num_bytes
-            advance_megabytes(done // _MEGABYTE - shown)
-            shown = done // _MEGABYTE
-
+    with progress_in_megabytes(f"Unpacking {archive.name}", sum(member.num_bytes for member in members)) as advance:
         unpacker = Unpacker(destination, limits=limits, budget=Budget(limits, archive=archive), tally=tally)
         unpacker.unpack(archive, label="", members=members, staging=staging, depth=1, advance=advance)
 
@@ -175,12 +156,7 @@ def _summarise(archive: Path, destination: Path, tally: Tally) -> FetchSummary:
     return FetchSummary(
         destination=destination,
         archive=archive,
-        num_written=tally.num_written,
-        num_kept=tally.num_kept,
-        num_ignored=tally.num_ignored,
-        conflicts=tuple(tally.conflicts),
-        unplaced=tuple(tally.unplaced),
-        failures=tuple(tally.failures),
+        tally=tally,
         num_official=len(official),
         missing_official=tuple(clip_id for clip_id in official if clip_id not in present),
     )

@@ -14,18 +14,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from email.message import Message
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
-from shared.console import progress, say
+from shared.checks import from_builtins, parse_json
+from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
+from shared.files import write_text
 
 _CHUNK_BYTES = 1 << 18
-_MEGABYTE = 1_000_000
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _WEAK = "W/"
@@ -33,9 +35,10 @@ _WEAK = "W/"
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How patient a download is. attempts: tries in a row that bring no new byte before it gives up."""
+    """How patient a download is."""
 
     attempts: int = 6
+    """Tries in a row that bring no new byte before it gives up."""
     first_wait_seconds: float = 1.0
     max_wait_seconds: float = 60.0
     timeout_seconds: float = 30.0
@@ -43,15 +46,15 @@ class Retry:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """What a server says about a file, so that only bytes of one version are put together.
-
-    etag and last_modified are empty, total_bytes is None where the server does not say.
-    """
+    """What a server says about a file, so that only bytes of one version are put together."""
 
     url: str
     etag: str
+    """Empty where the server does not say."""
     last_modified: str
+    """Empty where the server does not say."""
     total_bytes: int | None
+    """None where the server does not say."""
 
     @property
     def validator(self) -> str:
@@ -73,14 +76,8 @@ class _Broken(Exception):  # noqa: N818 - an event to be tried again, not an err
 
 
 class _HttpOnlyRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
+    def redirect_request(  # the names are those of the class above
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         """Follow redirects, but never from https to anything less."""
         allowed = ("https",) if urlsplit(req.full_url).scheme == "https" else ("http", "https")
@@ -130,28 +127,11 @@ def download(url: str, folder: Path, *, retry: Retry | None = None) -> Path:
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in lower-case hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file, _megabytes(f"Checking {path.name}", path.stat().st_size) as advance:
+    with path.open("rb") as file, progress_in_megabytes(f"Checking {path.name}", path.stat().st_size) as advance:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             advance(len(chunk))
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _megabytes(description: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Progress in whole megabytes; yields ``advance(bytes)``."""
-    total = None if total_bytes is None else -(-total_bytes // _MEGABYTE)
-    done = shown = 0
-    with progress(description, total, unit="MB") as advance_megabytes:
-
-        def advance(count: int) -> None:
-            nonlocal done, shown
-            done += count
-            if done // _MEGABYTE > shown:
-                advance_megabytes(done // _MEGABYTE - shown)
-                shown = done // _MEGABYTE
-
-        yield advance
 
 
 def _check_finished(url: str, final: Path, record: Path) -> None:
@@ -176,9 +156,8 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
 def _read_record(record: Path) -> RemoteFile | None:
     """What an earlier call noted; None where there is nothing usable."""
     try:
-        fields = json.loads(record.read_text(encoding="utf-8"))
-        return RemoteFile(**fields)
-    except (FileNotFoundError, ValueError, TypeError):
+        return from_builtins(RemoteFile, parse_json(record.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
         return None
 
 
@@ -227,7 +206,7 @@ def _attempt(url: str, file: IO[bytes], record: Path, timeout_seconds: float) ->
             remote, offset = _remote_file(url, response.status, response.headers)
             if response.status != 206:
                 file.truncate(0)
-                record.write_text(json.dumps(asdict(remote), indent=1) + "\n", encoding="utf-8")
+                write_text(record, json.dumps(asdict(remote), indent=1) + "\n")
             elif known is None or offset != have or not known.may_continue(remote):
                 file.truncate(0)
                 raise _Broken("the file on the server has changed; starting anew")
@@ -287,7 +266,9 @@ def _remote_file(url: str, status: int, headers: Message) -> tuple[RemoteFile, i
 def _copy_body(response: http.client.HTTPResponse, file: IO[bytes], remote: RemoteFile) -> None:
     have = _size(file)
     description = f"Downloading {archive_name(remote.url)}" + (f" from {have / 1e6:.0f} MB on" if have else "")
-    with _megabytes(description, None if remote.total_bytes is None else remote.total_bytes - have) as advance:
+    with progress_in_megabytes(
+        description, None if remote.total_bytes is None else remote.total_bytes - have
+    ) as advance:
         while chunk := response.read1(_CHUNK_BYTES):
             file.write(chunk)
             advance(len(chunk))

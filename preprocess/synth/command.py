@@ -14,29 +14,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
-from preprocess.synth.encode import PARTIAL_SUFFIX, ClipJob, write_clip
-from preprocess.synth.scene import render_clip
+from preprocess.synth.encode import ClipJob, write_clip
 from preprocess.synth.specs import (
     DEFAULT_NUM_CLASSES,
     DEFAULT_NUM_CLIPS,
-    MAX_CLASSES,
     ClipSpec,
     Difficulty,
     SetParameters,
     class_counts,
     clip_specs,
 )
-from preprocess.synth.stage import figure_boxes
+from shared.checks import from_builtins, parse_json
 from shared.classes import SYNTHETIC_MARKER, VIDEO_SUFFIXES, is_synthetic
 from shared.console import progress
 from shared.errors import DataError, UsageError
+from shared.files import write_text
 from shared.workers import WorkerDied, WorkerOverran, WorkerPool
-
-__all__ = [
-    "DEFAULT_NUM_CLASSES", "DEFAULT_NUM_CLIPS", "MAX_CLASSES", "ClipSpec", "Difficulty", "SetParameters",
-    "SynthSummary", "class_counts", "clip_specs", "figure_boxes", "find_spec", "is_synthetic", "render_clip",
-    "synthesize",
-]  # fmt: skip
 
 GENERATOR = "hmdb-prep synth"
 GENERATOR_VERSION = 1  # rises whenever the same parameters give other pixels or names
@@ -45,8 +38,20 @@ _SECONDS_PER_CLIP = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Marker:
+    """What ``synthetic.json`` says; the pixels of every video in the folder follow from it."""
+
+    generator: str
+    version: int
+    num_clips: int
+    num_classes: int
+    difficulty: Difficulty
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SynthSummary:
-    """What a call of ``synthesize`` found and made. num_bytes is that of all videos, also those kept."""
+    """What a call of ``synthesize`` found and made."""
 
     destination: Path
     parameters: SetParameters
@@ -55,6 +60,7 @@ class SynthSummary:
     num_written: int
     num_kept: int
     num_bytes: int
+    """Of all videos, also those kept."""
     elapsed_seconds: float
 
     @property
@@ -116,21 +122,19 @@ def find_spec(folder: Path, clip_id: str) -> ClipSpec:
     if not is_synthetic(folder):
         raise DataError(f"{folder} holds no {SYNTHETIC_MARKER}: its videos were not made by `{GENERATOR}`")
     marker = _read_marker(folder)
-    if marker["version"] != GENERATOR_VERSION:
+    if marker.version != GENERATOR_VERSION:
         raise DataError(
-            f"{folder} was made by version {marker['version']} of `{GENERATOR}`, this is version {GENERATOR_VERSION}; "
+            f"{folder} was made by version {marker.version} of `{GENERATOR}`, this is version {GENERATOR_VERSION}; "
             "delete the folder and render it again"
         )
-    parameters = SetParameters(
-        num_clips=int(marker["num_clips"]),
-        num_classes=int(marker["num_classes"]),
-        difficulty=cast(Difficulty, marker["difficulty"]),
-        seed=int(marker["seed"]),
-    )
-    for spec in clip_specs(parameters):
+    for spec in clip_specs(
+        SetParameters(
+            num_clips=marker.num_clips, num_classes=marker.num_classes, difficulty=marker.difficulty, seed=marker.seed
+        )
+    ):
         if spec.clip_id == clip_id:
             return spec
-    raise DataError(f"no clip {clip_id!r} among the {parameters.num_clips} of {folder}")
+    raise DataError(f"no clip {clip_id!r} among the {marker.num_clips} of {folder}")
 
 
 def _render_all(destination: Path, specs: list[ClipSpec], *, num_workers: int) -> None:
@@ -148,7 +152,7 @@ def _render_all(destination: Path, specs: list[ClipSpec], *, num_workers: int) -
 
 
 def _claim(destination: Path, parameters: SetParameters, specs: tuple[ClipSpec, ...]) -> None:
-    """Make sure that the folder is free or holds videos of this very set, mark it, and clear what a killed run left."""
+    """Make sure that the folder is free or holds videos of this very set, and mark it."""
     if destination.exists() and not destination.is_dir():
         raise DataError(f"{destination} is a file, not a folder; name another destination")
     planned = {spec.path for spec in specs}
@@ -162,22 +166,17 @@ def _claim(destination: Path, parameters: SetParameters, specs: tuple[ClipSpec, 
                 f"{destination} holds videos that `{GENERATOR}` did not make, {path.relative_to(destination)} for one; "
                 "name another destination"
             )
-        if path.name.endswith(PARTIAL_SUFFIX):
-            path.unlink()
     destination.mkdir(parents=True, exist_ok=True)
-    _write_marker(destination, parameters)
+    write_text(destination / SYNTHETIC_MARKER, json.dumps(asdict(_marker(parameters)), indent=2) + "\n")
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files in the folder and its class folders; deeper ones are no videos of any set."""
-    if not folder.is_dir():
-        return []
-    entries = sorted(folder.iterdir())
-    return [path for entry in entries for path in (sorted(entry.iterdir()) if entry.is_dir() else [entry])]
+    """Files in the folder and its class folders; deeper and hidden ones are no videos of any set."""
+    return [path for path in sorted([*folder.glob("*"), *folder.glob("*/*")]) if not path.name.startswith(".")]
 
 
 def _refuse_other_parameters(destination: Path, parameters: SetParameters) -> None:
-    before, now = _read_marker(destination), _marker(parameters)
+    before, now = asdict(_read_marker(destination)), asdict(_marker(parameters))
     differences = [f"{key} {before[key]} there, {now[key]} wanted" for key in now if before[key] != now[key]]
     if differences:
         raise DataError(
@@ -186,23 +185,13 @@ def _refuse_other_parameters(destination: Path, parameters: SetParameters) -> No
         )
 
 
-def _marker(parameters: SetParameters) -> dict[str, str | int]:
-    return {"generator": GENERATOR, "version": GENERATOR_VERSION, **asdict(parameters)}
+def _marker(parameters: SetParameters) -> _Marker:
+    return _Marker(generator=GENERATOR, version=GENERATOR_VERSION, **asdict(parameters))
 
 
-def _read_marker(folder: Path) -> dict[str, str | int]:
+def _read_marker(folder: Path) -> _Marker:
     path = folder / SYNTHETIC_MARKER
-    expected = _marker(SetParameters())
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return from_builtins(_Marker, parse_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); delete the folder and render it again") from error
-    if not isinstance(content, dict) or any(type(content.get(key)) is not type(expected[key]) for key in expected):
-        raise DataError(f"{path} is damaged: it lacks {', '.join(expected)}; delete the folder and render it again")
-    return content
-
-
-def _write_marker(folder: Path, parameters: SetParameters) -> None:
-    partial = folder / (SYNTHETIC_MARKER + PARTIAL_SUFFIX)
-    partial.write_text(json.dumps(_marker(parameters), indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / SYNTHETIC_MARKER)

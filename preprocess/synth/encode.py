@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ import torch
 
 from preprocess.synth.scene import render_clip
 from preprocess.synth.specs import FRAMES_PER_SECOND, ClipSpec
-from shared.errors import DataError
-
-PARTIAL_SUFFIX = ".partial"
+from shared.errors import DataError, last_line
+from shared.files import write_bytes
 
 # One key frame a clip and two B-frames between the others, as in most of HMDB51.
 _KEY_FRAME_INTERVAL = 300
@@ -32,19 +30,11 @@ class ClipJob:
 def write_clip(job: ClipJob) -> int:
     """Render and encode one clip; returns its size in bytes.
 
-    The file is written under a name that ends in ``.partial`` and then renamed: what bears a video's name is complete.
-    Raises DataError where the FFmpeg that torchcodec found cannot encode.
+    What bears a video's name is complete. Raises DataError where the FFmpeg that torchcodec found cannot encode.
     """
     torch.set_num_threads(1)
-    path = job.destination / job.spec.path
     content = encode(torch.from_numpy(render_clip(job.spec)), suffix=job.spec.suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_bytes(job.destination / job.spec.path, content)
     return len(content)
 
 
@@ -64,9 +54,8 @@ def encode(frames: torch.Tensor, *, suffix: str) -> bytes:
             rate = {"b": _MPEG4_BITS_PER_SECOND, "qmin": 2, "qmax": 12}
             video = encoder.to_tensor("avi", codec="mpeg4", pixel_format="yuv420p", extra_options=common | rate)
     except (RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[-1]
         raise DataError(
-            f"cannot encode {suffix} videos: {reason}; install an FFmpeg with the encoders mpeg4 and libx264 "
+            f"cannot encode {suffix} videos: {last_line(error)}; install an FFmpeg with the encoders mpeg4 and libx264 "
             "(`hmdb-prep doctor` shows which one is found)"
         ) from error
     return bytes(video.numpy())

@@ -67,7 +67,7 @@ def test_zip_of_class_folders(tmp_path: Path, compression: int) -> None:
         opened.writestr("hmdb/run/one.mp4", content("one"))
     summary = fetch_local(archive, tmp_path / "videos")
     assert files_below(tmp_path / "videos") == videos | {"run/one.mp4": content("one")}
-    assert (summary.num_written, summary.num_kept, summary.num_ignored) == (len(ODD_NAMES) + 1, 0, 1)
+    assert (summary.tally.num_written, summary.tally.num_kept, summary.tally.num_ignored) == (len(ODD_NAMES) + 1, 0, 1)
 
 
 @pytest.mark.parametrize("write", [write_rar4, write_rar5])
@@ -80,9 +80,9 @@ def test_rar_of_rars_is_unpacked_byte_for_byte(tmp_path: Path, rar_tool: str, wr
     summary = fetch_local(archive, tmp_path / "videos")
     expected = {f"{c}/{name}": content(c + name, 200_000) for c in ("walk", "shoot_bow") for name in ODD_NAMES}
     assert files_below(tmp_path / "videos") == expected
-    assert summary.num_written == 10
+    assert summary.tally.num_written == 10
     again = fetch_local(archive, tmp_path / "videos")
-    assert (again.num_written, again.num_kept, again.conflicts) == (0, 10, ())
+    assert (again.tally.num_written, again.tally.num_kept, again.tally.conflicts) == (0, 10, [])
 
 
 @needs_rar
@@ -92,7 +92,7 @@ def test_zip_of_rars_and_of_zips_takes_the_class_from_the_inner_name(tmp_path: P
     archive = make_zip(tmp_path / "outer.zip", {"hmdb/walk.rar": rar, "hmdb/run.zip": inner_zip, "d.avi": b"D"})
     summary = fetch_local(archive, tmp_path / "videos")
     assert files_below(tmp_path / "videos") == {"walk/a.avi": b"A", "run/b.avi": b"B", "run/c.avi": b"C"}
-    assert summary.unplaced == ("d.avi",)
+    assert summary.tally.unplaced == ["d.avi"]
 
 
 def test_a_class_unknown_to_hmdb51_is_the_nearest_folder(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_bomb_is_stopped_by_its_bytes_and_by_its_members(tmp_path: Path) -> No
     with pytest.raises(HostileArchiveError, match="more than 29 members"):
         fetch_local(many, tmp_path / "videos", limits=Limits(max_members=29))
     assert files_below(tmp_path / "videos") == {}
-    assert fetch_local(many, tmp_path / "videos", limits=Limits(max_members=30)).num_written == 30
+    assert fetch_local(many, tmp_path / "videos", limits=Limits(max_members=30)).tally.num_written == 30
 
 
 def test_the_budget_counts_nested_archives_together(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_videos_in_place_are_kept_and_differences_reported(tmp_path: Path) -> No
     (folder / "b.avi").write_bytes(b"own")
     (folder / "mine.avi").write_bytes(b"mine")
     summary = fetch_local(archive, tmp_path / "videos")
-    assert (summary.num_written, summary.num_kept, summary.conflicts) == (1, 1, ("walk/b.avi",))
+    assert (summary.tally.num_written, summary.tally.num_kept, summary.tally.conflicts) == (1, 1, ["walk/b.avi"])
     expected = {"walk/a.avi": b"AAA", "walk/b.avi": b"own", "walk/c.avi": b"CCC", "walk/mine.avi": b"mine"}
     assert files_below(tmp_path / "videos") == expected
 
@@ -220,7 +220,7 @@ def test_a_link_in_place_is_never_written_through(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "a.avi").symlink_to(tmp_path / "outside.avi")
     archive = make_zip(tmp_path / "a.zip", {"walk/a.avi": b"AAA", "walk/b.avi": b"BBB"})
-    assert fetch_local(archive, tmp_path / "videos").conflicts == ("walk/a.avi",)
+    assert fetch_local(archive, tmp_path / "videos").tally.conflicts == ["walk/a.avi"]
     assert not (tmp_path / "outside.avi").exists()
 
 
@@ -230,7 +230,7 @@ def test_two_files_for_one_name_keep_the_first(tmp_path: Path) -> None:
     )
     summary = fetch_local(archive, tmp_path / "videos")
     assert files_below(tmp_path / "videos") == {"walk/a.avi": b"first"}
-    assert (summary.num_written, summary.num_kept, summary.conflicts) == (1, 1, ("walk/a.avi",))
+    assert (summary.tally.num_written, summary.tally.num_kept, summary.tally.conflicts) == (1, 1, ["walk/a.avi"])
 
 
 def test_a_damaged_zip_leaves_nothing_half(tmp_path: Path) -> None:
@@ -269,9 +269,9 @@ def test_a_damaged_inner_archive_costs_its_own_videos_only(tmp_path: Path) -> No
     archive = make_zip(tmp_path / "a.zip", {"run.zip": bytes(bad), "sit.zip": b"no archive", "walk.zip": good})
     summary = fetch_local(archive, tmp_path / "videos")
     assert files_below(tmp_path / "videos") == {"walk/a.avi": b"A" * 3000}
-    assert len(summary.failures) == 2
-    assert summary.failures[0].startswith("run.zip: ")
-    assert "neither a RAR nor a ZIP" in summary.failures[1]
+    assert len(summary.tally.failures) == 2
+    assert summary.tally.failures[0].startswith("run.zip: ")
+    assert "neither a RAR nor a ZIP" in summary.tally.failures[1]
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,7 @@ def test_a_half_extracted_folder_is_continued(tmp_path: Path) -> None:
     (destination / ".fetch-partial" / "1").mkdir(parents=True)
     (destination / ".fetch-partial" / "1" / "0.video").write_bytes(b"left by a killed run")
     summary = fetch(str(archive), destination)
-    assert (summary.num_written, summary.num_kept) == (1, 8)
+    assert (summary.tally.num_written, summary.tally.num_kept) == (1, 8)
     assert sorted(path.name for path in destination.iterdir()) == ["walk"]
 
 
@@ -380,4 +380,4 @@ def test_two_fetches_do_not_mix(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="another process is fetching"):
         fetch(str(archive), tmp_path / "videos")
     os.close(handle)
-    assert fetch(str(archive), tmp_path / "videos").num_written == 1
+    assert fetch(str(archive), tmp_path / "videos").tally.num_written == 1

@@ -19,21 +19,20 @@ import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
 from preprocess.synth.actions import ACTIONS
-from preprocess.synth.command import (
+from preprocess.synth.command import find_spec, synthesize
+from preprocess.synth.encode import ClipJob, encode, write_clip
+from preprocess.synth.scene import render_clip
+from preprocess.synth.specs import (
+    DIFFICULTIES,
     MAX_CLASSES,
     ClipSpec,
+    Difficulty,
     SetParameters,
     class_counts,
     clip_specs,
-    find_spec,
-    is_synthetic,
-    render_clip,
-    synthesize,
-)  # fmt: skip
-from preprocess.synth.encode import ClipJob, encode, write_clip
-from preprocess.synth.specs import DIFFICULTIES, Difficulty
+)
 from preprocess.synth.stage import camera_path
-from shared.classes import HMDB51_CLASSES, find_videos, parse_name
+from shared.classes import HMDB51_CLASSES, find_videos, is_synthetic, parse_name
 from shared.errors import DataError, UsageError
 from shared.video.decoding import OpenVideo
 
@@ -165,11 +164,11 @@ def test_a_folder_is_made_kept_and_continued(tmp_path: Path) -> None:
     victim = folder / videos[2].path
     content = victim.read_bytes()
     victim.unlink()
-    (victim.parent / "half.avi.partial").write_bytes(b"half")
+    (victim.parent / ".tmp-0123456789ab-half.avi").write_bytes(b"half")
     again = synthesize(folder, **SMALL, num_workers=1)
     assert (again.num_written, again.num_kept) == (1, 7)
     assert victim.read_bytes() == content
-    assert not list(folder.rglob("*.partial"))
+    assert not list(folder.rglob(".tmp-*"))
     spec = find_spec(folder, videos[2].clip_id)
     assert spec.path == videos[2].path
     with pytest.raises(DataError, match="nobody"):

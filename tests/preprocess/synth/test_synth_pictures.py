@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from preprocess.synth.actions import ACTIONS
-from preprocess.synth.command import (
-    MAX_CLASSES,
-    ClipSpec,
-    SetParameters,
-    clip_specs,
+from preprocess.synth.scene import _seen, background_of, draw_rod, render_clip
+from preprocess.synth.specs import DIFFICULTIES, MAX_CLASSES, ClipSpec, Difficulty, SetParameters, clip_specs
+from preprocess.synth.stage import (
+    MAX_SHIFT_X,
+    MAX_SHIFT_Y,
+    MIN_ZOOM,
+    Rod,
+    camera_path,
+    clip_movement,
     figure_boxes,
-    render_clip,
-)  # fmt: skip
-from preprocess.synth.scene import _seen, background_of, draw_rod
-from preprocess.synth.specs import DIFFICULTIES, Difficulty
-from preprocess.synth.stage import MAX_SHIFT_X, MAX_SHIFT_Y, MIN_ZOOM, Rod, camera_path, clip_movement, to_frame
+    to_frame,
+)
 
 DEFAULT = clip_specs(SetParameters())
 

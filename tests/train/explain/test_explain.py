@@ -13,7 +13,9 @@ from made_run import make_run, small_config, spread_weights
 from media import HMDB_LIKE, ffmpeg_frames, make_video
 
 from benchmarks.heat_on_figure import boxes_in_view, maps_of
-from preprocess.synth.command import SetParameters, clip_specs, figure_boxes, render_clip
+from preprocess.synth.scene import render_clip
+from preprocess.synth.specs import SetParameters, clip_specs
+from preprocess.synth.stage import figure_boxes
 from shared.console import exit_code_of
 from shared.errors import DataError
 from shared.video.resizing import FrameSize, resize_frames
