@@ -16,8 +16,10 @@ from shared.files import whole_file, write_text
 from shared.pages import data_address, render_page
 from shared.tables import markdown_table
 from train.learn.metrics import precision_recall
+from train.learn.processes import choose_device
 from train.run.checkpoint import RunFacts
 from train.run.config import RunConfig
+from train.run.learner import half_precision
 from train.run.pictures import draw_confusion, draw_curves
 from train.run.progress import EpochRow, Progress, Timing, read_timing
 
@@ -118,12 +120,11 @@ def _sections(facts: RunFacts, config: RunConfig, progress: Progress, timing: li
         text = f"Validation clips in epoch {progress.best_epoch}; the test clips play no part."
         sections.append(Section(title="Confusion matrix", picture=CONFUSION_FILE, text=text))
         sections.append(_class_table(_confusion(progress), facts.class_names))
-    values = tuple((key, str(value)) for key, value in dataclasses.asdict(config).items())
     model = tuple((key, str(value)) for key, value in dataclasses.asdict(facts.model_config).items())
     return [
         *sections,
         Section(title="Data", columns=("what", "value"), rows=_data_rows(facts)),
-        Section(title="Configuration", columns=("key", "value"), rows=values),
+        Section(title="Configuration", columns=("key", "value"), rows=_configuration_rows(config, facts)),
         Section(title="Model", columns=("key", "value"), rows=model),
         Section(title="Environment", columns=("what", "value"), rows=_environment_rows(timing)),
     ]
@@ -143,6 +144,22 @@ def _class_table(confusion: npt.NDArray[np.int64], class_names: tuple[str, ...])
         if counts[i] or confusion[:, i].any()
     )
     return Section(title="Classes (validation)", columns=("class", "clips", "precision %", "recall %"), rows=rows)
+
+
+def _configuration_rows(config: RunConfig, facts: RunFacts) -> tuple[tuple[str, str], ...]:
+    """Every flag with its value; where that leaves the choice to the program, also what was chosen."""
+    device, model = choose_device(config.device), facts.model_config
+    chosen = {
+        **{key: getattr(model, key) for key in ("embed_dim", "depth", "num_heads", "patch_size", "motion_init")},
+        "normalisation": f"mean {model.mean}, std {model.std}",
+        "plan": facts.plan_sha256 or "none",
+        "device": device.type,
+        "amp": half_precision(config, device),
+    }
+    return tuple(
+        (key, f"{value} ({chosen[key]})" if key in chosen and value in ("auto", 0) else str(value))
+        for key, value in dataclasses.asdict(config).items()
+    )
 
 
 def _data_rows(facts: RunFacts) -> tuple[tuple[str, str], ...]:

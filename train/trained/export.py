@@ -141,7 +141,8 @@ def write_program(path: Path, loaded: LoadedModel, *, metadata: str) -> None:
         (example_video(loaded, num_clips=2),),
         dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}},
     )
-    torch.export.save(program, path, extra_files={METADATA_FILE: metadata})
+    with path.open("wb") as file:  # of a path torch would want the suffix .pt2
+        torch.export.save(program, file, extra_files={METADATA_FILE: metadata})
 
 
 def largest_difference(path: Path, loaded: LoadedModel, *, form: Format) -> float:
@@ -174,7 +175,8 @@ def _run_onnx(path: Path, video: Tensor) -> np.ndarray:
 
 
 def _run_program(path: Path, video: Tensor) -> np.ndarray:
-    answer: Tensor = torch.export.load(path).module()(video)
+    with path.open("rb") as file:
+        answer: Tensor = torch.export.load(file).module()(video)
     return answer.numpy()
 
 

@@ -70,7 +70,7 @@ def test_onnx_model(variant: str, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_the_check_sees_other_weights_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "one")
-    path = export("one", ExportOptions(runs=tmp_path, form="torch", out=tmp_path / "m.pt2"))
+    path = export("one", ExportOptions(runs=tmp_path, form="torch", out=tmp_path / "m.bin"))
     other = make_run(tmp_path / "two", seed=5)
     assert largest_difference(path, other, form="torch") > 0.01
     torch.nn.init.constant_(other.model.head.bias, float("nan"))
@@ -78,7 +78,7 @@ def test_the_check_sees_other_weights_and_nothing_is_left(tmp_path: Path, monkey
     monkeypatch.setattr(export_module, "largest_difference", lambda *arguments, **options: float("nan"))
     with pytest.raises(DataError, match="differs from the original"):
         export("one", ExportOptions(runs=tmp_path, form="torch", out=tmp_path / "n.pt2"))
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.pt2", "one", "two"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.bin", "one", "two"]
 
 
 def test_missing_extra_is_named(
