@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,9 @@ from shared.manifests import MANIFEST_COLUMNS, Dataset, QuarantineRow
 ROOT = Path(__file__).parents[2]
 
 
-def commands_page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_commands_page", ROOT / "scripts" / "write_commands_page.py")
+def script(name: str) -> ModuleType:
+    """A script of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,9 +30,14 @@ def commands_page() -> ModuleType:
     return module
 
 
-def test_the_commands_page_is_up_to_date() -> None:
-    page = commands_page()
-    assert page.PAGE.read_text() == page.page(), "run `python scripts/write_commands_page.py`"
+def commands_page() -> ModuleType:
+    return script("write_commands_page")
+
+
+@pytest.mark.parametrize("name", ["write_commands_page", "write_files_page"])
+def test_written_pages_are_up_to_date(name: str) -> None:
+    page = script(name)
+    assert page.PAGE.read_text() == page.page(), f"run `python scripts/{name}.py`"
 
 
 def test_every_command_and_option_has_help() -> None:
@@ -55,18 +62,30 @@ def test_every_command_is_in_the_readme() -> None:
         assert name in readme, name
 
 
-@pytest.mark.parametrize("program", ["hmdb-prep", "lsvit-train"])
-def test_help_needs_no_ffmpeg_and_no_heavy_import(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = {"hmdb-prep": "preprocess.cli", "lsvit-train": "train.cli"}[program]
-    code = (
-        f"import sys; from {module} import app; import typer; typer.main.get_command(app); "
-        "print(*[name for name in ('torch', 'torchcodec', 'pandas', 'matplotlib', 'sklearn', 'h5py', 'ray') "
-        "if name in sys.modules])"
-    )
-    import subprocess
+HEAVY = "torch torchcodec numba pandas matplotlib sklearn imblearn h5py ray tensorboard jinja2 PIL".split()
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [("hmdb-prep", ""), ("hmdb-prep", "extract"), ("lsvit-train", ""), ("lsvit-train", "run")],
+)
+def test_help_imports_nothing_heavy(program: str, command: str) -> None:
+    module = {"hmdb-prep": "preprocess.cli", "lsvit-train": "train.cli"}[program]
+    code = f"""
+import atexit, sys
+atexit.register(lambda: print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr))
+sys.argv = "{program} {command} --help".split()
+from {module} import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("program", ["hmdb-prep", "lsvit-train"])
+def test_help_needs_no_ffmpeg(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nonexistent")
     assert "Commands" in run(program, "--help").out
@@ -123,3 +142,53 @@ def test_links_between_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TODAY = [page for page in PAGES if page.name != "log.md"]  # the log keeps the names of its day
+
+
+def in_code(page: Path) -> set[str]:
+    """Everything that stands between single backticks in a document."""
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)))
+
+
+@pytest.mark.parametrize("page", TODAY, ids=lambda page: page.name)
+def test_files_and_tests_that_a_document_names_exist(page: Path) -> None:
+    top = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("data", "runs"))
+    test_files = list((ROOT / "tests").rglob("test_*.py"))
+    test_names = set(re.findall(r"^def (test_\w+)", "\n".join(file.read_text() for file in test_files), re.MULTILINE))
+    for text in in_code(page):
+        if re.fullmatch(rf"({top})/[\w./-]+", text):
+            assert (ROOT / text).exists(), text
+        if re.fullmatch(r"\w+\.py", text) and text != "utils.py":  # which must never exist
+            assert any(ROOT.glob(f"[!.]*/**/{text}")), text
+        if re.fullmatch(r"test_\w+", text):
+            assert text in test_names, text
+        if re.fullmatch(r"(shared|preprocess|train)(\.\w+)+", text):
+            assert names_something(text), text
+
+
+@pytest.mark.parametrize("page", TODAY, ids=lambda page: page.name)
+def test_benchmarks_and_targets_that_a_document_names_exist(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"python -m benchmarks\.(\w+)", text):
+        assert (ROOT / "benchmarks" / f"{name}.py").is_file(), name
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets
+
+
+def names_something(dotted: str) -> bool:
+    """Whether a dotted name is a module of the project, or something that a module of that name defines."""
+    path = ROOT / dotted.replace(".", "/")
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    module, _, name = dotted.rpartition(".")
+    file = (ROOT / module.replace(".", "/")).with_suffix(".py")
+    return file.is_file() and re.search(rf"^(def|class) {name}\b|^{name}\b", file.read_text(), re.MULTILINE) is not None
+
+
+def test_the_map_names_every_folder() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    missing = [folder for folder in script("write_files_page").folders() if str(folder.relative_to(ROOT)) not in text]
+    assert not missing
