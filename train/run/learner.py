@@ -90,6 +90,13 @@ def make_schedule(config: RunConfig, num_samples: int) -> Schedule:
     )
 
 
+def half_precision(config: RunConfig, device: torch.device) -> str:
+    """none, fp16 or bf16: what --amp says, and for auto what suits the device."""
+    if config.amp != "auto":
+        return config.amp
+    return "fp16" if device.type == "cuda" else "none"
+
+
 def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes: Processes) -> Learner:
     """Move the model to the device and put optimiser, EMA, DDP and compilation around it."""
     device = processes.device
@@ -99,7 +106,7 @@ def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes
     average = make_average(model) if config.model_ema else None
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if processes.count > 1 else None
     forward = wrapped or model
-    amp = config.amp if config.amp != "auto" else ("fp16" if device.type == "cuda" else "none")
+    amp = half_precision(config, device)
     return Learner(
         model=model,
         forward=torch.compile(forward) if config.compile else forward,
