@@ -22,7 +22,7 @@ from shared.classes import find_videos
 from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize, scaled_size
 from train.data.views import square_boxes
-from train.explain.maps import Explanation, Floats, explain_clip, heat_share
+from train.explain.maps import Explanation, Floats, explain_clip
 from train.trained.folders import find_run
 from train.trained.model import LoadedModel, load_model
 
@@ -45,6 +45,30 @@ def boxes_in_view(boxes: Boxes, *, height: int, width: int, size: FrameSize) -> 
     ((top, left, side, _),) = square_boxes(size.height, size.width, num_crops=1)
     moved: Boxes = (boxes * scale - cut - np.array([left, top, left, top])) / side
     return moved.clip(0.0, 1.0)
+
+
+def heat_share(heat: Floats, boxes: Boxes) -> Boxes:
+    """Share of a map's heat within a box of each frame: heat (T, h, w), boxes (T, 4) -> float64 (T,).
+
+    boxes: x0, y0, x1, y1 in units of the picture's sides, each in [0, 1]; a cell counts by the part of it that lies in
+    the box. NaN for a frame without any heat.
+    """
+    num_frames, height, width = heat.shape
+    shares = np.full(num_frames, np.nan)
+    for frame, (x0, y0, x1, y1) in enumerate(boxes):
+        rows, columns = _covered(y0, y1, height), _covered(x0, x1, width)
+        total = float(heat[frame].sum(dtype=np.float64))
+        if total > 0:
+            shares[frame] = float(rows @ heat[frame].astype(np.float64) @ columns) / total
+    return shares
+
+
+def _covered(low: float, high: float, count: int) -> Boxes:
+    """For each of ``count`` equal cells of [0, 1] the part of it that lies in [low, high]."""
+    edges = np.arange(count + 1) / count
+    overlap = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
+    covered: Boxes = np.clip(overlap * count, 0.0, 1.0)
+    return covered
 
 
 def maps_of(explanation: Explanation) -> dict[str, Floats]:

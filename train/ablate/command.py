@@ -30,7 +30,8 @@ from train.data.views import Views
 from train.evaluate.command import evaluate_split
 from train.run.command import CONFIG_FILE, check_run
 from train.run.command import run as run_training
-from train.run.config import RunConfig, Value, continued_with, differences, read_config, requested_splits, resolve
+from train.run.config import RunConfig, continued_with, differences, read_config, requested_splits, resolve
+from train.run.config_values import Value
 from train.run.progress import read_timing
 from train.trained.model import load_model
 
@@ -43,10 +44,12 @@ _EVALUATION_BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class AblateOptions:
-    """The options of the command. grid, config: None for the built-in grid and the defaults of `run`."""
+    """The options of the command."""
 
     grid: Path | None
+    """None for the built-in grid."""
     config: Path | None
+    """None for the defaults of `run`."""
     seeds: int
     name: str
     runs: Path

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import DataError, UsageError
-from train.run.config import Value, flags, requested_splits, resolve
+from train.run.config import flags, requested_splits, resolve
+from train.run.config_values import Value
 
 # What the ablation itself settles.
 _RESERVED = ("name", "runs", "seed", "shards", "manifests")
@@ -20,15 +21,15 @@ _RESERVED = ("name", "runs", "seed", "shards", "manifests")
 
 @dataclass(frozen=True, kw_only=True)
 class GridRow:
-    """One configuration. keys: every key of RunConfig that a row may set, resolved.
-
-    folder: the name in letters, digits and hyphens. compared_to: the name of an earlier row, empty for the first.
-    """
+    """One configuration of the study."""
 
     name: str
     folder: str
+    """The name in letters, digits and hyphens."""
     compared_to: str
+    """The name of an earlier row, empty for the first."""
     keys: Mapping[str, Value]
+    """Every key of RunConfig that a row may set, with its value."""
 
 
 def default_grid(*, base: Mapping[str, Value]) -> list[GridRow]:

@@ -19,10 +19,7 @@ SUMMARY_PLOT = "summary.png"
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """One row of the grid with one seed. top1, mean_class_accuracy: of the test clips, in [0, 1].
-
-    milliseconds_per_step: mean over the optimiser steps, without those of the first epoch where there are more.
-    """
+    """One row of the grid with one seed. The accuracies are of the test clips, in [0, 1]."""
 
     row: str
     seed: int
@@ -31,6 +28,7 @@ class CellResult:
     top1: float
     mean_class_accuracy: float
     milliseconds_per_step: float
+    """Mean over the optimiser steps, without those of the first epoch where there are more."""
     num_parameters: int
     dataset_id: str
 
@@ -50,13 +48,14 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class RowSummary:
-    """One row over its seeds. difference: of top-1 to ``compared_to``, seed by seed; None where there is nothing."""
+    """One row of the grid over its seeds."""
 
     name: str
     compared_to: str
     seeds: tuple[int, ...]
     top1: Spread
     difference: Spread | None
+    """Of top-1 to the row ``compared_to``, seed by seed; None where they have no seed in common."""
     mean_class_accuracy: Spread
     milliseconds_per_step: float
     num_parameters: int
@@ -64,13 +63,16 @@ class RowSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """Everything measured so far. compared_to: of each row, in the order of the grid. skipped: row -> why not."""
+    """Everything measured so far."""
 
     title: str
     compared_to: Mapping[str, str]
+    """For each row, in the order of the grid, the row it is compared to; empty for the first."""
     cells: tuple[CellResult, ...]
     skipped: Mapping[str, str]
+    """The rows that cannot be run, and why."""
     remarks: tuple[str, ...]
+    """Sentences about what the numbers are not."""
 
 
 def summarise(ablation: Ablation) -> list[RowSummary]:

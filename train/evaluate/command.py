@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """The options of the command. splits: empty for every split the run has."""
+    """The options of the command."""
 
     runs: Path
     shards: Path
     manifests: Path
     splits: str
+    """Such as ``1,3``; empty for every split the run has."""
     views: str
     json: bool
     device: str

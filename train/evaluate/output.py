@@ -33,6 +33,7 @@ class Evaluation:
     """The results of one or several splits of a run."""
 
     run: str
+    """Its name, as it is printed."""
     folder: Path
     views: Views
     dataset_id: str

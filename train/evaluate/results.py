@@ -36,11 +36,13 @@ TAG_MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class ClassResult:
-    """One class. num_clips: how many of it were tested; precision and recall are 0 where there is nothing to count."""
+    """One class. Precision and recall lie in [0, 1]; they are 0 where there is nothing to count."""
 
     class_name: str
     num_clips: int
+    """Test clips of this class."""
     num_predicted: int
+    """Test clips of any class that were taken for this one."""
     precision: float
     recall: float
 
@@ -56,28 +58,33 @@ class ConfusedPair:
 
 @dataclass(frozen=True, kw_only=True)
 class TagResult:
-    """The clips whose file name, length or source puts them in one group. top1 in [0, 1]."""
+    """The clips whose file name, length or source puts them in one group."""
 
     tag: str
+    """A key of TAG_MEANINGS."""
     value: str
+    """One of the tag's values, empty for clips whose names do not say."""
     num_clips: int
     top1: float
+    """In [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitResult:
-    """Everything about one split. probabilities: float64 (N, classes). remarks: what the numbers are not."""
+    """Everything about one split."""
 
     split: str
     class_names: tuple[str, ...]
     clip_ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
+    """P(class | clip), (N, classes)."""
     metrics: Metrics
     classes: tuple[ClassResult, ...]
     confused: tuple[ConfusedPair, ...]
     tags: tuple[TagResult, ...]
     remarks: tuple[str, ...]
+    """Sentences about what the numbers are not."""
 
 
 def split_result(

@@ -29,11 +29,13 @@ PAGE_FILE = "index.html"
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions:
-    """The options of the command. out: None for ``<run>/explanations/<video>``. action: empty for the predicted one."""
+    """The options of the command."""
 
     runs: Path
     out: Path | None
+    """None for ``<run>/explanations/<video>``."""
     action: str
+    """The class to explain, empty for the predicted one."""
     device: str
 
 

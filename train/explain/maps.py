@@ -21,25 +21,26 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """Maps of one clip for one class. g patches on a side; maps are not negative, and 0 where nothing is seen.
-
-    probabilities: float64 (classes,). label: the class that ``gradient`` speaks of. rollout, gradient: float32
-    (T, g, g). motion: float32 (T, S, S) in pixels of the model's picture, None without SMIF. received: float32
-    (blocks, T), how much LMI takes from (directional) or lets through of (classic) each frame, in [0, 1], and
-    looks: float32 (T, T), row t says where frame t looks, the mean over blocks; None where the LMI has no such thing.
-    """
+    """Maps of one clip for one class, of g patches on a side. No value is negative; 0 is where nothing is seen."""
 
     probabilities: npt.NDArray[np.float64]
+    """P(class | clip), (classes,)."""
     label: int
+    """The class that ``gradient`` speaks of."""
     rollout: Floats
+    """Attention rollout, float32 (T, g, g)."""
     gradient: Floats
+    """Attention weighted by its gradient, float32 (T, g, g)."""
     motion: Floats | None
+    """Size of the motion at each pixel of the model's picture, float32 (T, S, S); None without SMIF."""
     received: Floats | None
+    """What LMI takes from each frame (directional) or lets through of it (classic), float32 (blocks, T) in [0, 1]."""
     looks: Floats | None
+    """Row t says where frame t looks, the mean over blocks, float32 (T, T); None where the LMI has no such thing."""
 
 
 def explain_clip(loaded: LoadedModel, frames: Tensor, *, label: int | None = None) -> Explanation:
-    """Explain the answer for one clip: frames uint8 (T, H, W, 3) as stored, the centre crop is shown to the model.
+    """Explain the answer for one clip: frames uint8 (T, H, W, 3) as stored; the model is shown the centre crop.
 
     label: the class to explain, None for the most probable one. Raises DataError where the answer is no number.
     """
@@ -78,8 +79,8 @@ def attention_rollout(attentions: Sequence[Tensor]) -> Tensor:
     """Attention rollout (Abnar and Zuidema 2020): the product over blocks of (A + I) / 2, A the mean over heads.
 
     attentions: for each block (T, heads, N, N) with rows summing to 1. Returns (T, N, N), rows summing to 1: row i says
-    which tokens of the input token i is made of. Frames are taken one by one: what LMI carries between them is left
-    out.
+    which tokens of the input token i is made of. Each frame is taken by itself: what LMI carries between frames is
+    left out.
     """
     mixing = _identity(attentions[0])
     for attention in attentions:
@@ -97,30 +98,6 @@ def gradient_rollout(relevance: Sequence[Tensor]) -> Tensor:
     for each in relevance:
         total = total + each.mean(dim=1) @ total
     return total - _identity(relevance[0])
-
-
-def heat_share(heat: Floats, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Share of a map's heat within a box of each frame: heat (T, h, w), boxes (T, 4) -> float64 (T,).
-
-    boxes: x0, y0, x1, y1 in units of the picture's sides, each in [0, 1]; a cell counts by the part of it that lies in
-    the box. NaN for a frame without any heat.
-    """
-    num_frames, height, width = heat.shape
-    shares = np.full(num_frames, np.nan)
-    for frame, (x0, y0, x1, y1) in enumerate(boxes):
-        rows, columns = _covered(y0, y1, height), _covered(x0, x1, width)
-        total = float(heat[frame].sum(dtype=np.float64))
-        if total > 0:
-            shares[frame] = float(rows @ heat[frame].astype(np.float64) @ columns) / total
-    return shares
-
-
-def _covered(low: float, high: float, count: int) -> npt.NDArray[np.float64]:
-    """For each of ``count`` equal cells of [0, 1] the part of it that lies in [low, high]."""
-    edges = np.arange(count + 1) / count
-    overlap = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
-    covered: npt.NDArray[np.float64] = np.clip(overlap * count, 0.0, 1.0)
-    return covered
 
 
 def _identity(like: Tensor) -> Tensor:

@@ -38,11 +38,12 @@ _VIDEO_SIDE = 224  # of one panel, at least
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeatLayer:
-    """One kind of map, ready to be shown: heat float32 (T, S, S) in [0, 1] at the size of the frames."""
+    """One kind of map, ready to be shown."""
 
     title: str
     text: str
     heat: Floats
+    """Float32 (T, S, S) in [0, 1], at the size of the frames."""
 
 
 def heat_layers(explanation: Explanation, *, class_name: str, side: int) -> list[HeatLayer]:
@@ -71,7 +72,7 @@ def heat_layers(explanation: Explanation, *, class_name: str, side: int) -> list
 
 
 def _scaled(heat: Floats, side: int) -> Floats:
-    """(T, h, w), not negative -> [0, 1] at (T, side, side), bilinear; the smallest value becomes 0. All 0 stays 0."""
+    """Not negative (T, h, w) -> in [0, 1], (T, side, side), bilinear. The smallest value becomes 0; all 0 stays 0."""
     low, high = float(heat.min()), float(np.quantile(heat, _BRIGHTEST))
     if high <= low:  # the brightest spots are fewer than the quantile leaves out
         high = float(heat.max())

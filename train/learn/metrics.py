@@ -1,4 +1,4 @@
-"""Measures of classification from probabilities and labels. Pure NumPy."""
+"""Measures of classification from probabilities and labels, in NumPy alone."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Metrics:
-    """Shares in [0, 1]. confusion: int64 (classes, classes), true class by row, predicted by column."""
+    """What is measured on some clips; accuracies and the calibration error lie in [0, 1]."""
 
     num_clips: int
     loss: float
+    """Mean of -log p(label), without smoothing."""
     top1: float
     top5: float
+    """Of the five best classes; of all where there are fewer."""
     mean_class_accuracy: float
     calibration_error: float
     confusion: Integers
+    """Counts, int64 (classes, classes): true class by row, predicted class by column."""
 
 
 def measure(probabilities: Floats, labels: Integers) -> Metrics:
-    """All measures of N >= 1 clips: probabilities float64 (N, classes), labels int64 (N,).
-
-    loss is the mean of -log p(label), without smoothing. top5 counts the five best classes, fewer where there
-    are fewer.
-    """
+    """All measures of N >= 1 clips: probabilities float64 (N, classes), labels int64 (N,)."""
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=probabilities.shape[1])
     chosen = probabilities[np.arange(len(labels)), labels]
     return Metrics(
@@ -44,9 +43,7 @@ def measure(probabilities: Floats, labels: Integers) -> Metrics:
 
 
 def top_k_accuracy(probabilities: Floats, labels: Integers, *, k: int) -> float:
-    """Share of clips whose label is among the k most probable classes; of equal ones the lower label comes
-    first.
-    """
+    """Share of clips whose label is among the k most probable classes; of equal ones the lower label comes first."""
     chosen = probabilities[np.arange(len(labels)), labels][:, None]
     before = np.arange(probabilities.shape[1]) < labels[:, None]
     rank = ((probabilities > chosen) | ((probabilities == chosen) & before)).sum(axis=1)
@@ -60,16 +57,14 @@ def confusion_matrix(labels: Integers, predictions: Integers, *, num_classes: in
 
 
 def mean_class_accuracy(confusion: Integers) -> float:
-    """Mean over the classes that have clips of the share of them that is right."""
+    """The share of a class's clips that are right, averaged over the classes that have clips."""
     counts = confusion.sum(axis=1)
     present = counts > 0
     return float((np.diag(confusion)[present] / counts[present]).mean())
 
 
 def precision_recall(confusion: Integers) -> tuple[Floats, Floats]:
-    """Precision and recall of each class, float64 (classes,); 0 where nothing was predicted or nothing is
-    there.
-    """
+    """Precision and recall of each class, float64 (classes,); 0 where no clip is predicted or there is none."""
     right = np.diag(confusion).astype(np.float64)
     precision = right / np.maximum(1, confusion.sum(axis=0))
     recall = right / np.maximum(1, confusion.sum(axis=1))
@@ -77,8 +72,9 @@ def precision_recall(confusion: Integers) -> tuple[Floats, Floats]:
 
 
 def expected_calibration_error(probabilities: Floats, labels: Integers, *, num_bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over bins (i/n, (i+1)/n] of confidence, by size (Guo et al.
-    2017).
+    """Mean gap between confidence and accuracy over the bins (i/n, (i+1)/n] of confidence, weighted by their clips.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels

@@ -29,12 +29,14 @@ from train.trained.model import LoadedModel, load_model
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """The options of the command. csv: None where no file is wanted. top: classes a video in the table."""
+    """The options of the command."""
 
     runs: Path
     top: int
+    """Classes of each video in the table."""
     json: bool
     csv: Path | None
+    """None where no file is wanted."""
     csv_format: CsvFormat
     views: str
     device: str

@@ -12,10 +12,12 @@ from shared.classes import VIDEO_SUFFIXES
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One video to answer for. name: as the user wrote it, or as it was found. error: why there is none."""
+    """One video to answer for."""
 
     name: str
+    """As the user wrote it, or as it was found in a folder or by a pattern."""
     error: str = ""
+    """Why there is no video by this name."""
 
 
 def find_inputs(arguments: Sequence[str]) -> list[Input]:

@@ -24,10 +24,11 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What is said of a video: probabilities float64 (classes,), summing to 1, or an error."""
+    """What is said of a video: probabilities or an error."""
 
     video: str
     probabilities: npt.NDArray[np.float64] | None = None
+    """P(action | video), (classes,), summing to 1."""
     error: str = ""
 
 

@@ -21,12 +21,13 @@ FEATURES_FILE = "features.npz"
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedOptions:
-    """The options of the command. out: None for ``features.npz`` in the run's folder."""
+    """The options of the command."""
 
     runs: Path
     shards: Path
     manifests: Path
     out: Path | None
+    """None for ``features.npz`` in the run's folder."""
     device: str
     batch_size: int
 

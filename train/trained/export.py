@@ -35,11 +35,12 @@ _LARGEST_BATCH = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """The options of the command. out: None for ``model.onnx`` or ``model.pt2`` in the run's folder."""
+    """The options of the command."""
 
     runs: Path
     form: Format
     out: Path | None
+    """None for ``model.onnx`` or ``model.pt2`` in the run's folder."""
 
 
 class Probabilities(nn.Module):

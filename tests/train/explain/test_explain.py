@@ -12,7 +12,7 @@ import torch
 from made_run import make_run, small_config, spread_weights
 from media import HMDB_LIKE, ffmpeg_frames, make_video
 
-from benchmarks.heat_on_figure import boxes_in_view, maps_of
+from benchmarks.heat_on_figure import boxes_in_view, heat_share, maps_of
 from preprocess.synth.scene import render_clip
 from preprocess.synth.specs import SetParameters, clip_specs
 from preprocess.synth.stage import figure_boxes
@@ -21,7 +21,7 @@ from shared.errors import DataError
 from shared.video.resizing import FrameSize, resize_frames
 from shared.video.sampling import candidate_frames
 from train.cli import app
-from train.explain.maps import attention_rollout, explain_clip, explain_video, gradient_rollout, heat_share
+from train.explain.maps import attention_rollout, explain_clip, explain_video, gradient_rollout
 from train.explain.page import PageFacts, write_page
 from train.explain.pictures import heat_layers, overlay, write_sheet
 from train.model.config import ModelConfig
