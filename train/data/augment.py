@@ -2,13 +2,18 @@
 
 One crop, one mirror image and one photometric change for all frames of a clip, so that motion stays motion.
 
-Photometry follows the data set. For each of brightness, contrast, blur and colourfulness the clip's own
-statistic v (from the manifests) is moved towards a value q drawn from the empirical quantiles of the training
-rows: v' = v + m·(q - v) with m = min(1, strength·u) and u uniform in [0, 1]. The change of the pixels is the
-one that turns v into v': brightness: + (v' - v); contrast: ·(v'/v) about the clip's mean; colour: chroma
-·(v'/v), exact as Hasler and Süsstrunk's measure is homogeneous in it; blur: x + a·(G(x) - x), G the 3x3
-binomial filter, a = 1 - sqrt(v'/v), which is exact for the highest frequency, where G is zero (a < 0
-sharpens). Clipping to [0, 255] comes last.
+The photometric change makes a clip look like another clip of the data set. Each of brightness, contrast, blur and
+colourfulness is measured for every clip (the manifests hold it). The clip's own value v is moved towards a value q that
+is drawn from the quantiles of the training rows: v' = v + m·(q - v) with m = min(1, strength·u), u uniform in [0, 1].
+The pixels x are changed so that the measure becomes v':
+
+- brightness: x + (v' - v);
+- contrast: the distance of x from the clip's mean, times v'/v;
+- colour: the distance of x from its luma, times v'/v (exact: Hasler and Süsstrunk's measure grows in proportion);
+- blur: x + a·(G(x) - x), G the 3x3 binomial filter, a = 1 - sqrt(v'/v); exact for the highest frequency, where G is
+  zero; a < 0 sharpens.
+
+Clipping to [0, 255] comes last.
 """
 
 from __future__ import annotations
@@ -42,31 +47,34 @@ class Statistics:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    """scale: area of the crop as a share of the largest box of its shape that fits; ratio: its width over its
-    height.
-    """
+    """How far the geometry of a clip may change, at strength 1."""
 
     scale: tuple[float, float] = (0.4, 1.0)
+    """Area of the crop, as a share of the largest box of its shape that fits: the least and the largest."""
     ratio: tuple[float, float] = (0.75, 1.3333)
+    """Width of the crop over its height: the least and the largest."""
     hflip: float = 0.5
+    """Share of the clips that are mirrored."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipChanges:
-    """What is done to each clip of a batch.
-
-    box: int64 (B, 4), top, left, height, width in stored pixels. flip: bool (B,). The rest float32 (B,):
-    shift is added in [0, 255] units, contrast and colour are factors, blur is the amount a, middle the
-    brightness about which contrast acts.
-    """
+    """What is done to each clip of a batch; all but box and flip float32 (B,)."""
 
     box: npt.NDArray[np.int64]
+    """(B, 4): top, left, height, width in stored pixels."""
     flip: npt.NDArray[np.bool_]
+    """(B,)"""
     shift: npt.NDArray[np.float32]
+    """What is added to the pixels, in [0, 255] units."""
     contrast: npt.NDArray[np.float32]
+    """A factor."""
     colour: npt.NDArray[np.float32]
+    """A factor."""
     blur: npt.NDArray[np.float32]
+    """The amount a of the filter."""
     middle: npt.NDArray[np.float32]
+    """The brightness about which contrast acts."""
 
     def part(self, rows: npt.NDArray[np.int64]) -> ClipChanges:
         """The changes of some of the clips."""
@@ -83,12 +91,10 @@ def draw_changes(
     width: int,
     rng: np.random.Generator,
 ) -> ClipChanges:
-    """Draw what is done to B clips of the stored size. A pure function of the arguments and the generator's
-    state.
+    """Draw what is done to B clips of the stored size: a pure function of the arguments and the generator's state.
 
-    clips: statistics of the B clips; training: those of all training rows, for the quantiles; strength:
-    float64 (B,) >= 0, 1 is the normal strength, 0 leaves the largest centred square untouched, which is the
-    picture that evaluation sees.
+    clips: statistics of the B clips. training: those of all training rows, for the quantiles. strength: float64 (B,),
+    at least 0; 1 is the normal strength, 0 leaves the largest centred square untouched, as evaluation sees it.
     """
     draws = rng.random((len(strength), _NUM_DRAWS))
     moved = [
@@ -128,9 +134,7 @@ def _factor(moved: Floats, own: Floats, limits: tuple[float, float]) -> Floats:
 def _crop_boxes(
     draws: Floats, strength: Floats, settings: AugmentSettings, *, height: int, width: int
 ) -> npt.NDArray[np.int64]:
-    """Boxes (B, 4). Shape first (log-uniform), then the share of the largest box of that shape, then the
-    place.
-    """
+    """Boxes (B, 4): first the shape (log-uniform), then the share of the largest box of that shape, then the place."""
     bounded = np.minimum(strength, 1)
     least = np.clip(1 - (1 - settings.scale[0]) * strength, 0.02, settings.scale[1])
     most = 1 - (1 - settings.scale[1]) * bounded
@@ -147,9 +151,7 @@ def _crop_boxes(
 
 
 def augment(frames: torch.Tensor, changes: ClipChanges, *, image_size: int) -> torch.Tensor:
-    """Apply the changes: uint8 (B, T, H, W, 3) -> float32 (B, T, 3, S, S) in [0, 1], on the device of
-    ``frames``.
-    """
+    """Apply the changes: uint8 (B, T, H, W, 3) -> float32 (B, T, 3, S, S) in [0, 1], on the same device."""
     # The CPU is five times faster clip by clip, as a clip stays in its cache; a GPU takes the batch at once.
     at_once = 1 if frames.device.type == "cpu" else len(frames)
     video = torch.empty((*frames.shape[:2], 3, image_size, image_size), dtype=torch.float32, device=frames.device)
@@ -168,11 +170,10 @@ def _augment_some(frames: torch.Tensor, changes: ClipChanges, image_size: int) -
 
 
 def crop_and_resize(clip: torch.Tensor, box: list[int], *, image_size: int, flip: bool) -> torch.Tensor:
-    """One clip's box (top, left, height, width), bilinear with antialiasing: uint8 (T, H, W, 3) -> (T, 3, S,
-    S).
+    """One clip's box (top, left, height, width), bilinear with antialiasing: uint8 (T, H, W, 3) -> (T, 3, S, S).
 
-    uint8 on the CPU, where torch has a fast path for frames that lie channels last; float32 in [0, 255]
-    elsewhere.
+    The result is uint8 on the CPU, where torch has a fast path for frames that lie channels last, and float32 in
+    [0, 255] on other devices.
     """
     top, left, height, width = box
     pictures = clip[:, top : top + height, left : left + width].permute(0, 3, 1, 2)
@@ -186,9 +187,7 @@ def crop_and_resize(clip: torch.Tensor, box: list[int], *, image_size: int, flip
 
 
 def _photometric(video: torch.Tensor, changes: ClipChanges) -> torch.Tensor:
-    """Blur, colour, then contrast and brightness, on float32 (B, T, 3, h, w) in [0, 255]; overwrites
-    ``video``.
-    """
+    """Blur, colour, then contrast and brightness, on float32 (B, T, 3, h, w) in [0, 255]; overwrites ``video``."""
 
     def clipwise(values: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(values).to(video.device).view(-1, 1, 1, 1, 1)

@@ -12,18 +12,17 @@ from shared.errors import DataError, UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """What of a plan is trained on. rows: real and synthetic ones, in the file's order. sha256: of the CSV file.
-
-    num_left_out: real and synthetic rows that are not among them, as they show a clip held out for validation.
-    num_unmentioned: training rows of the split, the held-out ones included, that stand nowhere in the plan; 0 in a
-    whole one.
-    """
+    """What of a balancing plan is trained on."""
 
     sha256: str
+    """Checksum of the CSV file."""
     strategy: str
     rows: tuple[PlanRow, ...]
+    """Real and synthetic rows, in the file's order."""
     num_left_out: int
+    """Real and synthetic rows that are not among them, as they show a clip held out for validation."""
     num_unmentioned: int
+    """Training rows of the split, the held-out ones included, that stand nowhere in the plan: 0 if it is whole."""
 
 
 def find_plan(choice: str, *, manifests: Path, split: str, dataset_id: str) -> tuple[Path | None, str]:

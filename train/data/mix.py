@@ -1,8 +1,7 @@
-"""MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019) on whole clips: one lambda and one box for all
-frames of a clip.
+"""MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019) on whole clips: one share and one box a clip.
 
-Clip 2i is mixed with clip 2i+1 of the same batch and the other way round: as the order is a random one, so is
-the partner, and pairs stay together however a batch is cut over processes.
+Clip 2i is mixed with clip 2i+1 of the same batch and the other way round. As the order of the clips is random, so is
+the partner; and pairs stay together however a batch is cut over processes.
 """
 
 from __future__ import annotations
@@ -16,14 +15,16 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class MixSettings:
-    """mixup and cutmix: the alpha of Beta(alpha, alpha), 0 is off. prob: share of clips mixed. switch_prob:
-    share of CutMix.
-    """
+    """How often and how much clips are mixed."""
 
     mixup: float = 0.0
+    """The alpha of Beta(alpha, alpha); 0 is off."""
     cutmix: float = 0.0
+    """The same for CutMix."""
     prob: float = 1.0
+    """Share of the clips that are mixed."""
     switch_prob: float = 0.5
+    """Share of CutMix among them, where both are on."""
 
     @property
     def is_on(self) -> bool:
@@ -32,14 +33,12 @@ class MixSettings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MixDraws:
-    """How each clip is mixed with its partner.
-
-    own: float32 (B,), share of the clip itself, 1 is unmixed. box: int64 (B, 4), top, left, height, width of
-    the partner's rectangle in the picture, all zero where the whole picture is blended.
-    """
+    """How each clip is mixed with its partner."""
 
     own: npt.NDArray[np.float32]
+    """The share of the clip itself, (B,); 1 is unmixed."""
     box: npt.NDArray[np.int64]
+    """(B, 4): top, left, height, width of the partner's part in the picture; zeros where all of it is blended."""
 
     def part(self, rows: npt.NDArray[np.int64]) -> MixDraws:
         """The draws of some of the clips."""
@@ -49,9 +48,7 @@ class MixDraws:
 def draw_mix(
     settings: MixSettings, *, may_mix: npt.NDArray[np.bool_], image_size: int, rng: np.random.Generator
 ) -> MixDraws:
-    """Draw how B clips are mixed. may_mix: bool (B,); a pair mixes only if both may, an odd last clip never
-    does.
-    """
+    """Draw how B clips are mixed. may_mix: bool (B,); a pair mixes only if both may, an odd last clip never does."""
     num_clips = len(may_mix)
     chance, switch = rng.random(num_clips), rng.random(num_clips)
     place = rng.random((num_clips, 2))
@@ -83,9 +80,7 @@ def partners(num_clips: int) -> npt.NDArray[np.int64]:
 def _cut_boxes(
     share: npt.NDArray[np.float64], place: npt.NDArray[np.float64], image_size: int
 ) -> npt.NDArray[np.int64]:
-    """Boxes of about (1 - share) of the area about a uniform centre, cut at the border (Yun et al., section
-    3.1).
-    """
+    """Boxes of (1 - share) of the area around a uniform centre, cut at the border (Yun et al. 2019, section 3.1)."""
     side = image_size * np.sqrt(1 - share)
     start = np.clip(np.rint(place * image_size - side[:, None] / 2), 0, image_size)
     stop = np.clip(np.rint(place * image_size + side[:, None] / 2), 0, image_size)
@@ -93,9 +88,7 @@ def _cut_boxes(
 
 
 def mix_clips(video: torch.Tensor, targets: torch.Tensor, draws: MixDraws) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix (B, T, 3, S, S) and the soft targets (B, classes) with their partners; both come back in new
-    tensors.
-    """
+    """Mix (B, T, 3, S, S) and the soft targets (B, classes) with their partners; both come back in new tensors."""
     order = torch.from_numpy(partners(len(video))).to(video.device)
     own = torch.from_numpy(draws.own).to(video.device)
     box = torch.from_numpy(draws.box).to(video.device)

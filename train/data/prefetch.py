@@ -13,14 +13,11 @@ Item = TypeVar("Item")
 
 
 class Prefetcher(Generic[Item]):
-    """Runs an iterator in a thread, a few items ahead. Use as a context manager; errors come out where items
-    do.
-
-    wait_seconds: how long the consumer has waited for items so far.
-    """
+    """Runs an iterator in a thread, a few items ahead. Use as a context manager; errors come out where items do."""
 
     def __init__(self, items: Iterator[Item], *, ahead: int) -> None:
         self.wait_seconds = 0.0
+        """How long the consumer has waited for items so far."""
         self._items = items
         self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=ahead)
         self._stop = threading.Event()

@@ -24,9 +24,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipTable:
-    """The clips of a data set, sorted by clip_id; N entries in each field. label: int64, row: int64 in its
-    shard.
-    """
+    """The clips of a data set, sorted by clip_id; N entries in each field."""
 
     clip_id: tuple[str, ...]
     class_name: tuple[str, ...]
@@ -34,32 +32,33 @@ class ClipTable:
     source: tuple[str, ...]
     shard: tuple[str, ...]
     row: Integers
+    """The clip's place in its shard."""
     statistics: Statistics
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Indices into a ClipTable, int64 each. training: without the validation part."""
+    """Places of clips in a ClipTable."""
 
     training: Integers
+    """Without the validation part."""
     validation: Integers
     test: Integers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """What one epoch shows, M entries in each field.
-
-    clip: int64, index of the clip, or of a synthetic one's anchor. neighbor: int64, -1 for a stored clip.
-    lam: float64, share of the neighbour. label: int64. key: uint64 for TSN sampling, different for
-    repetitions of a clip.
-    """
+    """What one epoch shows, M entries in each field."""
 
     clip: Integers
+    """Place of the clip in the table; of a synthetic one, that of its anchor."""
     neighbor: Integers
+    """Place of a synthetic clip's neighbour; -1 for a stored clip."""
     lam: npt.NDArray[np.float64]
+    """Share of the neighbour."""
     label: Integers
     key: npt.NDArray[np.uint64]
+    """For TSN sampling; different for each repetition of a clip."""
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -113,8 +112,8 @@ def validation_part(
 ) -> npt.NDArray[np.bool_]:
     """Set aside whole sources, about ``fraction`` of the clips, stratified by class: bool (N,).
 
-    A class is never set aside whole: the sources that would do so stay in training. So all may be False where
-    there are few sources.
+    A class is never set aside whole: the sources that would do so stay in training. Where there are few sources, all
+    may be False.
     """
     if fraction == 0:
         return np.zeros(len(classes), dtype=np.bool_)
@@ -153,9 +152,7 @@ def _samples(table: ClipTable, rows: Sequence[PlanRow]) -> Samples:
 
 
 def _sampling_keys(rows: Sequence[PlanRow]) -> npt.NDArray[np.uint64]:
-    """A clip's own key; repetitions and synthetic clips have keys of their own, so that they show other
-    frames.
-    """
+    """A clip's own key; repetitions and synthetic clips have other keys, so that they show other frames."""
     seen: Counter[str] = Counter()
     keys = []
     for row in rows:

@@ -1,6 +1,4 @@
-"""Random numbers as pure functions of named seeds: the same at every restart and for any number of
-processes.
-"""
+"""Random numbers as pure functions of named seeds: the same at every restart and for any number of processes."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ class Purpose(IntEnum):
 
 
 def generator(purpose: Purpose, *numbers: int) -> np.random.Generator:
-    """NumPy's generator (PCG64) seeded with the purpose and further non-negative integers such as (seed,
-    epoch, step).
-    """
+    """NumPy's generator (PCG64), seeded with the purpose and further integers, such as (seed, epoch, step)."""
     return np.random.default_rng([int(purpose), *numbers])
 
 

@@ -17,10 +17,12 @@ _MOST_VIEWS = 99
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """num_candidates C: clips of different frames of the same segments. num_crops S: 1 centre, 3 left/centre/right."""
+    """How many views of a clip there are: C·S."""
 
     num_candidates: int = 1
+    """C: clips made of different frames of the same segments."""
     num_crops: int = 1
+    """S: 1 is the centre, 3 left, centre and right."""
 
     def __str__(self) -> str:
         return f"{self.num_candidates}x{self.num_crops}"
@@ -54,12 +56,10 @@ def candidate_rows(views: Views, *, num_segments: int, frames_per_segment: int) 
 
 
 def evaluation_views(frames: torch.Tensor, *, image_size: int, num_crops: int = 1) -> torch.Tensor:
-    """uint8 (B, T, H, W, 3) -> float32 (B, S, T, 3, image_size, image_size) in [0, 1], on the device of
-    ``frames``.
+    """uint8 (B, T, H, W, 3) -> float32 (B, S, T, 3, image_size, image_size) in [0, 1], on the same device.
 
-    S = num_crops squares of the shorter side: 1 is the centre; S > 1 spreads them evenly along the longer
-    side, first and last at its ends (S = 3: left, centre, right). Raises UsageError where num_crops is below
-    1.
+    The S = num_crops squares have the shorter side. One lies in the centre; several are spread evenly along the longer
+    side, the first and the last at its ends. Raises UsageError where num_crops is below 1.
     """
     if num_crops < 1:
         raise UsageError(f"the number of crops is {num_crops}; it must be at least 1")

@@ -1,6 +1,4 @@
-"""Losses on soft targets, one value a clip, so that batches can be cut into parts of any size and summed
-again.
-"""
+"""Losses on soft targets, one value a clip: so a batch can be cut into parts of any size whose losses are summed."""
 
 from __future__ import annotations
 
@@ -17,14 +15,15 @@ LossName = Literal["cross-entropy", "class-balanced", "focal"]
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """beta: of the class-balanced weights; gamma: of the focal factor; smoothing: share spread over all
-    classes.
-    """
+    """Which loss, and its numbers."""
 
     name: LossName = "cross-entropy"
     smoothing: float = 0.1
+    """The share of a target that is spread over all classes."""
     beta: float = 0.999
+    """Of the class-balanced weights."""
     gamma: float = 2.0
+    """Of the focal factor."""
 
 
 def soft_targets(labels: torch.Tensor, *, num_classes: int, smoothing: float) -> torch.Tensor:
@@ -34,11 +33,9 @@ def soft_targets(labels: torch.Tensor, *, num_classes: int, smoothing: float) ->
 
 
 def class_weights(counts: npt.NDArray[np.int64], *, beta: float) -> npt.NDArray[np.float32]:
-    """Class-balanced weights (1 - beta) / (1 - beta**n) (Cui et al. 2019), scaled to a mean of 1 over the
-    classes present.
+    """Class-balanced weights (1 - beta) / (1 - beta**n) (Cui et al. 2019), scaled to a mean of 1: float32 (classes,).
 
-    counts: int64 (classes,), training rows of each class. A class without rows has weight 0: nothing bears
-    its label.
+    counts: int64 (classes,), training rows of each class. A class without rows has weight 0 and no part in the mean.
     """
     present = counts > 0
     weights = np.zeros(len(counts))
@@ -50,11 +47,10 @@ def class_weights(counts: npt.NDArray[np.int64], *, beta: float) -> npt.NDArray[
 def clip_losses(
     logits: torch.Tensor, targets: torch.Tensor, settings: LossSettings, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The loss of each clip, float32 (B,), from logits (B, classes) and soft targets (B, classes) that sum to
-    1.
+    """The loss of each clip, float32 (B,), from logits (B, classes) and soft targets (B, classes) that sum to 1.
 
-    cross-entropy: -Σ t log p. focal: -Σ t (1 - p)^gamma log p (Lin et al. 2017). class-balanced: -Σ w t log p
-    with ``weights`` float32 (classes,) from ``class_weights``.
+    cross-entropy: -Σ t log p. focal: -Σ t (1 - p)^gamma log p (Lin et al. 2017). class-balanced: -Σ w t log p with
+    ``weights`` float32 (classes,) from ``class_weights``.
     """
     log_probability = F.log_softmax(logits.float(), dim=1)
     terms = targets * log_probability

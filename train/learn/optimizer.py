@@ -32,9 +32,7 @@ class Schedule:
 
 
 def layer_of(name: str, *, num_blocks: int) -> int:
-    """The layer of a parameter by its name: 0 what stands before the blocks, 1 + i block i, last the norm and
-    the head.
-    """
+    """The layer of a parameter by its name: 0 before the blocks, 1 + i in block i, num_blocks + 1 after them."""
     block = _BLOCK.search(name)
     if block is not None:
         return int(block[1]) + 1
@@ -42,17 +40,15 @@ def layer_of(name: str, *, num_blocks: int) -> int:
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Whether weight decay applies: not to positions, and to nothing with one axis only (``cls_token`` counts
-    as that).
-    """
+    """Whether weight decay applies: not to positions, nor to what has one axis only, as ``cls_token`` has."""
     return parameter.squeeze().ndim > 1 and not name.endswith(("pos_embed", "position"))
 
 
 def make_optimizer(model: nn.Module, *, weight_decay: float, layer_decay: float) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, in groups by layer and decay; each group keeps its factor as
-    ``lr_scale``.
+    """AdamW over the trainable parameters, in groups by layer and decay.
 
-    A parameter of layer l has the learning rate of the schedule times layer_decay ** (last layer - l).
+    A parameter of layer l has the learning rate of the schedule times layer_decay ** (last layer - l); its group keeps
+    this factor as ``lr_scale``.
     """
     parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     num_blocks = 1 + max((int(found[1]) for name, _ in parameters if (found := _BLOCK.search(name))), default=-1)
@@ -86,10 +82,9 @@ def make_average(model: nn.Module) -> nn.Module:
 
 
 def update_average(average: nn.Module, model: nn.Module, *, decay: float, step: int) -> None:
-    """average <- d·average + (1 - d)·model with d = min(decay, (1 + step) / (10 + step)), so that it warms
-    up.
+    """average <- d·average + (1 - d)·model with d = min(decay, (1 + step) / (10 + step)): small at first.
 
-    step: 1 after the first optimiser step. Buffers and integer tensors are copied as they are.
+    step: 1 after the first optimiser step. Buffers are copied as they are.
     """
     effective = min(decay, (1 + step) / (10 + step))
     averages, values = dict(average.named_parameters()), dict(model.named_parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -207,13 +207,3 @@ def diverged(what: str, value: float, *, epoch: int, step: int) -> DataError:
         "--name and a smaller --lr, a longer --warmup-epochs, --clip-grad 1 or --amp none; checkpoints from before "
         "this, if any, are kept"
     )
-
-
-def learner_states(learner: Learner) -> Mapping[str, object]:
-    """The states a checkpoint holds, by its names."""
-    return {
-        "model": learner.model.state_dict(),
-        "average": None if learner.average is None else learner.average.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "scaler": learner.scaler.state_dict(),
-    }

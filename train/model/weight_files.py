@@ -1,6 +1,4 @@
-"""Finds a file of weights, on disk or on the Hugging Face hub, and reads its tensors without running its
-code.
-"""
+"""Finds a file of weights, on disk or on the Hugging Face hub, and reads its tensors without running its code."""
 
 from __future__ import annotations
 
@@ -14,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.errors import DataError
+from shared.errors import DataError, first_line
 
 _HUB_PREFIX = "hf:"
 _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _NESTED = ("state_dict", "model_state_dict", "model", "weights")
-
 
 # What torch.load raises on damaged files, besides UnpicklingError.
 UNREADABLE = (
@@ -45,8 +42,7 @@ class WeightFile:
 
 
 def find_weights(source: str, *, cache_dir: Path | None) -> WeightFile:
-    """The local file, or the file of `hf:REPO[@REVISION]`, downloaded into ``cache_dir`` or the hub's own
-    cache.
+    """The local file, or the file of `hf:REPO[@REVISION]`, downloaded into ``cache_dir`` or the hub's own cache.
 
     Raises DataError where it does not exist or cannot be reached.
     """
@@ -107,14 +103,8 @@ def _unreachable(repo: str, name: str) -> str:
     )
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says in its first line, or its type where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a `.safetensors` file or of a pickle read with ``weights_only=True``, on the CPU, by
-    name.
+    """All tensors of a `.safetensors` file, or of a pickle read with ``weights_only=True``, by name, on the CPU.
 
     Of a checkpoint, the state dict inside it. Raises DataError for a file that is broken or holds no tensors.
     """

@@ -16,13 +16,13 @@ from typing import Any, Literal
 import torch
 
 from shared.checks import from_builtins
-from shared.errors import DataError, UsageError
+from shared.errors import DataError, UsageError, first_line
 from shared.files import synchronise, whole_file
 from shared.video.resizing import FrameSize
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import ClipShape
 from train.model.config import ModelConfig
-from train.model.weight_files import UNREADABLE, first_line, is_whole
+from train.model.weight_files import UNREADABLE, is_whole
 from train.run.progress import Progress
 
 CHECKPOINT_FORMAT = "lsvit-checkpoint"

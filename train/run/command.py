@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -16,8 +15,9 @@ from shared.video.shape import ClipShape
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, joined_processes
-from train.learn.step import Learner, learner_states
-from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint, write_checkpoint
+from train.learn.step import Learner
+from train.model.lsvit import LSViT
+from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint
 from train.run.config import (
     RunConfig,
     continued_with,
@@ -30,22 +30,18 @@ from train.run.config import (
 from train.run.config_values import Value
 from train.run.data import RunData, open_data
 from train.run.learner import make_learner, make_lessons, make_model, model_config
-from train.run.loop import Interruption, Session, train
+from train.run.loop import train
 from train.run.progress import Progress, write_metrics
 from train.run.report import write_report
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from train.run.session import Interruption, Session, open_events, restore
 
 CONFIG_FILE = "config.toml"
-EVENTS_FOLDER = "tensorboard"
 
 
 def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: bool) -> None:
     """Train what the command line and the configuration file ask for, one split after the other.
 
-    Raises UsageError and DataError as the command does, KeyboardInterrupt after a checkpoint where it is
-    interrupted.
+    Raises UsageError and DataError as the command does, and KeyboardInterrupt, after a checkpoint, where it is stopped.
     """
     values = {**({} if config_file is None else read_config(config_file)), **command_line}
     config = resolve(command_line=values, file={})
@@ -93,8 +89,8 @@ def run_folder(config: RunConfig) -> Path:
 def _continued_config(folder: Path, config: RunConfig, values: Mapping[str, Value]) -> RunConfig:
     """The configuration of the run to continue, with the harmless options that are given now.
 
-    Without any checkpoint the run starts from the beginning, with what is given. Raises UsageError where
-    something is given that would change the run.
+    Without any checkpoint the run starts from the beginning, with what is given. Raises UsageError where something is
+    given that would change the run.
     """
     saved_at = [folder / CONFIG_FILE, *sorted(folder.glob(f"*/{CONFIG_FILE}"))]
     saved_at = [path for path in saved_at if path.is_file()]
@@ -116,92 +112,59 @@ def _run_split(config: RunConfig, folder: Path, processes: Processes, interrupti
         processes.say(f"{folder} is finished ({found.progress.finished}); nothing to do")
         return
     config, data = open_data(config)
-    for note in data.notes:
-        processes.say(note)
-    # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
-    torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
-    model = make_model(config, data, processes)
-    facts = _facts(config, data, model_config=model.config)
-    if found is not None:
-        _check_same(folder, found, facts)
-    learner = make_learner(config, model, num_samples=len(data.samples), processes=processes)
-    progress = Progress() if found is None else _restore(learner, found, processes)
-    processes.say(_start_line(learner, config, progress))
-    if processes.is_first:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_config(folder / CONFIG_FILE, config)
-        write_metrics(folder, progress.history)
     with ExitStack() as resources:
-        session = _open_session(config, folder, data, learner, facts, progress, interruption, resources)
+        resources.callback(data.reader.close)
+        for note in data.notes:
+            processes.say(note)
+        learner, facts, progress = _begin(config, data, folder, found, processes)
+        reader = BatchReader(data.reader, num_threads=config.workers, pinned=processes.device.type == "cuda")
+        resources.callback(reader.close)
+        session = Session(
+            folder=folder,
+            config=config,
+            facts=facts,
+            learner=learner,
+            lessons=make_lessons(config, data, learner),
+            reader=reader,
+            validation=data.rows.validation,
+            events=resources.enter_context(open_events(folder, progress)) if processes.is_first else None,
+            interruption=interruption,
+            deadline=time.monotonic() + 60 * config.max_minutes,
+        )
         progress = train(session, progress)
     if processes.is_first:
         report = write_report(folder, facts=facts, config=config, progress=progress)
         processes.say(f"wrote {folder}: checkpoints/best.pt, checkpoints/last.pt, metrics.csv, {report.name}")
 
 
-def _open_session(
-    config: RunConfig,
-    folder: Path,
-    data: RunData,
-    learner: Learner,
-    facts: RunFacts,
-    progress: Progress,
-    interruption: Interruption,
-    resources: ExitStack,
-) -> Session:
-    processes = learner.processes
-    reader = BatchReader(data.reader, num_threads=config.workers, pinned=processes.device.type == "cuda")
-    resources.callback(data.reader.close)
-    resources.callback(reader.close)
-    events = _open_events(folder, progress) if processes.is_first else None
-    if events is not None:
-        resources.callback(events.close)
-    return Session(
-        folder=folder,
-        config=config,
-        learner=learner,
-        lessons=make_lessons(config, data, learner),
-        reader=reader,
-        validation=data.rows.validation,
-        save=_saver(config, folder, facts, learner),
-        events=events,
-        interruption=interruption,
-        deadline=time.monotonic() + 60 * config.max_minutes,
-    )
+def _begin(
+    config: RunConfig, data: RunData, folder: Path, found: Checkpoint | None, processes: Processes
+) -> tuple[Learner, RunFacts, Progress]:
+    """The learner at the start of the run or as the checkpoint left it; the folder with what can be said already.
+
+    Raises DataError where the run was begun on other data, another plan or another model.
+    """
+    # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
+    torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
+    model = make_model(config, data, processes)
+    facts = _facts(config, data, model)
+    if found is not None and (changed := found.facts.differences(facts)):
+        raise DataError(f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}")
+    learner = make_learner(config, model, num_samples=len(data.samples), processes=processes)
+    if found is not None:
+        restore(learner, found)
+    progress = Progress() if found is None else found.progress
+    processes.say(_start_line(learner, config, progress))
+    if processes.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(folder / CONFIG_FILE, config)
+        write_metrics(folder, progress.history)
+    return learner, facts, progress
 
 
-def _saver(config: RunConfig, folder: Path, facts: RunFacts, learner: Learner) -> Callable[[Progress, bool], None]:
-    def save(progress: Progress, is_best: bool) -> None:
-        if not learner.processes.is_first:
-            return
-        states = cast(dict[str, Any], learner_states(learner))
-        checkpoint = Checkpoint(
-            facts=facts,
-            progress=progress,
-            config={key: _plain(value) for key, value in dataclasses.asdict(config).items()},
-            scheduler=dataclasses.asdict(learner.schedule),
-            rng=_random_states(),
-            **states,
-        )
-        write_checkpoint(folder, checkpoint, is_best=is_best)
-
-    return save
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _random_states() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _facts(config: RunConfig, data: RunData, *, model_config: Any) -> RunFacts:
+def _facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
     return RunFacts(
-        model_config=model_config,
+        model_config=model.config,
         class_names=data.dataset.class_names,
         shape=ClipShape(
             num_segments=data.dataset.num_segments,
@@ -215,29 +178,6 @@ def _facts(config: RunConfig, data: RunData, *, model_config: Any) -> RunFacts:
     )
 
 
-def _check_same(folder: Path, found: Checkpoint, facts: RunFacts) -> None:
-    """Raises DataError where the run was begun on other data, another plan or another model."""
-    if changed := found.facts.differences(facts):
-        raise DataError(f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}")
-
-
-def _restore(learner: Learner, found: Checkpoint, processes: Processes) -> Progress:
-    """Put every state back. Raises DataError where a state does not fit."""
-    try:
-        learner.model.load_state_dict(found.model)
-        if learner.average is not None:
-            learner.average.load_state_dict(found.average or {})
-        learner.optimizer.load_state_dict(dict(found.optimizer))
-        if learner.scaler.is_enabled():
-            learner.scaler.load_state_dict(dict(found.scaler))
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise DataError(f"the checkpoint does not fit this run: {error}") from error
-    torch.set_rng_state(found.rng["cpu"])
-    if processes.device.type == "cuda" and "cuda" in found.rng:
-        torch.cuda.set_rng_state(found.rng["cuda"].cpu())
-    return found.progress
-
-
 def _start_line(learner: Learner, config: RunConfig, progress: Progress) -> str:
     parameters = sum(parameter.numel() for parameter in learner.model.parameters())
     verb = "training" if not progress.step else f"continuing after step {progress.step} (epoch {progress.epoch + 1})"
@@ -245,9 +185,3 @@ def _start_line(learner: Learner, config: RunConfig, progress: Progress) -> str:
     if learner.processes.count > 1:
         place += f", {learner.processes.count} processes"
     return f"{verb}: {config.preset}, {parameters:,} parameters, {config.img_size}x{config.img_size}, on {place}"
-
-
-def _open_events(folder: Path, progress: Progress) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder / EVENTS_FOLDER), purge_step=progress.step + 1 if progress.step else None)

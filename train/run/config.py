@@ -1,8 +1,6 @@
-"""The configuration of a training run: one frozen dataclass whose fields are the flags and the TOML keys
-alike.
+"""The configuration of a training run: one frozen dataclass, whose fields are the flags and the keys of TOML files.
 
-What the command line gives wins over the ``--config`` file, that over the defaults. No heavy imports:
-``--help`` reads this.
+The command line wins over the ``--config`` file, and that over the defaults. No heavy imports: ``--help`` reads this.
 """
 
 from __future__ import annotations
@@ -18,20 +16,6 @@ from typing import Any, TypeVar, get_type_hints
 
 from shared.errors import DataError, UsageError
 from train.run.config_values import Flag, Value, checked
-
-__all__ = [
-    "HARMLESS_ON_RESUME",
-    "RunConfig",
-    "Value",
-    "class_strengths",
-    "continued_with",
-    "differences",
-    "flags",
-    "read_config",
-    "requested_splits",
-    "resolve",
-    "write_config",
-]
 
 T = TypeVar("T")
 
@@ -54,9 +38,7 @@ _VARIANTS = ("none", "classic", "directional")
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that settles a run. 0 or an empty text means "chosen by the program", which then says what
-    it chose.
-    """
+    """Everything that settles a run. 0 or an empty text: the program chooses, and says what it chose."""
 
     # Folders and name
     shards: str = _flag("data/shards", "Folder of shards.")
@@ -177,17 +159,13 @@ _LEFT_OPEN: Mapping[str, Value] = {"img_size": 0, "sampling": "auto"}
 
 
 def flags() -> dict[str, tuple[type, Flag]]:
-    """Every key of the configuration with its type and what it says about itself, in the order of the
-    fields.
-    """
+    """Every key of the configuration with its type and what it says about itself, in the order of the fields."""
     types = get_type_hints(RunConfig)
     return {field.name: (types[field.name], field.metadata["flag"]) for field in dataclasses.fields(RunConfig)}
 
 
 def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> RunConfig:
-    """Command line over file over defaults, every value checked. Keys that the command line does not give are
-    absent.
-    """
+    """Command line over file over defaults, every value checked. Absent keys are not given."""
     values = {**file, **command_line}
     known = flags()
     complete: dict[str, Any] = {key: checked(key, value, *known[key]) for key, value in values.items()}
@@ -203,8 +181,7 @@ def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> 
 def read_config(path: Path) -> dict[str, Value]:
     """Read a flat TOML file of configuration keys (underscores or hyphens alike).
 
-    Raises UsageError for an unknown key, naming the nearest valid one, and DataError where the file is no
-    TOML.
+    Raises UsageError for an unknown key, naming the nearest valid one, and DataError where the file is no TOML.
     """
     try:
         with path.open("rb") as stream:
@@ -224,7 +201,7 @@ def read_config(path: Path) -> dict[str, Value]:
 
 
 def write_config(path: Path, config: RunConfig) -> None:
-    """Save the configuration as TOML, every key, atomically."""
+    """Write the configuration as TOML, every key; the file is whole or absent."""
     import tomli_w
 
     from shared.files import write_text
@@ -236,9 +213,7 @@ def write_config(path: Path, config: RunConfig) -> None:
 
 
 def class_strengths(config: RunConfig) -> dict[str, float]:
-    """``aug_class`` as a mapping from class name to strength. Raises UsageError where an entry is not
-    NAME=NUMBER.
-    """
+    """``aug_class`` as class name -> strength. Raises UsageError where an entry is not NAME=NUMBER."""
     strengths: dict[str, float] = {}
     for entry in config.aug_class:
         name, separator, number = entry.partition("=")
@@ -269,9 +244,7 @@ def continued_with(saved: RunConfig, values: Mapping[str, Value]) -> RunConfig:
 
 
 def differences(saved: RunConfig, wanted: RunConfig) -> list[str]:
-    """What stops a run from being continued with another configuration: ``key: old -> new``, harmless keys
-    left out.
-    """
+    """What stops a run from being continued with another configuration: ``key: old -> new``, without harmless keys."""
     return [
         f"{key}: {getattr(saved, key)!r} -> {getattr(wanted, key)!r}"
         for key in flags()

@@ -13,12 +13,11 @@ Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """What a field says about itself. choices: allowed texts (empty: any); least and most: inclusive
-    bounds.
-    """
+    """What a field says about itself."""
 
     help: str
     choices: tuple[str, ...] = ()
+    """The texts that are allowed; empty: any."""
     least: float = -math.inf
     most: float = math.inf
 

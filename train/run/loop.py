@@ -4,53 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.console import progress as show_progress
-from train.data.batches import epoch_steps, num_steps, training_batches
+from train.data.batches import epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
-from train.data.reader import BatchReader
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.metrics import Metrics, measure
-from train.learn.step import Learner, Lessons, check_weights, diverged, train_step
-from train.run.config import RunConfig
+from train.learn.step import check_weights, diverged, train_step
 from train.run.progress import EpochRow, Progress, Timing, append_timing, validation_key, write_metrics
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Session:
-    """What one process holds while it trains on one split."""
-
-    folder: Path
-    config: RunConfig
-    learner: Learner
-    lessons: Lessons
-    reader: BatchReader
-    validation: npt.NDArray[np.int64]
-    """The clips, by their place in the table, that choose the best epoch."""
-    save: Callable[[Progress, bool], None]
-    """Writes a checkpoint of this progress, and as `best` too where the second argument is true."""
-    events: SummaryWriter | None
-    """TensorBoard, in the first process only."""
-    interruption: Interruption
-    deadline: float
-    """When --max-minutes are over, on the clock of ``time.monotonic``."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return num_steps(len(self.lessons.samples), batch_size=self.config.batch_size)
+from train.run.session import Session, save
 
 
 def train(session: Session, progress: Progress) -> Progress:
@@ -126,7 +91,7 @@ def _save(session: Session, progress: Progress, *, is_best: bool) -> None:
     """Write a checkpoint. Raises DataError, in all processes, where there is none worth it: the old one stays."""
     last = progress.step - 1
     check_weights(session.learner, epoch=last // session.steps_per_epoch, step=last % session.steps_per_epoch)
-    session.save(progress, is_best)
+    save(session, progress, is_best=is_best)
 
 
 def _validate(session: Session, progress: Progress) -> Metrics | None:
@@ -252,30 +217,3 @@ def _log_timing(session: Session, start: Progress, end: Progress, *, seconds: fl
     if session.events is not None:
         session.events.add_scalar("epoch/clips_per_second", timing.clips_per_second, timing.epoch)
         session.events.add_scalar("epoch/data_wait_share", timing.data_wait_share, timing.epoch)
-
-
-class Interruption:
-    """While open, the first SIGINT or SIGTERM only sets ``wanted``; a second one interrupts at once.
-
-    For the main thread, which alone receives signals.
-    """
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
-            raise KeyboardInterrupt
-        self.wanted = True
-
-    def __enter__(self) -> Self:
-        for number in self._previous:
-            signal.signal(number, self._receive)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

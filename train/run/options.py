@@ -1,6 +1,4 @@
-"""``lsvit-train run``: one flag for each field of RunConfig, so that flags, TOML keys and defaults cannot
-drift apart.
-"""
+"""``lsvit-train run``: a flag for each field of RunConfig, so that flags, TOML keys and defaults stay the same."""
 
 from __future__ import annotations
 

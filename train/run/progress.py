@@ -18,24 +18,28 @@ TIMING_FILE = "timing.csv"
 class EpochRow:
     """One row of metrics.csv. Accuracies in [0, 1]; the val_ columns are empty where nothing was validated.
 
-    epoch: from 1. step: optimiser steps since the start. learning_rate: of the last step. train_loss: mean
-    over the epoch's clips, with smoothing, mixing and augmentation. train_top1: of the label with the largest
-    share. val_loss: without smoothing. best: 1 where `best` was replaced. All but timing: a function of the
-    data, the configuration and the seed, so a run that was continued writes the same file.
+    All of it follows from the data, the configuration and the seed: a run that was continued writes the same file.
     """
 
     epoch: int
+    """From 1."""
     step: int
+    """Optimiser steps since the start of the run."""
     learning_rate: float
+    """Of the epoch's last step."""
     train_loss: float
+    """Mean over the epoch's clips, with smoothing, mixing and augmentation."""
     train_top1: float
+    """Of the label with the largest share in a mixed clip."""
     val_clips: int
     val_loss: float | None
+    """Without smoothing."""
     val_top1: float | None
     val_top5: float | None
     val_mean_class_accuracy: float | None
     val_calibration_error: float | None
     best: int
+    """1 where `best` was replaced, else 0."""
 
 
 METRICS_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRow))
@@ -44,26 +48,28 @@ TIMING_COLUMNS = ("epoch", "steps", "seconds", "clips_per_second", "data_wait_sh
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run stands. epoch and step_in_epoch: what comes next, from 0. step: optimiser steps done.
-
-    loss_sum, num_right, num_clips: of the current epoch so far. history: the finished epochs. best_key:
-    (top-1, -loss) of the best validation. best_confusion: of the validation in the best epoch,
-    true class by row. epochs_since_best: for early stopping. finished: why the run is
-    over, empty while it is not.
-    """
+    """Where a run stands."""
 
     epoch: int = 0
+    """The epoch that comes next or goes on, from 0."""
     step_in_epoch: int = 0
+    """Its step that comes next, from 0."""
     step: int = 0
+    """Optimiser steps done since the start of the run."""
     loss_sum: float = 0.0
+    """Of the current epoch so far, like the two numbers below."""
     num_right: float = 0.0
     num_clips: float = 0.0
     history: tuple[EpochRow, ...] = ()
+    """The epochs that are over."""
     best_key: tuple[float, float] | None = None
+    """(top-1, -loss) of the best validation."""
     best_epoch: int = 0
     best_confusion: tuple[tuple[int, ...], ...] | None = None
+    """Of the validation in the best epoch; true class by row."""
     epochs_since_best: int = 0
     finished: str = ""
+    """Why the run is over; empty while it is not."""
 
     def after_step(self, *, loss_sum: float, num_right: float, num_clips: float) -> Progress:
         """One optimiser step further."""
@@ -96,33 +102,28 @@ class Progress:
 
 
 def validation_key(row: EpochRow) -> tuple[float, float] | None:
-    """What `best` is chosen by: top-1 on the validation clips, then the smaller loss. None without
-    validation.
-    """
+    """What `best` is chosen by: top-1 on the validation clips, then the smaller loss. None without validation."""
     if row.val_top1 is None or row.val_loss is None:
         return None
     return row.val_top1, -row.val_loss
 
 
 def write_metrics(folder: Path, history: tuple[EpochRow, ...]) -> None:
-    """Write metrics.csv whole, atomically."""
+    """Write metrics.csv; the file is whole or absent."""
     rows = [["" if value is None else value for value in dataclasses.astuple(row)] for row in history]
     write_csv(folder / METRICS_FILE, METRICS_COLUMNS, rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One row of timing.csv: an epoch, or the part of it since the run was continued. Unlike metrics, never
-    repeatable.
-
-    data_wait_share: the part of the time in which a step waited for data, in [0, 1].
-    """
+    """One row of timing.csv: an epoch, or the part of it since the run was continued. No two runs write the same."""
 
     epoch: int
     steps: int
     seconds: float
     clips_per_second: float
     data_wait_share: float
+    """The part of the time in which a step waited for data, in [0, 1]."""
     processes: int
 
 

@@ -181,9 +181,9 @@ def check_grad_accum_steps(tools: Tools) -> None:
     sizes = []
     forward = LSViT.forward
 
-    def recording(self: LSViT, video: torch.Tensor) -> torch.Tensor:
+    def recording(self: LSViT, video: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
         sizes.append(len(video))
-        return forward(self, video)
+        return forward(self, video, drop_path)
 
     tools.patch.setattr(LSViT, "forward", recording)
     tools.train(batch_size=8, grad_accum_steps=4, val_fraction=0.0)
@@ -400,7 +400,7 @@ def check_prefetch(tools: Tools) -> None:
 def check_checkpoint_every(tools: Tools) -> None:
     options: dict[str, Value] = {"batch_size": 3, "val_fraction": 0.0}  # 6 steps
     counts = [
-        len(recorded(tools, "train.run.command.write_checkpoint", "is_best", checkpoint_every=n, **options))
+        len(recorded(tools, "train.run.session.write_checkpoint", "is_best", checkpoint_every=n, **options))
         for n in (0, 2)
     ]
     assert counts == [1, 3]

@@ -1,0 +1,123 @@
+"""One process's training of one split: what it holds, and how its state goes into a checkpoint and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.errors import DataError
+from train.data.batches import num_steps
+from train.data.reader import BatchReader
+from train.learn.step import Learner, Lessons
+from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
+from train.run.config import RunConfig
+from train.run.progress import Progress
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+EVENTS_FOLDER = "tensorboard"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """What one process holds while it trains on one split."""
+
+    folder: Path
+    config: RunConfig
+    facts: RunFacts
+    learner: Learner
+    lessons: Lessons
+    reader: BatchReader
+    validation: npt.NDArray[np.int64]
+    """The clips, by their place in the table, that choose the best epoch."""
+    events: SummaryWriter | None
+    """TensorBoard, in the first process only."""
+    interruption: Interruption
+    deadline: float
+    """When --max-minutes are over, on the clock of ``time.monotonic``."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return num_steps(len(self.lessons.samples), batch_size=self.config.batch_size)
+
+
+def save(session: Session, progress: Progress, *, is_best: bool) -> None:
+    """Write a checkpoint, in the first process only. Raises DataError where it cannot be written."""
+    learner = session.learner
+    if not learner.processes.is_first:
+        return
+    config = dataclasses.asdict(session.config)
+    rng = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        rng["cuda"] = torch.cuda.get_rng_state()
+    checkpoint = Checkpoint(
+        facts=session.facts,
+        progress=progress,
+        config={key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
+        model=learner.model.state_dict(),
+        average=None if learner.average is None else learner.average.state_dict(),
+        optimizer=learner.optimizer.state_dict(),
+        scheduler=dataclasses.asdict(learner.schedule),
+        scaler=learner.scaler.state_dict(),
+        rng=rng,
+    )
+    write_checkpoint(session.folder, checkpoint, is_best=is_best)
+
+
+def restore(learner: Learner, found: Checkpoint) -> None:
+    """Put every state of a checkpoint back. Raises DataError where one does not fit."""
+    try:
+        learner.model.load_state_dict(found.model)
+        if learner.average is not None:
+            learner.average.load_state_dict(found.average or {})
+        learner.optimizer.load_state_dict(dict(found.optimizer))
+        if learner.scaler.is_enabled():
+            learner.scaler.load_state_dict(dict(found.scaler))
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise DataError(f"the checkpoint does not fit this run: {error}") from error
+    torch.set_rng_state(found.rng["cpu"])
+    if learner.processes.device.type == "cuda" and "cuda" in found.rng:
+        torch.cuda.set_rng_state(found.rng["cuda"].cpu())
+
+
+def open_events(folder: Path, progress: Progress) -> SummaryWriter:
+    """TensorBoard's file of the run. Entries of steps that a run continued does again are taken out."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / EVENTS_FOLDER), purge_step=progress.step + 1 if progress.step else None)
+
+
+class Interruption:
+    """While open, the first SIGINT or SIGTERM only sets ``wanted``; a second one interrupts at once.
+
+    For the main thread, which alone receives signals.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+    def __enter__(self) -> Self:
+        for number in self._previous:
+            signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
