@@ -19,7 +19,7 @@ POSITION_SLOPE = 4.0  # start of the directional LMI's positions; e⁻⁴ is 2 %
 
 
 class ClassicLMI(TemporalModule):
-    """out = X + tanh(delta) · (X ⊙ expand(a)), a one gate a frame from the mean size of the changes of its tokens."""
+    """out = X + tanh(delta) · (X ⊙ expand(a)); a, a gate for each frame, comes from how much its tokens change."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -86,14 +86,15 @@ class DirectionalLMI(TemporalModule):
         return self._injected(x, reduced, weights), weights.mean(dim=1)
 
     def _weights(self, reduced: Tensor) -> Tensor:
-        # T x T for a whole frame: so small, and wanted as a picture, that no fused kernel is needed.
+        # T x T numbers a head, for whole frames: too few for a fused kernel to help, and `explain` shows them.
         frames = reduced.mean(dim=2)  # (B, T, d)
         query, key = torch.unflatten(self.query_key(frames), -1, (2, LMI_HEADS, -1)).permute(2, 0, 3, 1, 4)
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # (B, heads, T, T)
         return torch.softmax(scores + self.position, dim=-1)
 
     def _injected(self, x: Tensor, reduced: Tensor, weights: Tensor) -> Tensor:
-        # Seen from the first frame, what stands still is exactly zero, and half precision keeps its digits for change.
+        # Less the first frame, which changes no difference: what stands still is exactly zero, and half precision
+        # keeps its digits for what changes.
         change = torch.unflatten(reduced - reduced[:, :1], -1, (LMI_HEADS, -1)).permute(0, 3, 1, 2, 4)
         heads = change.flatten(3)  # (B, heads, T, N·d/heads)
         still = torch.eye(weights.shape[-1], device=weights.device, dtype=weights.dtype)

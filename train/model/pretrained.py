@@ -33,20 +33,20 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """What became of the weights. Keys are the model's, but for `unexpected`, which are the source's.
-
-    loaded: copied as they were. interpolated: copied after a change of size. missing: the model's keys that got nothing
-    (skipped ones among them). unexpected: the source's keys that the model has no place for. mean, std: of the pixels
-    in [0, 1], as the source says, None where it does not.
-    """
+    """What became of the weights, by the model's keys."""
 
     source: str
     loaded: tuple[str, ...]
+    """Copied as they were."""
     interpolated: tuple[str, ...]
+    """Copied after a change of size."""
     missing: tuple[str, ...]
+    """What got nothing, the skipped ones among them."""
     unexpected: tuple[str, ...]
+    """The source's keys that the model has no place for."""
     skipped: tuple[Skipped, ...]
     mean: PerColour | None
+    """Of the pixels in [0, 1], as the source says; None where it does not."""
     std: PerColour | None
 
     def lines(self) -> list[str]:

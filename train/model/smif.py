@@ -37,7 +37,7 @@ def changes(video: Tensor) -> list[Tensor]:
 
 
 def at_earlier(change: Tensor, num_frames: int) -> Tensor:
-    """What belongs to pairs of frames, (B, T - o, ...), put at the earlier one: (B, T, ...), zero elsewhere."""
+    """Values of pairs of frames, (B, T - o, ...), each put at the earlier frame of its pair: (B, T, ...), else zero."""
     absent = change.new_zeros(change.shape[0], num_frames - change.shape[1], *change.shape[2:])
     return torch.cat([change, absent], dim=1)
 
@@ -49,12 +49,12 @@ def at_later(change: Tensor, num_frames: int) -> Tensor:
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Autocast off: for few channels it costs a pass over all pixels and brings nothing. Meta tensors know none."""
+    """A block without autocast: for so few channels it costs a pass over all pixels and gains nothing."""
     return nullcontext() if like.is_meta else torch.autocast(like.device.type, enabled=False)
 
 
 class ClassicSMIF(nn.Module):
-    """out = clamp(V + tanh(alpha) · Conv1x1[V, M], -1, 1), M the thresholded mean of absolute differences."""
+    """out = clamp(V + tanh(alpha) · Conv1x1[V, M], -1, 1), where M is the thresholded mean of absolute differences."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,11 +86,11 @@ class ClassicSMIF(nn.Module):
 
 
 class DirectionalSMIF(nn.Module):
-    """out = V + Σ_o W_o · shrink(V[t + o] - V[t]), o = -2, -1, 1, 2: a signed trace of what goes and what comes.
+    """out = V + Σ_o W_o · shrink(V[t + o] - V[t]), o = -2, -1, 1, 2: each frame shows what went and what is to come.
 
-    shrink(d) = d |d| / (|d| + τ) keeps the sign and fades noise below τ = 0.05. W_o are 3x3 colour matrices; nothing
-    here has a bias, so a still clip passes unchanged. With W = 0 it is the identity; the active start paints what is
-    about to appear into red and what has just been there into blue.
+    shrink(d) = d |d| / (|d| + τ) keeps the sign of a difference and makes noise, below τ = 0.05, small. Each W_o is a
+    3x3 matrix on colours. Nothing here has a bias, so a clip without motion passes unchanged. With W = 0 this is the
+    identity; the active start paints what is about to appear in red and what has just been there in blue.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class DirectionalSMIF(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """(B, T, 3, H, W), [0, 1] pixel units -> the same shape; what is injected may leave [0, 1]."""
-        # In training the video itself is differentiated by nobody. A compiler fuses plain expressions by itself.
+        # In training nobody asks for a gradient of the video. A compiler fuses plain expressions by itself.
         is_constant = not (video.requires_grad and torch.is_grad_enabled())
         if is_constant and not torch.compiler.is_compiling():
             injected: Tensor = _InjectInPieces.apply(video, self.weight)  # type: ignore[no-untyped-call]
@@ -134,10 +134,10 @@ def _gather(video: Tensor) -> Tensor:
 
 
 class _InjectInPieces(torch.autograd.Function):
-    """video + W · neighbours for a video that is a constant.
+    """video + W · neighbours for a video that needs no gradient.
 
-    Kept for the backward pass is the video alone: the neighbours take four times its memory, and on the CPU to shrink
-    the differences again, in pieces that stay in the cache, costs less than to write and read them.
+    Only the video is kept for the backward pass. The neighbours would take four times its memory, and on the CPU it
+    costs less to compute them again, in pieces that stay in the cache, than to write and read them.
     """
 
     @staticmethod
@@ -165,8 +165,9 @@ class _InjectInPieces(torch.autograd.Function):
 
 
 def _pieces(video: Tensor) -> Iterator[tuple[_Place, Tensor, Tensor]]:
-    """Some pixels of some clips at a time: their place in (B, T, 3, H·W), they themselves (b, T, 3, n), and what
-    `_gather` gives for them, (b·T, 4·3, n), in memory that the next piece overwrites.
+    """Some pixels of some clips at a time: their place in (B, T, 3, H·W), the pixels (b, T, 3, n) and their neighbours.
+
+    The neighbours are what `_gather` gives, (b·T, 4·3, n), in memory that the next piece overwrites.
     """
     pixels = video.flatten(3)
     clips, num_frames, colours, size = pixels.shape

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,39 @@ def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.M
         write_checkpoint(tmp_path, make_checkpoint(seed=3), is_best=True)
     assert checkpoint_path(tmp_path, "last").read_bytes() == before
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
+
+
+@pytest.mark.parametrize("room", [1000, 60_000])
+def test_a_full_disk_is_one_line_with_the_reason(tmp_path: Path, room: int) -> None:
+    """torch hides the system's error behind its own; a limit on the size of files acts like a full disk."""
+    write_checkpoint(tmp_path, make_checkpoint(), is_best=True)
+    before = checkpoint_path(tmp_path, "last").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"^cannot write .*last\.pt: File too large; make room .* --resume$"):
+            write_checkpoint(tmp_path, make_checkpoint(seed=3), is_best=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint_path(tmp_path, "last").read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_best_shares_its_bytes_with_last_where_the_file_system_has_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for seed in (1, 2):
+        write_checkpoint(tmp_path, make_checkpoint(seed=seed), is_best=True)
+    best, last = checkpoint_path(tmp_path, "best"), checkpoint_path(tmp_path, "last")
+    assert best.samefile(last) == links and best.read_bytes() == last.read_bytes()
+    assert torch.equal(load_model(tmp_path).model.head.weight, LSViT(SHAPE, seed=2).head.weight)
+    assert sorted(path.name for path in best.parent.iterdir()) == ["best.pt", "last.pt"]
 
 
 class Malicious:
