@@ -13,6 +13,7 @@ from shared.workers import WorkerPool
 def be_killed_while_a_job_hangs(note: str) -> None:
     """Start a job that writes its process number to ``note`` and hangs, then end by SIGKILL."""
     with WorkerPool(num_workers=1, timeout_seconds=600, preload=[]) as pool:
+        pool.wait(pool.submit(abs, 1))  # a worker is given its first job only while somebody waits
         pool.submit(note_and_hang, Path(note))
         while not Path(note).exists():
             time.sleep(0.01)
