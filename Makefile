@@ -6,7 +6,7 @@ export VENV
 NUM_TEST_PROCESSES ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint test-slow test-stress test-cuda audit coverage mutation audit-tools clean
+.PHONY: demo test lint test-slow test-stress test-cuda test-newest gpu audit coverage mutation audit-tools clean
 
 demo:
 	@scripts/setup
@@ -49,6 +49,15 @@ audit-tools:
 test-cuda:
 	@scripts/setup test
 	$(PYTEST) -m cuda
+
+# With the newest torch and torchcodec, in an environment of their own that is removed afterwards (KEEP=1 keeps it).
+test-newest:
+	@scripts/newest
+
+# Checks and measures a GPU in at most 8 minutes; the report comes into runs/gpu. See docs/benchmarks.md.
+gpu:
+	@scripts/setup test
+	$(VENV)/bin/python -m benchmarks.gpu
 
 # Caches and what the demo made; never videos, shards and runs of your own, nor the virtual environment.
 clean:
