@@ -14,6 +14,7 @@ from typing import Literal
 
 from preprocess.doctor.probe import NUM_FRAMES, PACKAGES, PREFIX, STAGES
 from shared.console import print_table, say
+from shared.errors import first_line, last_line
 
 State = Literal["ok", "warn", "bad"]
 Facts = Mapping[str, object]
@@ -27,12 +28,22 @@ _INSTALL_FFMPEG = "apt-get install ffmpeg"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at. ``remedy`` says what to do where state is not ``ok``; warn hinders some things, bad all."""
+    """One thing looked at."""
 
     name: str
     value: str
     state: State = "ok"
+    """``warn`` hinders some things, ``bad`` all."""
     remedy: str = ""
+    """What to do where state is not ``ok``."""
+
+
+def _warn(name: str, value: str, remedy: str) -> Finding:
+    return Finding(name=name, value=value, state="warn", remedy=remedy)
+
+
+def _bad(name: str, value: str, remedy: str) -> Finding:
+    return Finding(name=name, value=value, state="bad", remedy=remedy)
 
 
 def diagnose(*, data: Path = Path("data")) -> list[Finding]:
@@ -60,7 +71,7 @@ def probe() -> dict[str, Facts]:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT_SECONDS, check=False
         )
-        output, end = done.stdout, f"the process ended with code {done.returncode}: {_last_line(done.stderr)}"
+        output, end = done.stdout, f"the process ended with code {done.returncode}: {last_line(done.stderr)}"
     except subprocess.TimeoutExpired as expired:
         output = expired.stdout.decode(errors="replace") if isinstance(expired.stdout, bytes) else expired.stdout or ""
         end = f"no answer within {_PROBE_TIMEOUT_SECONDS:.0f} s"
@@ -72,11 +83,6 @@ def probe() -> dict[str, Facts]:
             facts[stage] = {"error": end}
             break
     return facts
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "no message"
 
 
 def judge(facts: Mapping[str, Facts], *, nvidia: str) -> list[Finding]:
@@ -104,10 +110,6 @@ def _stage(facts: Mapping[str, Facts], stage: str) -> tuple[Facts, str]:
     return found, str(found.get("error", ""))
 
 
-def _first_line(error: str) -> str:
-    return next((line.strip() for line in error.splitlines() if line.strip()), "")[:200]
-
-
 def _numbers(version: str) -> tuple[int, int]:
     """The first two numbers of a version."""
     parts = [int("".join(filter(str.isdigit, part)) or 0) for part in version.partition("+")[0].split(".")[:2]]
@@ -122,9 +124,8 @@ def _python() -> Finding:
 def _package(name: str, versions: Mapping[str, str]) -> Finding:
     if name not in versions:
         if name == "numba":  # torch does the same, slowly
-            remedy = "clips are measured many times slower without; pip install numba"
-            return Finding(name=name, value="missing", state="warn", remedy=remedy)
-        return Finding(name=name, value="missing", state="bad", remedy=f"pip install {name}")
+            return _warn(name, "missing", "clips are measured many times slower without; pip install numba")
+        return _bad(name, "missing", f"pip install {name}")
     return Finding(name=name, value=versions[name])
 
 
@@ -133,7 +134,7 @@ def _h5py(facts: Mapping[str, Facts], versions: Mapping[str, str]) -> Finding:
     if "h5py" not in versions:
         return _package("h5py", versions)
     if error:
-        return Finding(name="h5py", value=_first_line(error), state="bad", remedy="pip install --force-reinstall h5py")
+        return _bad("h5py", first_line(error), "pip install --force-reinstall h5py")
     return Finding(name="h5py", value=f"{versions['h5py']} with HDF5 {found['hdf5']}")
 
 
@@ -141,18 +142,17 @@ def _torch(facts: Mapping[str, Facts], versions: Mapping[str, str], *, nvidia: s
     found, error = _stage(facts, "torch")
     if "torch" not in versions:
         remedy = "pip install -c constraints-cpu.txt torch (constraints-cuda.txt where there is an NVIDIA GPU)"
-        return Finding(name="torch", value="missing", state="bad", remedy=remedy)
+        return _bad("torch", "missing", remedy)
     if error:
         remedy = "pip install --force-reinstall torch, with the constraints file that fits"
-        return Finding(name="torch", value=f"{versions['torch']}: {_first_line(error)}", state="bad", remedy=remedy)
+        return _bad("torch", f"{versions['torch']}: {first_line(error)}", remedy)
     value = f"{versions['torch']}, " + (f"CUDA {found['cuda']} build" if found["cuda"] else "CPU build")
     low, high = _TORCH_RANGE
     if not low <= _numbers(versions["torch"]) < high:
         remedy = f"too {'old' if _numbers(versions['torch']) < low else 'new'}: pip install 'torch>=2.11,<2.14'"
-        return Finding(name="torch", value=value, state="bad", remedy=remedy)
+        return _bad("torch", value, remedy)
     if nvidia and not found["cuda"]:
-        remedy = "it cannot use the GPU: pip install -U -c constraints-cuda.txt torch torchcodec"
-        return Finding(name="torch", value=value, state="warn", remedy=remedy)
+        return _warn("torch", value, "it cannot use the GPU: pip install -U -c constraints-cuda.txt torch torchcodec")
     return Finding(name="torch", value=value)
 
 
@@ -160,7 +160,7 @@ def _ffmpeg_libraries(facts: Mapping[str, Facts]) -> Finding:
     found, error = _stage(facts, "ffmpeg_libraries")
     majors = found.get("majors")
     if error or not isinstance(majors, list) or not majors:
-        return Finding(name="FFmpeg libraries", value=error or "missing", state="bad", remedy=_INSTALL_FFMPEG)
+        return _bad("FFmpeg libraries", error or "missing", _INSTALL_FFMPEG)
     loaded = facts.get("torchcodec", {}).get("ffmpeg")
     value = f"FFmpeg {', '.join(map(str, majors))} found" + (f", torchcodec loads {loaded}" if loaded else "")
     return Finding(name="FFmpeg libraries", value=value)
@@ -170,14 +170,14 @@ def _torchcodec(facts: Mapping[str, Facts], versions: Mapping[str, str]) -> Find
     found, error = _stage(facts, "torchcodec")
     if "torchcodec" not in versions:
         remedy = "pip install -c constraints-cpu.txt torchcodec (constraints-cuda.txt where there is an NVIDIA GPU)"
-        return Finding(name="torchcodec", value="missing", state="bad", remedy=remedy)
+        return _bad("torchcodec", "missing", remedy)
     version = versions["torchcodec"]
     if error:
-        value = f"{version} does not load: {_first_line(error)}"
-        return Finding(name="torchcodec", value=value, state="bad", remedy=_torchcodec_remedy(facts, versions))
+        value = f"{version} does not load: {first_line(error)}"
+        return _bad("torchcodec", value, _torchcodec_remedy(facts, versions))
     if not found["has_get_next_frame"]:
         remedy = "this version has no function for exact sequential reading; pip install 'torchcodec>=0.11,<0.18'"
-        return Finding(name="torchcodec", value=version, state="bad", remedy=remedy)
+        return _bad("torchcodec", version, remedy)
     return Finding(name="torchcodec", value=version)
 
 
@@ -205,11 +205,11 @@ def _decoding(facts: Mapping[str, Facts]) -> Finding:
     found, error = _stage(facts, "decode")
     remedy = "mend what is bad above; without it no video can be read"
     if error:
-        return Finding(name="decoding", value=_first_line(error), state="bad", remedy=remedy)
+        return _bad("decoding", first_line(error), remedy)
     value = f"{found['num_frames']} of {NUM_FRAMES} frames of an MPEG-4 AVI with B-frames"
     if found["num_frames"] != NUM_FRAMES:
         remedy = "this build loses frames; install the versions of the constraints file that fits"
-        return Finding(name="decoding", value=value, state="bad", remedy=remedy)
+        return _bad("decoding", value, remedy)
     return Finding(name="decoding", value=value)
 
 
@@ -223,12 +223,12 @@ def _gpu(facts: Mapping[str, Facts], *, nvidia: str) -> Finding:
         remedy = (
             "torch does not see the GPU: a CUDA build of torch (constraints-cuda.txt) and a driver for it are needed"
         )
-        return Finding(name="GPU", value=value, state="warn", remedy=remedy)
+        return _warn("GPU", value, remedy)
     if not nvdec:
         remedy = (
             "videos are decoded on the CPU; for the GPU install the driver's libnvcuvid (apt-get install libnvcuvid1)"
         )
-        return Finding(name="GPU", value=value, state="warn", remedy=remedy)
+        return _warn("GPU", value, remedy)
     return Finding(name="GPU", value=value)
 
 
@@ -244,19 +244,16 @@ def _nvidia() -> str:
 
 
 def _tools() -> list[Finding]:
-    ffmpeg, rar = shutil.which("ffmpeg"), shutil.which("unar") or shutil.which("bsdtar")
     return [
-        Finding(name="ffmpeg command", value=ffmpeg)
-        if ffmpeg
-        else Finding(
-            name="ffmpeg command", value="missing", state="warn", remedy=f"the tests need it: {_INSTALL_FFMPEG}"
-        ),
-        Finding(name="RAR", value=rar)
-        if rar
-        else Finding(
-            name="RAR", value="missing", state="warn", remedy="`fetch` of a .rar needs it: apt-get install unar"
-        ),
+        _tool("ffmpeg command", "ffmpeg", remedy=f"the tests need it: {_INSTALL_FFMPEG}"),
+        _tool("RAR", "unar", "bsdtar", remedy="`fetch` of a .rar needs it: apt-get install unar"),
     ]
+
+
+def _tool(name: str, *commands: str, remedy: str) -> Finding:
+    """The first of several commands that is installed."""
+    found = next(filter(None, map(shutil.which, commands)), None)
+    return Finding(name=name, value=found) if found else _warn(name, "missing", remedy)
 
 
 def _machine(data: Path) -> list[Finding]:
@@ -276,18 +273,16 @@ def _disk(data: Path) -> Finding:
     free = shutil.disk_usage(folder).free / 1e9
     value = f"{free:.1f} GB free at {folder}"
     if free < 1:
-        return Finding(
-            name="disk", value=value, state="bad", remedy="free some space, or put data elsewhere with --shards"
-        )
+        return _bad("disk", value, "free some space, or put data elsewhere with --shards")
     if free < _SHARDS_GIGABYTES:
         remedy = f"all of HMDB51 needs {_SHARDS_GIGABYTES:.0f} GB at 224x304; a smaller --size needs less"
-        return Finding(name="disk", value=value, state="warn", remedy=remedy)
+        return _warn("disk", value, remedy)
     return Finding(name="disk", value=value)
 
 
 def _shared_memory(folder: Path) -> Finding:
     if not folder.is_dir():
-        return Finding(name="/dev/shm", value="missing", state="warn", remedy="loading with workers needs it")
+        return _warn("/dev/shm", "missing", "loading with workers needs it")
     total = shutil.disk_usage(folder).total / 1e9
     small = "workers pass batches through it; in Docker use --shm-size=2g"
     return Finding(name="/dev/shm", value=f"{total:.1f} GB", state="ok" if total >= 1 else "warn", remedy=small)
