@@ -92,7 +92,7 @@ def test_leaving_ends_the_workers_whatever_they_do() -> None:
 def test_a_hanging_worker_outlives_a_killed_parent_by_little(tmp_path: Path) -> None:
     note = tmp_path / "worker"
     program = f"from hanging_parent import be_killed_while_a_job_hangs; be_killed_while_a_job_hangs({str(note)!r})"
-    parent = subprocess.run([sys.executable, "-c", program], cwd=Path(hanging_parent.__file__).parent, check=False)
+    parent = subprocess.run([sys.executable, "-c", program], cwd=Path(hanging_parent.__file__).parent, timeout=60)
     assert parent.returncode == -signal.SIGKILL
     worker, deadline = int(note.read_text()), time.monotonic() + 30
     while is_alive(worker):
