@@ -19,8 +19,8 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, or i
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of runs.")]
 Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
 Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
-Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu or cuda.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Clips at once.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at once.")]
 ViewsText = Annotated[
     str,
     typer.Option("--views", metavar="CxS", help="Temporal candidates x spatial crops, averaged, such as 3x3."),
@@ -77,7 +77,7 @@ def evaluate_command(
         splits=splits,
         views=views,
         json=as_json,
-        device=_device(device),
+        device=device,
         batch_size=batch_size,
     )
     evaluate(run, options)
@@ -87,7 +87,7 @@ def evaluate_command(
 def predict_command(
     run: Run,
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files, folders or patterns.")],
-    top: Annotated[int, typer.Option("--top", help="Classes of each video in the table.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes of each video in the table.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every class, and nothing else.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a video.")] = None,
     csv_format: Annotated[
@@ -97,7 +97,9 @@ def predict_command(
     views: ViewsText = "1x1",
     device: Device = "auto",
     batch_size: BatchSize = 8,
-    workers: Annotated[int | None, typer.Option("--workers", help="Decoding processes; default: one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Decoding processes; default: one a core.")
+    ] = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """P(action given video) in percent, from raw video files. Exit code 1 where a file fails; the rest is answered."""
@@ -111,9 +113,9 @@ def predict_command(
         csv=csv,
         csv_format=csv_format,
         views=views,
-        device=_device(device),
+        device=device,
         batch_size=batch_size,
-        workers=workers if workers is not None else len(os.sched_getaffinity(0)),
+        workers=workers or len(os.sched_getaffinity(0)),
     )
     raise typer.Exit(predict(run, videos, options))
 
@@ -133,7 +135,7 @@ def explain_command(
     _check_dashes([video], command="explain")
     from train.explain.command import ExplainOptions, explain
 
-    explain(run, Path(video), ExplainOptions(runs=runs, out=out, action=action, device=_device(device)))
+    explain(run, Path(video), ExplainOptions(runs=runs, out=out, action=action, device=device))
 
 
 @app.command("embed")
@@ -151,9 +153,7 @@ def embed_command(
     """The model's features of every clip, as clip_id and features, for `hmdb-prep balance --features`."""
     from train.trained.embed import EmbedOptions, embed
 
-    options = EmbedOptions(
-        runs=runs, shards=shards, manifests=manifests, out=out, device=_device(device), batch_size=batch_size
-    )
+    options = EmbedOptions(runs=runs, shards=shards, manifests=manifests, out=out, device=device, batch_size=batch_size)
     embed(run, options)
 
 
@@ -179,7 +179,7 @@ def ablate_command(
     grid: Annotated[
         Path | None, typer.Option("--grid", metavar="FILE", help="TOML file of rows; default: the built-in grid.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Seeds of each row: 0, 1, ...")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of each row: 0, 1, ...")] = 3,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="TOML file of flags of `run` for every row.")
     ] = None,
@@ -201,12 +201,6 @@ def _check_dashes(videos: Sequence[str], *, command: str) -> None:
     for video in videos:
         if video.startswith("-") and not Path(video).exists():
             raise UsageError(f"no such option or file: {video}; `lsvit-train {command} --help` lists the options")
-
-
-def _device(name: str) -> str:
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device is {name!r}; it must be auto, cpu or cuda")
-    return name
 
 
 @app.command("describe")

@@ -15,8 +15,8 @@ from shared.errors import DataError, UsageError
 from train.run.config import flags, requested_splits, resolve
 from train.run.config_values import Value
 
-# What the ablation itself settles.
-_RESERVED = ("name", "runs", "seed", "shards", "manifests")
+# Keys of `run` that the study settles itself.
+SETTLED_KEYS = ("name", "runs", "seed", "shards", "manifests")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def _row(
     if len(requested_splits(config.split)) > 1:
         raise UsageError(f"row {name!r} of {origin}: split is {config.split!r}; an ablation takes one split")
     folder = re.sub(r"\W+", "-", name.casefold().replace("+", "plus ")).strip("-")
-    complete = {key: value for key, value in dataclasses.asdict(config).items() if key not in _RESERVED}
+    complete = {key: value for key, value in dataclasses.asdict(config).items() if key not in SETTLED_KEYS}
     return GridRow(name=name, folder=folder, compared_to=compared_to, keys=complete)
 
 
@@ -99,7 +99,7 @@ def _keys(content: Any, *, origin: str) -> dict[str, Value]:
     keys: dict[str, Value] = {}
     for written, value in content.items():
         key = written.replace("-", "_")
-        if key in _RESERVED:
+        if key in SETTLED_KEYS:
             raise UsageError(f"{origin} sets {written!r}, which `lsvit-train ablate` settles itself")
         if key not in known:
             raise UsageError(f"{origin} has an unknown key {written!r}; `lsvit-train run --help` lists the keys")

@@ -41,8 +41,6 @@ class EvaluateOptions:
 
 def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
     """Measure the run, write its evaluation folders and print the result."""
-    if options.batch_size < 1:
-        raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
     views = parse_views(options.views)
     folder = find_run(run, runs=options.runs)
     dataset, frame = read_dataset(options.manifests), read_manifests(options.manifests)
@@ -105,7 +103,7 @@ def evaluate_split(
         labels=test["label"].to_numpy(np.int64),
         probabilities=stored_probabilities(loaded, test, shards=shards, views=views, batch_size=batch_size),
         tags=_tags(test, training, num_segments=loaded.facts.shape.num_segments),
-        remarks=_remarks(loaded),
+        remarks=remarks_on(split=loaded.facts.split, synthetic=loaded.facts.synthetic),
     )
 
 
@@ -118,11 +116,12 @@ def _test_and_training(frame: pd.DataFrame, *, split: str) -> tuple[pd.DataFrame
     return test, part_of(frame, split=split, part="train")
 
 
-def _remarks(loaded: LoadedModel) -> list[str]:
+def remarks_on(*, split: str, synthetic: bool) -> list[str]:
+    """What numbers of this split and data set are not."""
     remarks = []
-    if loaded.facts.split == "all":
+    if split == "all":
         remarks.append("a sanity check, not a result: measured on the very clips that the run was trained on")
-    if loaded.facts.synthetic:
+    if synthetic:
         remarks.append("measured on the embedded synthetic data set: the numbers say nothing about HMDB51")
     return remarks
 

@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 
 from shared.console import progress, say
-from shared.errors import UsageError
-from shared.video.decoding import VideoError
+from shared.video.streams import VideoError
 from train.data.views import Views, candidate_rows, evaluation_views, parse_views
 from train.learn.inference import probabilities_of
 from train.learn.processes import choose_device
@@ -46,9 +45,6 @@ class PredictOptions:
 
 def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
     """Answer for every video and print or write the answers. Returns the exit code: 1 where a video failed."""
-    for name, value in (("--top", options.top), ("--batch-size", options.batch_size), ("--workers", options.workers)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}; it must be at least 1")
     views = parse_views(options.views)
     inputs = find_inputs(videos)
     folder = find_run(run, runs=options.runs)

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared.video.decoding import VideoError, decode_clip
+from shared.video.decoding import decode_clip
 from shared.video.shape import ClipShape
+from shared.video.streams import VideoError
 from shared.workers import Ticket, WorkerDied, WorkerOverran, WorkerPool
 
 Frames = npt.NDArray[np.uint8]

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from shared.console import say
-from shared.errors import UsageError
 from shared.files import whole_file
 from shared.manifests import read_dataset, read_manifests
 from train.learn.processes import choose_device
@@ -34,8 +33,6 @@ class EmbedOptions:
 
 def embed(run: str, options: EmbedOptions) -> Path:
     """Write ``clip_id`` (N,), ``features`` float32 (N, D) and ``dataset_id``, clips sorted; returns the file's path."""
-    if options.batch_size < 1:
-        raise UsageError(f"--batch-size is {options.batch_size}; it must be at least 1")
     folder = find_run(run, runs=options.runs)
     loaded = load_model(folder, device=choose_device(options.device))
     check_dataset(loaded, read_dataset(options.manifests))
