@@ -47,9 +47,7 @@ def parameters(command: Any) -> Iterator[tuple[str, str, str]]:
         default = parameter.default
         hidden = default is None or default is False or default == () or callable(default)
         shown = "" if hidden else f"`{default}`"
-        text = " ".join((getattr(parameter, "help", None) or "").split())
-        choices = getattr(parameter.type, "choices", ())
-        yield names, shown, text if all(choice in text for choice in choices) else f"{text} One of {', '.join(choices)}."
+        yield names, shown, " ".join((getattr(parameter, "help", None) or "").split())
 
 
 def page() -> str:

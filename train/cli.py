@@ -19,7 +19,9 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, or i
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of runs.")]
 Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
 Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute: auto, cpu or cuda.")
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at once.")]
 ViewsText = Annotated[
     str,
