@@ -99,6 +99,13 @@ def test_a_gpu_takes_the_other_constraints(machine: Machine) -> None:
     assert "-c constraints-cuda.txt -e ." in machine.calls()
 
 
+def test_other_constraints_can_be_named(machine: Machine) -> None:
+    machine.has("ffmpeg", "python3.11-venv")
+    assert machine.setup("test", CONSTRAINTS="/dev/null", VENV=".venv-other").returncode == 0
+    assert "-c /dev/null -e .[dev,export]" in machine.calls()
+    assert (machine.project / ".venv-other" / "bin" / "python").exists() and not (machine.project / ".venv").exists()
+
+
 def test_root_gets_what_is_missing(machine: Machine) -> None:
     done = machine.setup()
     assert done.returncode == 0, done.stderr
@@ -146,7 +153,7 @@ def test_unknown_words_are_refused(machine: Machine) -> None:
     assert "usage: scripts/setup [test]" in machine.setup("tests").stderr
 
 
-@pytest.mark.parametrize("script", ["scripts/setup", "scripts/demo", ".ci/run"])
+@pytest.mark.parametrize("script", ["scripts/setup", "scripts/demo", "scripts/newest", ".ci/run"])
 def test_scripts_parse_and_are_executable(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
     subprocess.run(["bash", "-n", ROOT / script], check=True)
