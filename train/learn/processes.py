@@ -16,9 +16,10 @@ from shared.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """This process among all. rank: 0 is the one that writes and speaks."""
+    """This process among all that train together."""
 
     rank: int = 0
+    """From 0; the first one writes files and speaks."""
     count: int = 1
     device: torch.device
 

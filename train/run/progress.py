@@ -6,6 +6,7 @@ import csv
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from shared.errors import DataError
 from shared.files import write_csv
@@ -43,7 +44,6 @@ class EpochRow:
 
 
 METRICS_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRow))
-TIMING_COLUMNS = ("epoch", "steps", "seconds", "clips_per_second", "data_wait_share", "processes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,9 @@ class Timing:
     processes: int
 
 
+TIMING_COLUMNS = tuple(field.name for field in dataclasses.fields(Timing))
+
+
 def append_timing(folder: Path, timing: Timing) -> None:
     """Add a row to timing.csv."""
     path = folder / TIMING_FILE
@@ -145,16 +148,7 @@ def read_timing(folder: Path) -> list[Timing]:
         return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [
-                Timing(
-                    epoch=int(row["epoch"]),
-                    steps=int(row["steps"]),
-                    seconds=float(row["seconds"]),
-                    clips_per_second=float(row["clips_per_second"]),
-                    data_wait_share=float(row["data_wait_share"]),
-                    processes=int(row["processes"]),
-                )
-                for row in csv.DictReader(file)
-            ]
+            kinds = get_type_hints(Timing)
+            return [Timing(**{name: kinds[name](row[name]) for name in TIMING_COLUMNS}) for row in csv.DictReader(file)]
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}); delete it, it holds timings only") from error
