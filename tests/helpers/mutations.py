@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+Case = Callable[[random.Random], None]
 HOSTILE_TEXTS = (
     "", " ", "\x00", "\n", "../../outside/secret", "/etc/passwd", "..", ".", "a/../../b", "=cmd|' /C calc'!A0",
     "<script>alert(1)</script>", "\ud800", "\u202e", "\ufeff", "'; DROP", "nan", "inf", "-1", "1e999", "0x10", "1_0",

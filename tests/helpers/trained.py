@@ -32,6 +32,15 @@ def train(made: MadeDataset, runs: Path, name: str, *, resume: bool = False, **c
     return runs / name
 
 
+def training_words(made: MadeDataset, runs: Path, name: str, **changes: Value) -> list[str]:
+    """The words of ``lsvit-train run`` with TINY and the changes."""
+    words = ["run", "--shards", str(made.shards), "--manifests", str(made.manifests), "--runs", str(runs)]
+    for key, value in {**TINY, **changes, "name": name}.items():
+        option = f"--{key.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)]
+    return words
+
+
 def checkpoint(folder: Path, which: str = "last") -> Any:
     """The content of a checkpoint of a run's folder."""
     return torch.load(folder / "checkpoints" / f"{which}.pt", weights_only=True)
