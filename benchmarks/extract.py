@@ -31,9 +31,10 @@ from benchmarks.timing import Results, benchmark_options, start, take_turns, wor
 from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
 from preprocess.extract.statistics import ClipStatistics, measure_clip
 from shared.manifests import QuarantineRow
-from shared.video.decoding import OpenVideo, decode_clip
+from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize
 from shared.video.shape import ClipShape
+from shared.video.streams import OpenVideo
 
 OURS, UNMEASURED, LIMIT = "this project", "this project, no statistics", "decoding alone (PyAV)"
 SIDE = 224
@@ -64,7 +65,7 @@ def run_ours(videos: Path, folder: Path, *, workers: int, measured: bool) -> Non
     if measured:
         extract(videos, folder, workers=workers, size=str(SIDE))
         return
-    with patch("preprocess.extract.blocks.extract_clip", extract_unmeasured):
+    with patch("preprocess.extract.shards.extract_clip", extract_unmeasured):
         extract(videos, folder, workers=workers, size=str(SIDE))
 
 
@@ -134,15 +135,11 @@ def _job(path: Path) -> ClipJob:
     return ClipJob(
         video=path,
         path=path.name,
+        shape=ClipShape(num_segments=16, frames_per_segment=1, size=FrameSize(height=SIDE, width=SIDE)),
         height=SIDE,
         width=SIDE,
-        size=FrameSize(height=SIDE, width=SIDE),
-        num_segments=16,
-        frames_per_segment=1,
         device="cpu",
-        shard_file=None,
-        frames_offset=0,
-        row=0,
+        place=None,
     )
 
 
@@ -157,7 +154,7 @@ def check_frames(results: Results, source: Source, options: argparse.Namespace) 
     peers = installed_peers(results)
     tally = {name: np.zeros(4, dtype=np.int64) for name in (OURS, *peers)}
     for path in videos:
-        every = np.stack([frame.numpy() for frame in OpenVideo(path).read_frames()])
+        every = np.stack([frame.picture.numpy() for frame in OpenVideo(path).read_frames()])
         clip = decode_clip(path, ClipShape(num_segments=16, frames_per_segment=1, size=None))
         right = clip.frame_index
         tally[OURS] += judge(every, right, clip.num_frames, list(clip.frames.numpy()))

@@ -26,10 +26,11 @@ from benchmarks.decoding_peers import NUM_SEGMENTS, count_frames
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
 from preprocess.extract.statistics import measure_clip
 from shared.shards.format import crc32_of
-from shared.shards.writer import write_clip_frames
-from shared.video.decoding import OpenVideo, decode_clip
+from shared.shards.writer import ClipPlace, write_clip_frames
+from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize, resize_frames
 from shared.video.shape import ClipShape
+from shared.video.streams import OpenVideo
 
 DECODING, CONVERTING, PICKING = "decoding", "converting every frame", "picking, opening"
 
@@ -47,7 +48,7 @@ def stored_rows(path: Path) -> torch.Tensor:
 
 def write_rows(file: Path, frames: npt.NDArray[np.uint8]) -> None:
     """A row of a pending shard."""
-    write_clip_frames(file, 0, row=0, frames=frames)
+    write_clip_frames(ClipPlace(file=file, offset=0), frames)
 
 
 def stages_of(videos: list[Path], file: Path, side: int) -> dict[str, Callable[[], object]]:

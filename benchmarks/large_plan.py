@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from preprocess.extract.clips import clip_facts
-from preprocess.extract.extraction_plan import ExtractionParameters, make_plan
+from preprocess.extract.extraction_plan import ExtractionParameters, clip_facts, make_plan
 from preprocess.extract.merge import summarise
-from preprocess.extract.state import read_plan, write_plan
+from preprocess.extract.state import read_extraction_plan, write_extraction_plan
 from shared.classes import Video
 from shared.manifests import ClipRow, read_manifests, row_from_json, row_to_json, write_clip_manifests, write_dataset
 from shared.splits import ClipSplits
@@ -72,12 +71,12 @@ def main() -> None:
         splits = timed("clip_facts (labels, splits)", lambda: clip_facts(plan)).splits
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        timed("write_plan", lambda: write_plan(folder, plan))
-        timed("read_plan", lambda: read_plan(folder))
+        timed("write_extraction_plan", lambda: write_extraction_plan(folder, plan))
+        timed("read_extraction_plan", lambda: read_extraction_plan(folder))
         rows = [
-            made_row(video, splits[video.clip_id], shard=f"shard-{block.index:05d}.h5", row=row)
-            for block in plan.blocks
-            for row, video in enumerate(block.videos)
+            made_row(video, splits[video.clip_id], shard=shard.name, row=row)
+            for shard in plan.shards
+            for row, video in enumerate(shard.videos)
         ]
         texts = timed("rows to JSON", lambda: [row_to_json(row) for row in rows])
         rows = timed("rows from JSON (merge, verify)", lambda: [row_from_json(text) for text in texts])
@@ -87,7 +86,7 @@ def main() -> None:
         timed("read_manifests (pandas)", lambda: read_manifests(folder))
         state = (folder / "extraction.json").stat().st_size
         tables = sum(file.stat().st_size for file in (folder / "clips").glob("*.csv"))
-    print(f"{options.videos} videos, {len(plan.blocks)} shards: extraction.json {state / 1e6:.1f} MB, ", end="")
+    print(f"{options.videos} videos, {len(plan.shards)} shards: extraction.json {state / 1e6:.1f} MB, ", end="")
     print(f"manifests {tables / 1e6:.1f} MB, manifest rows in shards {sum(map(len, texts)) / 1e6:.1f} MB")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import fcntl
 import functools
+import hashlib
 import os
 import re
 import secrets
@@ -39,6 +40,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def synchronise(path: Path) -> None:

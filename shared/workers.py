@@ -1,14 +1,18 @@
-"""Processes that decode end with the one that started them, also where that one is killed while they hang."""
+"""Processes that do jobs which may crash or hang: decoding, for one. Such a job costs its own process and no other.
+
+They end with the process that started them, also where that one is killed while they hang.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -18,21 +22,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 from shared.errors import DataError
 
-
-def end_with_parent() -> None:
-    """End this process, in the middle of whatever it does, once its parent is gone. FFmpeg's calls let threads run."""
-    threading.Thread(target=_wait_for_end_of_parent, daemon=True).start()
-
-
-def _wait_for_end_of_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
 Result = TypeVar("Result")
-DECODING_MODULES = ["preprocess.extract.clips", "preprocess.extract.pixel_sums", "torchcodec.decoders"]
 _MAX_FAILED_STARTS = 3
 _JOIN_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -40,9 +30,20 @@ _LONGEST_WAIT_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDied:
-    """The outcome of a job whose process died. exit_code: negative for a signal."""
+    """The outcome of a job whose process died."""
 
     exit_code: int
+    """Negative for a signal."""
+
+    @property
+    def cause(self) -> str:
+        """``SIGSEGV``, ``signal 40`` or ``exit code 1``."""
+        if self.exit_code >= 0:
+            return f"exit code {self.exit_code}"
+        try:
+            return signal.Signals(-self.exit_code).name
+        except ValueError:
+            return f"signal {-self.exit_code}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +72,38 @@ class _Worker:
     deadline: float = field(default=float("inf"))
 
 
-def start_server(preload: list[str]) -> None:
-    """Begin to import what workers need, in the process from which they are forked; does nothing where that runs.
+def start_server(preload: Sequence[str]) -> None:
+    """Start the server from which workers are forked: it imports the modules ``preload`` and runs nothing else.
 
-    To be called early: the imports take seconds, in which this process can do others of its own. The server imports
-    everything but runs nothing: threads and CUDA make a plain fork unsafe, and a fresh interpreter for each replaced
+    To be called early: the imports take seconds, in which this process can do others of its own. Does nothing where
+    the server runs already. A plain fork is unsafe beside threads and CUDA, and a fresh interpreter for each replaced
     worker would cost seconds.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    multiprocessing.get_context("forkserver").set_forkserver_preload(preload)
-    forkserver.ensure_running()
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    with _one_thread():
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The processes started meanwhile compute with one thread each, unless the user has said otherwise."""
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = chosen or "1"
+    try:
+        yield
+    finally:
+        if chosen is None:
+            del os.environ["OMP_NUM_THREADS"]
 
 
 class WorkerPool:
-    """``num_workers`` processes that import ``preload`` once. A context manager: leaving it ends them."""
+    """``num_workers`` processes, which have the modules ``preload`` imported. Leaving it as a context ends them.
 
-    def __init__(self, *, num_workers: int, timeout_seconds: float, preload: list[str]) -> None:
+    timeout_seconds: for one job, from the moment at which a worker is given it. Jobs are begun in the order in which
+    they are submitted, and may be waited for in any; what they give lies in memory until then.
+    """
+
+    def __init__(self, *, num_workers: int, timeout_seconds: float, preload: Sequence[str]) -> None:
         start_server(preload)
         self._context = multiprocessing.get_context("forkserver")
         self._num_workers = num_workers
@@ -96,14 +113,20 @@ class WorkerPool:
         self._failed_starts = 0
 
     def submit(self, function: Callable[[Any], Result], argument: object) -> Ticket[Result]:
-        """Queue a job: a module-level function and its one argument, both picklable."""
+        """Queue a job: a function and its one argument, both picklable, as the result must be.
+
+        Arrays are NumPy's: a tensor of torch would be shared with the process that made it.
+        """
         ticket = Ticket(function=function, argument=argument)
         self._queue.append(ticket)
         self._assign()
         return ticket
 
     def wait(self, ticket: Ticket[Result]) -> Result | WorkerDied | WorkerOverran:
-        """Wait until a job is done, serving the others meanwhile. Raises what the job raised."""
+        """Wait until a job is done, serving the others meanwhile.
+
+        Raises what the job raised if that is an OSError, MemoryError or DataError; by any other error a worker dies.
+        """
         while not ticket.is_done:
             self._step()
         if isinstance(ticket.outcome, BaseException):
@@ -192,6 +215,18 @@ class WorkerPool:
             worker.process.kill()
         for worker in list(self._workers):
             self._end(worker)
+
+
+def end_with_parent() -> None:
+    """End this process, in the middle of whatever it does, once its parent is gone. FFmpeg's calls let threads run."""
+    threading.Thread(target=_wait_for_end_of_parent, daemon=True).start()
+
+
+def _wait_for_end_of_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _serve(connection: Connection) -> None:

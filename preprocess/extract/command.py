@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.extract.extraction_plan import (
-    Block,
+    DECODING_MODULES,
+    Extraction,
     ExtractionParameters,
     ExtractionPlan,
+    PlannedShard,
+    clip_facts,
     make_plan,
     reject_taken_names,
 )
@@ -21,17 +24,17 @@ from preprocess.extract.state import (
     differences,
     is_finished,
     locked,
+    read_extraction_plan,
     read_outcome,
-    read_plan,
     remove_extraction,
-    remove_leftovers,
-    write_plan,
+    remove_temporary_files,
+    write_extraction_plan,
 )
 from shared.classes import Video, find_videos, is_synthetic
 from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, QuarantineRow, read_dataset
-from shared.workers import DECODING_MODULES, start_server
+from shared.workers import start_server
 
 DEVICES = ("cpu", "cuda", "auto")
 ENGINES = ("local", "ray")
@@ -41,11 +44,7 @@ _SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own ne
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionSettings:
-    """What the user asked for. None of these but ``parameters`` changes what the shards hold.
-
-    num_workers: decoding processes, of the whole run or with engine ``ray`` of each task.
-    gpus_per_task: share of a GPU, for engine ``ray`` on CUDA only.
-    """
+    """What the user asked for. None of it but ``parameters`` changes what the shards hold."""
 
     videos: Path
     shards: Path
@@ -53,6 +52,7 @@ class ExtractionSettings:
     parameters: ExtractionParameters
     device: str = "cpu"
     num_workers: int | None = None
+    """Decoding processes, of the whole run or with engine ``ray`` of each task. None: one a core, or one a task."""
     timeout_seconds: float = 300.0
     num_tasks: int = 1
     task_id: int = 0
@@ -60,6 +60,7 @@ class ExtractionSettings:
     strict: bool = False
     engine: str = "local"
     gpus_per_task: float | None = None
+    """Share of a GPU, for engine ``ray`` on CUDA only."""
 
 
 def run_extraction(settings: ExtractionSettings) -> Dataset | None:
@@ -72,8 +73,8 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
     task = f"{settings.task_id}-of-{settings.num_tasks}" if settings.num_tasks > 1 else ""
     with locked(settings.shards, task=task):
         plan = _prepare(settings, videos)
-        mine = [block for block in plan.blocks if block.index % settings.num_tasks == settings.task_id]
-        todo = [block for block in mine if not is_finished(settings.shards, block)]
+        mine = [shard for shard in plan.shards if shard.index % settings.num_tasks == settings.task_id]
+        todo = [shard for shard in mine if not is_finished(settings.shards, shard)]
         if todo:
             _say_what_it_needs(settings, plan, todo)
             _extract(settings, plan, todo)
@@ -120,7 +121,7 @@ def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPla
     """The plan of this extraction: the one that is there, or a new one, written down."""
     if settings.overwrite:
         remove_extraction(settings.shards)
-    old = read_plan(settings.shards)
+    old = read_extraction_plan(settings.shards)
     if old is not None:
         changes = differences(old, parameters=settings.parameters, videos=videos)
         if changes:
@@ -131,22 +132,22 @@ def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPla
     plan = old or dataclasses.replace(_new_plan(settings, videos), synthetic=is_synthetic(settings.videos))
     check_foreign_shards(settings.shards, plan)
     if settings.num_tasks == 1:
-        remove_leftovers(settings.shards)
+        remove_temporary_files(settings.shards)
     if old is None:
-        write_plan(settings.shards, plan)
+        write_extraction_plan(settings.shards, plan)
     return plan
 
 
 def _new_plan(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
     if settings.parameters.frame_size is not None:
         return make_plan(videos, settings.parameters)
-    from preprocess.extract.blocks import probe_sizes
+    from preprocess.extract.shards import probe_sizes
 
     kept, _ = reject_taken_names(videos)
     found = probe_sizes(
         kept,
         folder=settings.videos,
-        num_workers=num_workers(settings),
+        num_workers=_num_workers(settings),
         timeout_seconds=settings.timeout_seconds,
     )
     sizes = {video.path: size for video, size in zip(kept, found, strict=True) if not isinstance(size, QuarantineRow)}
@@ -154,15 +155,10 @@ def _new_plan(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPl
     return make_plan(videos, settings.parameters, native_sizes=sizes, unreadable=unreadable)
 
 
-def num_workers(settings: ExtractionSettings) -> int:
-    """The number of worker processes: as asked, or one for each core that this process may use."""
-    return settings.num_workers or len(os.sched_getaffinity(0))
-
-
-def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
-    needed = sum(plan.layout(block).clip_bytes * len(block.videos) for block in todo) + _SPARE_BYTES
+def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[PlannedShard]) -> None:
+    needed = sum(plan.layout(shard).clip_bytes * len(shard.videos) for shard in todo) + _SPARE_BYTES
     free = shutil.disk_usage(settings.shards).free
-    num_clips = sum(len(block.videos) for block in todo)
+    num_clips = sum(len(shard.videos) for shard in todo)
     say(
         f"{num_clips} videos to extract into {len(todo)} shards in {settings.shards}: "
         f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB free"
@@ -174,51 +170,37 @@ def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo:
         )
 
 
-def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
-    if settings.engine == "ray":
-        _extract_on_ray(settings, plan, todo)
-        return
-    start_server(DECODING_MODULES)  # before the imports of this process, which take as long
-    from preprocess.extract.blocks import choose_device, extract_blocks
-    from preprocess.extract.clips import clip_facts
-
-    device = choose_device(
-        settings.device,
-        plan,
-        videos=settings.videos,
-        num_workers=num_workers(settings),
-        timeout_seconds=settings.timeout_seconds,
-    )
-    extract_blocks(
-        plan,
-        todo,
+def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[PlannedShard]) -> None:
+    is_local = settings.engine == "local"
+    if is_local:
+        start_server(DECODING_MODULES)  # before the imports of this process, which take as long
+    extraction = Extraction(
+        plan=plan,
         facts=clip_facts(plan),
         videos=settings.videos,
         shards=settings.shards,
-        device=device,
-        num_workers=num_workers(settings),
-        timeout_seconds=settings.timeout_seconds,
-    )
-
-
-def _extract_on_ray(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Block]) -> None:
-    from preprocess.extract.ray_engine import extract_on_ray
-
-    share = DEFAULT_GPUS_PER_TASK if settings.gpus_per_task is None else settings.gpus_per_task
-    extract_on_ray(
-        plan,
-        todo,
-        videos=settings.videos,
-        shards=settings.shards,
         device=settings.device,
-        num_workers=settings.num_workers or 1,
-        gpus_per_task=share if settings.device == "cuda" else 0.0,
+        num_workers=_num_workers(settings) if is_local else settings.num_workers or 1,
         timeout_seconds=settings.timeout_seconds,
     )
+    if is_local:
+        from preprocess.extract.shards import decoding_device, extract_shards
+
+        extract_shards(dataclasses.replace(extraction, device=decoding_device(extraction)), todo)
+    else:
+        from preprocess.extract.ray_engine import extract_on_ray
+
+        share = DEFAULT_GPUS_PER_TASK if settings.gpus_per_task is None else settings.gpus_per_task
+        extract_on_ray(extraction, todo, gpus_per_task=share if settings.device == "cuda" else 0.0)
+
+
+def _num_workers(settings: ExtractionSettings) -> int:
+    """As asked for, or one for each core that this process may use."""
+    return settings.num_workers or len(os.sched_getaffinity(0))
 
 
 def _finish(settings: ExtractionSettings, plan: ExtractionPlan, *, nothing_done: bool) -> Dataset | None:
-    waiting = [block for block in plan.blocks if not is_finished(settings.shards, block)]
+    waiting = [shard for shard in plan.shards if not is_finished(settings.shards, shard)]
     if waiting:
         say(
             f"this task is done; {len(waiting)} shards of other tasks are still to come, "
@@ -241,7 +223,7 @@ def _finished_dataset(settings: ExtractionSettings, plan: ExtractionPlan) -> Dat
         dataset = read_dataset(settings.manifests)
     except DataError:
         return None
-    outcomes = [read_outcome(settings.shards, block) for block in plan.blocks]
+    outcomes = [read_outcome(settings.shards, shard) for shard in plan.shards]
     noted = [outcome.sha256 for outcome in outcomes if outcome is not None and outcome.sha256]
     is_current = dataset.dataset_id == plan.dataset_id and [entry.sha256 for entry in dataset.shards] == noted
     return dataset if is_current and has_manifests(settings.manifests, dataset) else None

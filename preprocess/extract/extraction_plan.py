@@ -1,4 +1,4 @@
-"""The plan of an extraction, settled before anything is decoded: parameters, identity, which clip goes where."""
+"""What is settled before anything is decoded: the parameters, which clip goes to which shard, labels and splits."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from shared.classes import Video
+from shared.classes import Video, parse_name
 from shared.errors import UsageError
 from shared.manifests import QuarantineRow
-from shared.shards.format import MAX_FRAME_BYTES, SHARD_VERSION, ShardLayout
+from shared.shards.format import MAX_FRAME_BYTES, SHARD_VERSION, ShardLayout, shard_name
+from shared.splits import ClipSplits, assign_splits
 from shared.video.resizing import FrameSize, parse_size
 from shared.video.sampling import check_frames_per_segment
+from shared.video.shape import ClipShape
+
+# What decoding processes import before their first job. Names, because this process need not import it all.
+DECODING_MODULES = ("preprocess.extract.clips", "preprocess.extract.pixel_sums", "torchcodec.decoders")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,40 +41,78 @@ class ExtractionParameters:
         """The stored size; None for native."""
         return parse_size(self.size, fit=self.fit)
 
+    @property
+    def clip_shape(self) -> ClipShape:
+        """The shape of every clip; its size is None for native."""
+        return ClipShape(
+            num_segments=self.num_segments, frames_per_segment=self.frames_per_segment, size=self.frame_size
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
-    """The videos of one shard, in row order, and the height and width that its clips will have."""
+class PlannedShard:
+    """The videos of one shard, in the order of its rows, and the height and width that its clips will have."""
 
     index: int
     height: int
     width: int
     videos: tuple[Video, ...]
 
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return shard_name(self.index)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionPlan:
-    """Everything that is known before decoding. rejected: videos that cannot be planned (a name taken, no header).
-
-    synthetic: the videos were rendered by `hmdb-prep synth`; kept here so that no later merge loses that label.
-    """
+    """Which videos there are and where their clips go."""
 
     dataset_id: str
     parameters: ExtractionParameters
     videos: tuple[Video, ...]
-    blocks: tuple[Block, ...]
+    """All of them, sorted by path."""
+    shards: tuple[PlannedShard, ...]
     rejected: tuple[QuarantineRow, ...]
+    """Videos that cannot be planned: their name is taken, or they have no header and the size is native."""
     synthetic: bool = False
+    """The videos were rendered by `hmdb-prep synth`. Kept here so that no later merge loses that label."""
 
-    def layout(self, block: Block) -> ShardLayout:
-        """The layout of a block's shard."""
+    def layout(self, shard: PlannedShard) -> ShardLayout:
+        """The layout of a planned shard."""
         return ShardLayout(
             num_segments=self.parameters.num_segments,
             frames_per_segment=self.parameters.frames_per_segment,
-            height=block.height,
-            width=block.width,
+            height=shard.height,
+            width=shard.width,
             dataset_id=self.dataset_id,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFacts:
+    """What is known of every clip before decoding, by clip_id."""
+
+    labels: dict[str, int]
+    splits: dict[str, ClipSplits]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """A plan, and with what it is carried out: by a process on this machine, or by one task of Ray."""
+
+    plan: ExtractionPlan
+    facts: ClipFacts
+    videos: Path
+    """The folder of the videos."""
+    shards: Path
+    """The folder of the shards."""
+    device: str
+    """``cpu`` or ``cuda``; ``auto`` until it is measured which is faster."""
+    num_workers: int
+    """Decoding processes."""
+    timeout_seconds: float
+    """How long one video may take."""
 
 
 def make_parameters(
@@ -114,6 +158,19 @@ def reject_taken_names(videos: Sequence[Video]) -> tuple[list[Video], list[Quara
     return kept, rejected
 
 
+def clip_facts(plan: ExtractionPlan) -> ClipFacts:
+    """Labels and splits of all planned videos, the quarantined ones too, so that they never depend on decoding."""
+    labels = {name: label for label, name in enumerate(sorted({video.class_name for video in plan.videos}))}
+    planned = [video for shard in plan.shards for video in shard.videos]
+    clip_ids = [video.clip_id for video in planned]
+    sources = [parse_name(video.stem, class_name=video.class_name).source for video in planned]
+    splits = assign_splits(clip_ids, [video.class_name for video in planned], sources)
+    return ClipFacts(
+        labels={video.clip_id: labels[video.class_name] for video in planned},
+        splits=dict(zip(clip_ids, splits, strict=True)),
+    )
+
+
 def make_plan(
     videos: Sequence[Video],
     parameters: ExtractionParameters,
@@ -121,7 +178,7 @@ def make_plan(
     native_sizes: Mapping[str, tuple[int, int]] | None = None,
     unreadable: Sequence[QuarantineRow] = (),
 ) -> ExtractionPlan:
-    """Cut a seeded permutation of the sorted videos into blocks, one a shard.
+    """Divide a seeded permutation of the sorted videos among shards.
 
     native_sizes: (height, width) by path, needed for size ``native`` only, where clips of another size go to another
     shard; videos that are not in it must be in ``unreadable``.
@@ -137,10 +194,10 @@ def make_plan(
         dataset_id=dataset_id_of(parameters, videos),
         parameters=parameters,
         videos=tuple(sorted(videos, key=lambda video: video.path)),
-        blocks=(),
+        shards=(),
         rejected=(*rejected, *unreadable),
     )
-    return dataclasses.replace(plan, blocks=tuple(_cut(plan, by_size)))
+    return dataclasses.replace(plan, shards=tuple(_divide(plan, by_size)))
 
 
 def _stored_size(
@@ -150,14 +207,14 @@ def _stored_size(
     return native_sizes.get(video.path) if frame_size is None else (frame_size.height, frame_size.width)
 
 
-def _cut(plan: ExtractionPlan, by_size: Mapping[tuple[int, int], Sequence[Video]]) -> list[Block]:
-    blocks: list[Block] = []
+def _divide(plan: ExtractionPlan, by_size: Mapping[tuple[int, int], Sequence[Video]]) -> list[PlannedShard]:
+    shards: list[PlannedShard] = []
     for height, width in sorted(by_size):
         videos = by_size[height, width]
-        block = Block(index=0, height=height, width=width, videos=())
-        fitting = max(1, MAX_FRAME_BYTES // plan.layout(block).clip_bytes)
+        empty = PlannedShard(index=0, height=height, width=width, videos=())
+        fitting = max(1, MAX_FRAME_BYTES // plan.layout(empty).clip_bytes)
         length = min(plan.parameters.clips_per_shard, fitting)
         for start in range(0, len(videos), length):
             members = tuple(videos[start : start + length])
-            blocks.append(dataclasses.replace(block, index=len(blocks), videos=members))
-    return blocks
+            shards.append(dataclasses.replace(empty, index=len(shards), videos=members))
+    return shards

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.extract.extraction_plan import Block, ExtractionPlan
-from preprocess.extract.state import is_finished, read_outcome, read_plan
+from preprocess.extract.extraction_plan import ExtractionPlan, PlannedShard
+from preprocess.extract.state import is_finished, read_extraction_plan, read_outcome
 from shared.errors import DataError
+from shared.files import sha256_of
 from shared.manifests import (
     CLIPS_FOLDER,
     QUARANTINE_FILE,
@@ -29,48 +30,47 @@ from shared.manifests import (
     write_dataset,
     write_quarantine,
 )
-from shared.shards.format import shard_name
 from shared.shards.reader import ShardReader
 
 _COLOURS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergedBlock:
-    """A finished block's manifest rows, quarantined videos and shard (None where every video is quarantined)."""
+class MergedShard:
+    """What the manifests say of a finished shard. ``entry`` is None where every video is quarantined."""
 
     rows: tuple[ClipRow, ...]
     quarantined: tuple[QuarantineRow, ...]
-    shard: ShardEntry | None
+    entry: ShardEntry | None
 
 
 def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Dataset:
-    """Write all manifests from the shards in ``shards``. rehash: read the shards whole, do not trust noted checksums.
-    synthetic: the videos are known to be; what the extraction noted of that is never undone.
+    """Write all manifests from the folder ``shards``. rehash: read the shards whole, do not trust noted checksums.
 
-    Raises DataError where there is no extraction, blocks are unfinished, a shard is of another one or, with rehash,
-    holds frames that do not match their checksum.
+    synthetic: the videos are known to be so; where the extraction noted it, it stays so.
+    Raises DataError where there is no extraction, shards are unfinished, a shard is of another extraction or, with
+    rehash, holds frames that do not match their checksum.
     """
-    plan = read_plan(shards)
+    plan = read_extraction_plan(shards)
     if plan is None:
         raise DataError(f"no extraction in {shards}; run `hmdb-prep extract`, or name the folder with --shards")
-    unfinished = [block for block in plan.blocks if not is_finished(shards, block)]
+    unfinished = [shard for shard in plan.shards if not is_finished(shards, shard)]
     if unfinished:
-        names = ", ".join(shard_name(block.index) for block in unfinished[:3])
+        names = ", ".join(shard.name for shard in unfinished[:3])
         raise DataError(
-            f"{len(unfinished)} of {len(plan.blocks)} shards are not there yet, {names} first; "
+            f"{len(unfinished)} of {len(plan.shards)} shards are not there yet, {names} first; "
             "run `hmdb-prep extract` to continue (or the tasks that are missing)"
         )
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if rehash else 1) as pool:  # checksums run side by side
-        merged = list(pool.map(lambda block: _merge_block(shards, plan, block, rehash=rehash), plan.blocks))
+        merged = list(pool.map(lambda shard: _merge_shard(shards, plan, shard, rehash=rehash), plan.shards))
     return write_all(manifests, plan, merged, synthetic=synthetic or plan.synthetic)
 
 
-def write_all(manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedBlock], *, synthetic: bool) -> Dataset:
+def write_all(manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedShard], *, synthetic: bool) -> Dataset:
     """Write the class manifests, quarantine.csv and, last, dataset.json."""
-    rows = [row for block in merged for row in block.rows]
-    quarantined = [*plan.rejected, *(row for block in merged for row in block.quarantined)]
-    entries = tuple(block.shard for block in merged if block.shard is not None)
+    rows = [row for shard in merged for row in shard.rows]
+    quarantined = [*plan.rejected, *(row for shard in merged for row in shard.quarantined)]
+    entries = tuple(shard.entry for shard in merged if shard.entry is not None)
     dataset = summarise(plan, rows, num_quarantined=len(quarantined), shards=entries, synthetic=synthetic)
     write_clip_manifests(manifests, rows)
     write_quarantine(manifests, quarantined)
@@ -84,14 +84,14 @@ def has_manifests(manifests: Path, dataset: Dataset) -> bool:
     return all((manifests / name).is_file() for name in (*names, QUARANTINE_FILE))
 
 
-def _merge_block(shards: Path, plan: ExtractionPlan, block: Block, *, rehash: bool) -> MergedBlock:
-    outcome = read_outcome(shards, block)
-    assert outcome is not None  # finished blocks have one
-    file = shards / shard_name(block.index)
+def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, rehash: bool) -> MergedShard:
+    outcome = read_outcome(folder, shard)
+    assert outcome is not None  # finished shards have one
+    file = folder / shard.name
     if not file.is_file():
-        return MergedBlock(rows=(), quarantined=outcome.quarantined, shard=None)
+        return MergedShard(rows=(), quarantined=outcome.quarantined, entry=None)
     with ShardReader(file) as reader:
-        if reader.layout != plan.layout(block):
+        if reader.layout != plan.layout(shard):
             raise DataError(f"{file} belongs to another extraction; delete it and run `hmdb-prep extract` again")
         rows = tuple(row_from_json(text) for text in reader.manifest)
         damaged = reader.damaged_clips() if rehash else []
@@ -99,26 +99,16 @@ def _merge_block(shards: Path, plan: ExtractionPlan, block: Block, *, rehash: bo
         raise DataError(
             f"{file}: frames of {damaged[0]} do not match their crc32; delete it and run `hmdb-prep extract` again"
         )
-    expected = {video.clip_id for video in block.videos} - {_clip_id(row, block) for row in outcome.quarantined}
-    if {row.clip_id for row in rows} != expected:
-        raise DataError(f"{file} does not hold the clips of its block; delete it and run `hmdb-prep extract` again")
+    without_clip = {row.path for row in outcome.quarantined}
+    if {row.clip_id for row in rows} != {video.clip_id for video in shard.videos if video.path not in without_clip}:
+        raise DataError(f"{file} does not hold the clips of its plan; delete it and run `hmdb-prep extract` again")
     entry = ShardEntry(
         file=file.name,
         num_clips=len(rows),
         num_bytes=file.stat().st_size,
         sha256=sha256_of(file) if rehash else outcome.sha256,
     )
-    return MergedBlock(rows=rows, quarantined=outcome.quarantined, shard=entry)
-
-
-def _clip_id(row: QuarantineRow, block: Block) -> str:
-    return next((video.clip_id for video in block.videos if video.path == row.path), "")
-
-
-def sha256_of(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return MergedShard(rows=rows, quarantined=outcome.quarantined, entry=entry)
 
 
 def summarise(
@@ -130,16 +120,13 @@ def summarise(
     synthetic: bool,
 ) -> Dataset:
     """What dataset.json will say of these rows. The class list comes from the videos, not from what decoded."""
+    parameters = dataclasses.asdict(plan.parameters)
+    del parameters["shard_version"]  # the shards say it themselves
     class_names = tuple(sorted({video.class_name for video in plan.videos}))
     per_class = Counter(row.class_name for row in rows)
     return Dataset(
         dataset_id=plan.dataset_id,
-        size=plan.parameters.size,
-        fit=plan.parameters.fit,
-        num_segments=plan.parameters.num_segments,
-        frames_per_segment=plan.parameters.frames_per_segment,
-        clips_per_shard=plan.parameters.clips_per_shard,
-        seed=plan.parameters.seed,
+        **parameters,
         synthetic=synthetic,
         class_names=class_names,
         num_videos=len(plan.videos),

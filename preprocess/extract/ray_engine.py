@@ -18,16 +18,12 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from preprocess.extract.clips import ClipFacts, clip_facts
-from preprocess.extract.extraction_plan import Block, ExtractionPlan
-from preprocess.extract.state import STATE_FILE, is_finished, remove_leftovers
+from preprocess.extract.extraction_plan import ClipFacts, Extraction, PlannedShard
+from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_files
 from shared.console import progress, say
-from shared.errors import DataError, UsageError
-from shared.shards.format import shard_name
+from shared.errors import DataError, UsageError, first_line
 
 _MAX_RETRIES = 10  # of a task whose process or node died; a video cannot do that, it is decoded in another process
 _MAX_IN_FLIGHT = 1000
@@ -35,23 +31,6 @@ _OBJECT_STORE_BYTES = 80 * 1024**2  # tasks pass names and numbers, never frames
 _CLUSTER = "RAY_ADDRESS"
 _ATTEMPTS = "RAY_gcs_server_port_wait_time_s"  # Ray's own: how often it looks for a cluster, each time for 40 seconds
 _ANSWER_SECONDS = 20.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockTask:
-    """All that one task needs. plan and facts: of its one block only, so that tasks stay small."""
-
-    plan: ExtractionPlan
-    facts: ClipFacts
-    videos: Path
-    shards: Path
-    device: str
-    num_workers: int
-    timeout_seconds: float
-
-    @property
-    def block(self) -> Block:
-        return self.plan.blocks[0]
 
 
 def require_ray() -> None:
@@ -63,62 +42,48 @@ def require_ray() -> None:
         )
 
 
-def extract_on_ray(
-    plan: ExtractionPlan,
-    blocks: Sequence[Block],
-    *,
-    videos: Path,
-    shards: Path,
-    device: str,
-    num_workers: int,
-    gpus_per_task: float,
-    timeout_seconds: float,
-) -> None:
-    """Write the shard of each block, each in a Ray task with ``num_workers`` decoding processes and as many CPUs.
+def extract_on_ray(extraction: Extraction, shards: Sequence[PlannedShard], *, gpus_per_task: float) -> None:
+    """Write the shards, each in a Ray task with ``num_workers`` decoding processes and as many CPUs.
 
     gpus_per_task: the share of a GPU that a task takes up, 0 with device ``cpu``. Interrupted at any moment it leaves
     complete shards and no others. Raises DataError and OSError as the tasks do, DataError where Ray gives up.
     """
-    facts = clip_facts(plan)
-    tasks = deque(
-        BlockTask(
-            plan=dataclasses.replace(plan, videos=block.videos, blocks=(block,), rejected=()),
-            facts=_facts_of(block, facts),
-            videos=videos.absolute(),
-            shards=shards.absolute(),
-            device=device,
-            num_workers=num_workers,
-            timeout_seconds=timeout_seconds,
-        )
-        for block in blocks
-    )
-    needs = {"CPU": float(num_workers)} | ({"GPU": gpus_per_task} if gpus_per_task else {})
+    tasks = deque(shard_task(extraction, shard) for shard in shards)
+    num_cpus = extraction.num_workers
+    needs = {"CPU": float(num_cpus)} | ({"GPU": gpus_per_task} if gpus_per_task else {})
     try:
         with _connected(needs) as ray:
-            remote = ray.remote(num_cpus=num_workers, num_gpus=gpus_per_task, max_retries=_MAX_RETRIES)(extract_block)
+            remote = ray.remote(num_cpus=num_cpus, num_gpus=gpus_per_task, max_retries=_MAX_RETRIES)(extract_shard)
             _run_all(ray, remote, tasks)
     finally:
-        remove_leftovers(shards)  # also of blocks that are finished: a killed task of theirs may have left a note
+        remove_temporary_files(extraction.shards)  # of finished shards too: a killed task may have left a note
 
 
-def extract_block(task: BlockTask) -> int:
-    """What a Ray task does: write the shard of one block. Returns the number of its videos."""
-    from preprocess.extract.blocks import extract_blocks
+def shard_task(extraction: Extraction, shard: PlannedShard) -> Extraction:
+    """The extraction of this one shard: all that its task needs, and no more, so that tasks stay small."""
+    names = [video.clip_id for video in shard.videos]
+    return dataclasses.replace(
+        extraction,
+        plan=dataclasses.replace(extraction.plan, videos=shard.videos, shards=(shard,), rejected=()),
+        facts=ClipFacts(
+            labels={name: extraction.facts.labels[name] for name in names},
+            splits={name: extraction.facts.splits[name] for name in names},
+        ),
+        videos=extraction.videos.absolute(),
+        shards=extraction.shards.absolute(),
+    )
+
+
+def extract_shard(task: Extraction) -> int:
+    """What a Ray task does: write its one shard. Returns the number of the shard's videos."""
+    from preprocess.extract.shards import extract_shards
 
     _check_node(task)
-    if not is_finished(task.shards, task.block):  # a task may be run again though it had all but reported
+    (shard,) = task.plan.shards
+    if not is_finished(task.shards, shard):  # a task may be run again though it had all but reported
         with _nameless_program():
-            extract_blocks(
-                task.plan,
-                task.plan.blocks,
-                facts=task.facts,
-                videos=task.videos,
-                shards=task.shards,
-                device=task.device,
-                num_workers=task.num_workers,
-                timeout_seconds=task.timeout_seconds,
-            )
-    return len(task.block.videos)
+            extract_shards(task, task.plan.shards)
+    return len(shard.videos)
 
 
 @contextlib.contextmanager
@@ -133,13 +98,13 @@ def _nameless_program() -> Iterator[None]:
             program["__file__"] = file
 
 
-def _check_node(task: BlockTask) -> None:
+def _check_node(task: Extraction) -> None:
     """Raise DataError on a node that would take every video for a bad one, because it does not see the folders."""
     node = os.uname().nodename
     remedy = "videos and shards must lie under the same path on every node of the Ray cluster"
     if not (task.shards / STATE_FILE).is_file():
         raise DataError(f"node {node} does not see {task.shards / STATE_FILE}; {remedy}")
-    for video in task.block.videos:
+    for video in task.plan.videos:
         file = task.videos / video.path
         if not file.is_file() or file.stat().st_size != video.num_bytes:
             raise DataError(f"node {node} does not see {file} as it was when the run began; {remedy}")
@@ -150,17 +115,10 @@ def _check_node(task: BlockTask) -> None:
             raise DataError(f"--device cuda: torch sees no GPU on node {node}; see `hmdb-prep doctor` there")
 
 
-def _facts_of(block: Block, facts: ClipFacts) -> ClipFacts:
-    names = [video.clip_id for video in block.videos]
-    return ClipFacts(
-        labels={name: facts.labels[name] for name in names}, splits={name: facts.splits[name] for name in names}
-    )
-
-
-def _run_all(ray: Any, remote: Any, tasks: deque[BlockTask]) -> None:
+def _run_all(ray: Any, remote: Any, tasks: deque[Extraction]) -> None:
     """Run the tasks, a window of them at a time: Ray need not keep track of more than it can run soon."""
-    in_flight: dict[Any, BlockTask] = {}
-    with progress("extracting", sum(len(task.block.videos) for task in tasks)) as advance:
+    in_flight: dict[Any, Extraction] = {}
+    with progress("extracting", sum(len(task.plan.videos) for task in tasks)) as advance:
         while tasks or in_flight:
             while tasks and len(in_flight) < _MAX_IN_FLIGHT:
                 task = tasks.popleft()
@@ -170,7 +128,7 @@ def _run_all(ray: Any, remote: Any, tasks: deque[BlockTask]) -> None:
                 advance(_result(ray, reference, in_flight.pop(reference)))
 
 
-def _result(ray: Any, reference: Any, task: BlockTask) -> int:
+def _result(ray: Any, reference: Any, task: Extraction) -> int:
     try:
         return int(ray.get(reference))
     except ray.exceptions.RayTaskError as error:
@@ -179,7 +137,7 @@ def _result(ray: Any, reference: Any, task: BlockTask) -> int:
         raise
     except ray.exceptions.RayError as error:
         raise DataError(
-            f"{shard_name(task.block.index)}: its Ray task died {_MAX_RETRIES + 1} times, last with "
+            f"{task.plan.shards[0].name}: its Ray task died {_MAX_RETRIES + 1} times, last with "
             f"{type(error).__name__}; see Ray's logs, then run the same command again to continue"
         ) from error
 
@@ -204,7 +162,7 @@ def _join(stack: contextlib.ExitStack) -> Any:
         ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
     except Exception as error:  # what Ray itself raises, where a node does not answer in time
         raise DataError(
-            f"no Ray cluster to be joined at {_CLUSTER}={os.environ[_CLUSTER]} ({_first_line(error)}); "
+            f"no Ray cluster to be joined at {_CLUSTER}={os.environ[_CLUSTER]} ({first_line(error)}); "
             f"start it with `ray start`, or unset {_CLUSTER} to use this machine alone"
         ) from error
     return ray
@@ -236,12 +194,8 @@ def _start_local(needs: dict[str, float], stack: contextlib.ExitStack) -> Any:
             _temp_dir=folder.name,
         )
     except Exception as error:  # what Ray itself raises, where a node does not answer in time
-        raise DataError(f"Ray does not start on this machine ({_first_line(error)}); use --engine local") from error
+        raise DataError(f"Ray does not start on this machine ({first_line(error)}); use --engine local") from error
     return ray
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _set_environment(stack: contextlib.ExitStack, values: dict[str, str]) -> None:

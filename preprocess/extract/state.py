@@ -72,9 +72,7 @@ def read_extraction_plan(folder: Path) -> ExtractionPlan | None:
 
 
 def _plan_from(content: _PlanFile) -> ExtractionPlan:
-    videos = tuple(
-        Video(path=path, class_name=path.partition("/")[0], num_bytes=size) for path, size in content.videos
-    )
+    videos = tuple(Video(path=path, class_name=path.partition("/")[0], num_bytes=size) for path, size in content.videos)
     shards = tuple(
         PlannedShard(index=index, height=height, width=width, videos=tuple(videos[position] for position in positions))
         for index, (height, width, positions) in enumerate(content.blocks)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from preprocess.extract.merge import sha256_of
 from shared.errors import DataError
+from shared.files import sha256_of
 from shared.manifests import (
     MANIFEST_COLUMNS,
     ClipRow,
@@ -21,6 +21,7 @@ from shared.manifests import (
     read_manifests,
     row_from_json,
 )
+from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
 
 
@@ -41,7 +42,7 @@ def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> 
             advance(entry.num_clips)
     listed = {entry.file for entry in dataset.shards}
     faults += [
-        f"{file}: not listed in dataset.json" for file in sorted(shards.glob("shard-*.h5")) if file.name not in listed
+        f"{file}: not listed in dataset.json" for file in sorted(shards.glob(SHARD_NAMES)) if file.name not in listed
     ]
     return faults + _check_manifests(read_manifests(manifests), rows, dataset, manifests)
 

@@ -10,12 +10,16 @@ import numpy.typing as npt
 
 SHARD_FORMAT = "hmdb-clip-shard"
 SHARD_VERSION = 1
+SHARD_NAMES = "shard-*.h5"  # as a pattern for files
 MAX_FRAME_BYTES = 256 * 1000**2  # of the frames of one shard
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLayout:
-    """What all clips of a shard share. height and width in pixels; T segments of K frames."""
+    """What all clips of a shard share. The fields are the root attributes, in order.
+
+    T segments of K frames each; height and width in pixels.
+    """
 
     num_segments: int
     frames_per_segment: int

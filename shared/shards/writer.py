@@ -6,8 +6,10 @@ straight into the file.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,23 +19,50 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DataError
-from shared.shards.format import (
-    SHARD_FORMAT,
-    SHARD_VERSION,
-    ClipRecord,
-    ShardLayout,
-)
+from shared.files import synchronise
+from shared.shards.format import SHARD_FORMAT, SHARD_NAMES, SHARD_VERSION, ClipRecord, ShardLayout
 from shared.shards.reader import ShardReader
 
 _ALIGNMENT = 4096  # pages: mapped frames start on one
 _ALIGNMENT_THRESHOLD = 1024  # bytes: smaller objects are not worth a page
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipPlace:
+    """Where the frames of one clip go: a pending shard's file, and how many bytes from its beginning."""
+
+    file: Path
+    offset: int
+
+
+def write_clip_frames(place: ClipPlace, frames: npt.NDArray[np.uint8]) -> None:
+    """Write one clip's frames at their place. For worker processes: needs no HDF5."""
+    data = np.ascontiguousarray(frames).reshape(-1).data
+    position = place.offset
+    descriptor = os.open(place.file, os.O_WRONLY)
+    try:
+        while data:
+            written = os.pwrite(descriptor, data, position)
+            data, position = data[written:], position + written
+    finally:
+        os.close(descriptor)
+
+
+def remove_pending_shards(folder: Path, *, name: str = SHARD_NAMES) -> None:
+    """Delete what killed processes left of the shard ``name``, or of all. The caller knows that nobody writes them.
+
+    Unlike ``shared.files`` it asks no locks: other nodes of a cluster do not always see them, and a shard, which is
+    written for minutes, would be taken for a leftover.
+    """
+    for file in folder.glob(f".{name}.*.tmp"):
+        file.unlink(missing_ok=True)
+
+
 class PendingShard:
     """A shard being written: room for ``capacity`` clips under a temporary name, until ``publish`` renames it.
 
-    Rows may be written by other processes through ``write_clip``. Use as a context manager: what is not published is
-    removed. Raises OSError at once where the disk has no room for it.
+    Other processes may write the frames, each clip at its ``place``. Use as a context manager: what is not published
+    is removed. Raises OSError at once where the disk has no room for it.
     """
 
     def __init__(self, path: Path, layout: ShardLayout, *, capacity: int) -> None:
@@ -59,21 +88,26 @@ class PendingShard:
             space = h5py.h5s.create_simple(shape)
             frames = h5py.h5d.create(file.id, b"frames", h5py.h5t.STD_U8LE, space, creation)
             offset = int(frames.get_offset())
-            for name, value in _root_attributes(layout):
+            attributes = {"format": SHARD_FORMAT, "version": SHARD_VERSION, **dataclasses.asdict(layout)}
+            for name, value in attributes.items():
                 file.attrs[name] = value
         with self.temporary.open("r+b") as raw:
             # Room for everything is taken now: a full disk is met here and not in the middle of a worker's row.
             os.posix_fallocate(raw.fileno(), offset, self.capacity * layout.clip_bytes)
         return offset
 
+    def place(self, row: int) -> ClipPlace:
+        """Where the frames of clip ``row`` go."""
+        return ClipPlace(file=self.temporary, offset=self.frames_offset + row * self.layout.clip_bytes)
+
     def write_clip(self, row: int, frames: npt.NDArray[np.uint8]) -> None:
-        """Write the frames of clip ``row`` (see ``write_clip_frames``)."""
-        write_clip_frames(self.temporary, self.frames_offset, row=row, frames=frames)
+        """Write the frames of clip ``row``."""
+        write_clip_frames(self.place(row), frames)
 
     def complete(self, records: Sequence[ClipRecord | None]) -> None:
-        """Add the records and sync it all to disk. A record of None is a quarantined clip: its row is closed up.
+        """Add the records, of None where a clip is quarantined and its row is closed up, and have it all on the disk.
 
-        Then checks every clip's frames in the file against its crc32. Raises DataError where they differ.
+        Then every clip is read back. Raises DataError where its frames do not match its crc32.
         """
         kept = [row for row, record in enumerate(records) if record is not None]
         present = [record for record in records if record is not None]
@@ -82,7 +116,7 @@ class PendingShard:
         if len(kept) < self.capacity:
             self._close_up(kept)
         self._write_records(present)
-        _synchronise(self.temporary)
+        synchronise(self.temporary)
         with ShardReader(self.temporary) as reader:
             problems = reader.damaged_clips()
         if problems:
@@ -91,17 +125,16 @@ class PendingShard:
     def publish(self) -> None:
         """Give the complete shard its final name. From then on it is never written again."""
         self.temporary.rename(self.path)
-        _synchronise(self.path.parent)
+        synchronise(self.path.parent)
 
     def _close_up(self, kept: Sequence[int]) -> None:
-        sparse, sparse_offset = self.temporary, self.frames_offset
+        sparse, places = self.temporary, [self.place(row) for row in kept]
         try:
             self.temporary = sparse.with_suffix(".closed.tmp")
             self.capacity = len(kept)
             self.frames_offset = self._create()
-            for row, old_row in enumerate(kept):
-                offset = sparse_offset + old_row * self.layout.clip_bytes
-                self.write_clip(row, np.memmap(sparse, np.uint8, "r", offset, (self.layout.clip_bytes,)))
+            for row, old in enumerate(places):
+                self.write_clip(row, np.memmap(sparse, np.uint8, "r", old.offset, (self.layout.clip_bytes,)))
         finally:
             sparse.unlink()
 
@@ -127,39 +160,6 @@ class PendingShard:
         self.discard()
 
 
-def write_clip_frames(file: Path, frames_offset: int, *, row: int, frames: npt.NDArray[np.uint8]) -> None:
-    """Write one clip's frames at its place in a pending shard's file. For worker processes: needs no HDF5."""
-    data = np.ascontiguousarray(frames).reshape(-1).data
-    position = frames_offset + row * len(data)
-    descriptor = os.open(file, os.O_WRONLY)
-    try:
-        while data:
-            written = os.pwrite(descriptor, data, position)
-            data, position = data[written:], position + written
-    finally:
-        os.close(descriptor)
-
-
 def _open_new(path: Path) -> h5py.File:
     # HDF5's own locks fail on network file systems without any; nobody else knows the temporary name.
     return h5py.File(path, "w", locking=False, alignment_threshold=_ALIGNMENT_THRESHOLD, alignment_interval=_ALIGNMENT)
-
-
-def _root_attributes(layout: ShardLayout) -> list[tuple[str, str | int]]:
-    return [
-        ("format", SHARD_FORMAT),
-        ("version", SHARD_VERSION),
-        ("num_segments", layout.num_segments),
-        ("frames_per_segment", layout.frames_per_segment),
-        ("height", layout.height),
-        ("width", layout.width),
-        ("dataset_id", layout.dataset_id),
-    ]
-
-
-def _synchronise(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

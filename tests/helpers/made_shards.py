@@ -35,7 +35,7 @@ def write_shard(path: Path, records: list[ClipRecord | None]) -> Path:
     """Write and publish a shard of LAYOUT; its clip in row r has ``clip_frames(r)``."""
     with PendingShard(path, LAYOUT, capacity=len(records)) as shard:
         for row in range(len(records)):
-            write_clip_frames(shard.temporary, shard.frames_offset, row=row, frames=clip_frames(row))
+            write_clip_frames(shard.place(row), clip_frames(row))
         shard.complete(records)
         shard.publish()
     return path

@@ -21,7 +21,7 @@ from made_dataset import make_dataset
 from media import HMDB_LIKE, make_video
 from small_disk import mounted_disk
 
-from preprocess.extract import blocks as extract_blocks
+from preprocess.extract import shards as extract_shards
 from preprocess.extract.command import ExtractionSettings, run_extraction
 from preprocess.extract.extraction_plan import make_parameters
 from shared.manifests import read_manifests, read_quarantine
@@ -238,7 +238,7 @@ def test_a_worker_that_runs_out_of_memory(tmp_path: Path, monkeypatch: pytest.Mo
     for place in range(6):
         make_video(tmp_path / "videos" / "walk" / f"{place}.avi", *HMDB_LIKE)
     make_video(tmp_path / "videos" / "walk" / "huge.avi", "-c:v", "mpeg4", num_frames=18, size="8000x8000")
-    monkeypatch.setattr(extract_blocks, "extract_clip", extract_with_little_memory)
+    monkeypatch.setattr(extract_shards, "extract_clip", extract_with_little_memory)
     parameters = make_parameters(size="32", fit="crop", num_segments=16, frames_per_segment=1, clips_per_shard=4)
     shards, manifests = tmp_path / "shards", tmp_path / "manifests"
     settings = ExtractionSettings(

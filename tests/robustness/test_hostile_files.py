@@ -13,7 +13,7 @@ from made_dataset import MadeDataset, make_dataset
 from made_rows import clip_row
 from made_run import make_run
 
-from preprocess.extract.state import read_plan
+from preprocess.extract.state import read_extraction_plan
 from preprocess.extract.verify import verify
 from shared.balancing_plans import read_plan_info
 from shared.checks import check_clip_names
@@ -77,7 +77,7 @@ def test_a_plan_of_an_extraction_names_nothing_outside(tmp_path: Path) -> None:
     content = {"videos": [["../x", 1]], "blocks": [], "rejected": [], "parameters": {}, "dataset_id": ""}
     (tmp_path / "extraction.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="leads out of its folder"):
-        read_plan(tmp_path)
+        read_extraction_plan(tmp_path)
 
 
 def test_deep_nesting_and_long_numbers_are_one_line(made: MadeDataset, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_deep_nesting_and_long_numbers_are_one_line(made: MadeDataset, tmp_path:
         assert len(str(caught.value)) < 400
 
     refuses(lambda path: read_dataset(path.parent), "dataset.json", DEEP)
-    refuses(lambda path: read_plan(path.parent), "extraction.json", DEEP)
+    refuses(lambda path: read_extraction_plan(path.parent), "extraction.json", DEEP)
     refuses(lambda path: read_plan_info(path.with_suffix(".csv")), "1.json", DEEP)
     refuses(lambda path: row_from_json(path.read_text()), "row.json", DEEP)
     for text in (f"a = {DEEP}", f"epochs = {'9' * 5000}"):

@@ -15,8 +15,6 @@ from commands import command_line, fail, run, succeed
 from extraction import OPTIONS, content, kill_and_continue, places, wait_until
 from media import ffmpeg_frames
 
-from preprocess.extract.extraction_plan import Block
-from preprocess.extract.state import remove_leftovers
 from shared.manifests import read_dataset, read_manifests, read_quarantine
 from shared.shards.reader import ShardReader
 from shared.video.resizing import FrameSize
@@ -254,12 +252,3 @@ def test_a_disk_that_is_too_small(videos: Path, tmp_path: Path) -> None:
     error = fail(1, "hmdb-prep", "extract", "--videos", videos, *places(tmp_path), *options)
     assert "GB are needed" in error
     assert not list((tmp_path / "shards").glob("*.h5"))
-
-
-def test_what_a_killed_task_left_of_a_block_goes_when_it_is_done_again(tmp_path: Path) -> None:
-    mine = [tmp_path / ".shard-00001.h5.node-7.tmp", tmp_path / ".block-00001.json.0a1b2c.tmp"]
-    others = [tmp_path / ".shard-00002.h5.node-8.tmp", tmp_path / "block-00001.json"]
-    for file in (*mine, *others):
-        file.touch()
-    remove_leftovers(tmp_path, block=Block(index=1, height=8, width=8, videos=()))
-    assert sorted(tmp_path.iterdir()) == sorted(others)

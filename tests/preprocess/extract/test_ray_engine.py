@@ -17,11 +17,10 @@ from commands import command_line, fail, succeed
 from extraction import content, places, wait_until
 from media import HMDB_LIKE, make_video
 
-from preprocess.extract.clips import clip_facts
 from preprocess.extract.command import ExtractionSettings, run_extraction
-from preprocess.extract.extraction_plan import ExtractionParameters, ExtractionPlan, make_plan
-from preprocess.extract.ray_engine import BlockTask, extract_block, extract_on_ray
-from preprocess.extract.state import write_plan
+from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
+from preprocess.extract.ray_engine import extract_on_ray, extract_shard, shard_task
+from preprocess.extract.state import write_extraction_plan
 from shared.classes import find_videos
 from shared.errors import DataError, UsageError
 
@@ -58,36 +57,33 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert not (tmp_path / "s").exists()
 
 
-def made_task(folder: Path) -> BlockTask:
-    """A task on text files that are called videos, with the plan written down."""
+def made_extraction(folder: Path) -> Extraction:
+    """Of text files that are called videos, with the plan written down."""
     for name in ("walk", "run"):
         (folder / "videos" / name).mkdir(parents=True)
         (folder / "videos" / name / "a.avi").write_text("no video")
     plan = make_plan(find_videos(folder / "videos"), ExtractionParameters(size="16x16"))
     (folder / "shards").mkdir()
-    write_plan(folder / "shards", plan)
-    return task_of(plan, folder)
-
-
-def task_of(plan: ExtractionPlan, folder: Path) -> BlockTask:
-    return BlockTask(
+    write_extraction_plan(folder / "shards", plan)
+    return Extraction(
         plan=plan, facts=clip_facts(plan), videos=folder / "videos", shards=folder / "shards",
         device="cpu", num_workers=1, timeout_seconds=60.0,
     )  # fmt: skip
 
 
 def test_a_node_that_does_not_see_the_folders_spoils_nothing(tmp_path: Path) -> None:
-    """It must not quarantine every video of its blocks."""
-    task = made_task(tmp_path)
+    """It must not quarantine every video of its shard."""
+    extraction = made_extraction(tmp_path)
+    task = shard_task(extraction, extraction.plan.shards[0])
     (tmp_path / "videos" / "run" / "a.avi").write_text("another size")
     with pytest.raises(DataError, match=r"does not see .*run/a\.avi as it was"):
-        extract_block(task)
+        extract_shard(task)
     (tmp_path / "videos" / "run" / "a.avi").unlink()
     with pytest.raises(DataError, match=r"does not see .*run/a\.avi"):
-        extract_block(task)
+        extract_shard(task)
     (tmp_path / "shards" / "extraction.json").unlink()
     with pytest.raises(DataError, match=r"does not see .*extraction\.json"):
-        extract_block(task)
+        extract_shard(task)
     assert list((tmp_path / "shards").iterdir()) == []
 
 
@@ -100,11 +96,11 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def task_processes() -> set[int]:
-    """The Ray workers of this machine that extract a block just now: they call themselves by their task."""
+    """The Ray workers of this machine that write a shard just now: they call themselves by their task."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (folder / "cmdline").read_bytes().startswith(b"ray::extract_block"):
+            if (folder / "cmdline").read_bytes().startswith(b"ray::extract_shard"):
                 found.add(int(folder.name))
     return found
 
@@ -213,7 +209,7 @@ def cluster(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def started(many_videos: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """An extraction on Ray, in a process that ends with the block."""
+    """An extraction on Ray, in a process that ends with the context."""
     words = ["extract", "--engine", "ray", "--videos", many_videos, *places(folder), *SHARDS_OF_FOUR]
     run = subprocess.Popen(command_line("hmdb-prep", words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -313,15 +309,13 @@ def test_a_ray_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert os.environ["RAY_AUTH_MODE"] == "token"
         raise Exception("The current node timed out during startup.")
 
-    task, environment, folders = made_task(tmp_path), dict(os.environ), set(Path("/tmp").glob("hmdb-ray-*"))
-    for name in (".shard-00000.h5.0a1b.tmp", ".block-00000.json.0a1b.tmp"):
-        (task.shards / name).write_text("of a killed task")
+    extraction, environment = made_extraction(tmp_path), dict(os.environ)
+    folders = set(Path("/tmp").glob("hmdb-ray-*"))
+    for name in (".shard-00000.h5.0a1b.tmp", ".tmp-0123456789ab-block-00000.json"):
+        (extraction.shards / name).write_text("of a killed task")
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(DataError, match=r"Ray does not start on this machine .The current node timed out"):
-        extract_on_ray(
-            task.plan, task.plan.blocks, videos=task.videos, shards=task.shards,
-            device="cpu", num_workers=1, gpus_per_task=0.0, timeout_seconds=60.0,
-        )  # fmt: skip
+        extract_on_ray(extraction, extraction.plan.shards, gpus_per_task=0.0)
     assert dict(os.environ) == environment
     assert set(Path("/tmp").glob("hmdb-ray-*")) <= folders
-    assert [file.name for file in task.shards.iterdir()] == ["extraction.json"]
+    assert [file.name for file in extraction.shards.iterdir()] == ["extraction.json"]

@@ -12,7 +12,7 @@ from commands import fail, succeed
 from media import HMDB_LIKE, make_video
 
 from preprocess.extract.merge import merge
-from preprocess.extract.state import read_plan
+from preprocess.extract.state import read_extraction_plan
 from preprocess.extract.verify import verify
 from shared.classes import SYNTHETIC_MARKER
 from shared.errors import DataError
@@ -76,7 +76,7 @@ def test_a_flipped_bit_is_found_and_no_merge_makes_it_right(folder: Path) -> Non
 
 
 def merge_without_looking(folder: Path) -> None:
-    from preprocess.extract.merge import sha256_of
+    from shared.files import sha256_of
 
     file = folder / "manifests" / "dataset.json"
     content = json.loads(file.read_text())
@@ -164,7 +164,7 @@ def test_a_damaged_plan_is_refused(folder: Path, place: tuple[str | int, ...], v
     inner[place[-1]] = value
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match="--overwrite"):
-        read_plan(folder / "shards")
+        read_extraction_plan(folder / "shards")
 
 
 @pytest.mark.parametrize(("column", "value"), [("brightness", "inf"), ("width", "0"), ("num_frames", "-5")])

@@ -19,7 +19,7 @@ from made_shards import LAYOUT, change, clip_frames, record, write_shard
 from shared.errors import DataError
 from shared.shards.format import shard_name
 from shared.shards.reader import ShardReader
-from shared.shards.writer import PendingShard
+from shared.shards.writer import PendingShard, remove_pending_shards
 
 
 def test_plain_h5py_reads_what_the_format_promises(shard: Path) -> None:
@@ -243,3 +243,14 @@ def test_a_shard_is_not_blamed_for_too_many_open_files(shard: Path, monkeypatch:
     monkeypatch.setattr(h5py, "File", no_more_files)
     with pytest.raises(DataError, match=r"cannot be read: Too many open files$"):
         ShardReader(shard)
+
+
+def test_what_killed_processes_left_is_removed_by_name(tmp_path: Path) -> None:
+    mine, others = tmp_path / ".shard-00001.h5.node-7.tmp", [tmp_path / ".shard-00002.h5.node-8.tmp"]
+    others += [tmp_path / "shard-00001.h5", tmp_path / ".mine.old.tmp"]
+    for file in (mine, *others):
+        file.touch()
+    remove_pending_shards(tmp_path, name="shard-00001.h5")
+    assert set(tmp_path.iterdir()) == set(others)
+    remove_pending_shards(tmp_path)
+    assert set(tmp_path.iterdir()) == set(others[1:])
