@@ -33,8 +33,7 @@ class FetchSummary:
     archive: Path
     tally: Tally
     num_official: int
-    missing_official: tuple[str, ...]
-    """clip_ids of the official list without a video here, of ``num_official`` in all."""
+    missing_official: tuple[str, ...]  # clip_ids of the official list without a video here, of ``num_official`` in all
 
 
 def fetch(

@@ -37,8 +37,7 @@ _WEAK = "W/"
 class Retry:
     """How patient a download is."""
 
-    attempts: int = 6
-    """Tries in a row that bring no new byte before it gives up."""
+    attempts: int = 6  # tries in a row that bring no new byte before it gives up
     first_wait_seconds: float = 1.0
     max_wait_seconds: float = 60.0
     timeout_seconds: float = 30.0
@@ -49,12 +48,9 @@ class RemoteFile:
     """What a server says about a file, so that only bytes of one version are put together."""
 
     url: str
-    etag: str
-    """Empty where the server does not say."""
-    last_modified: str
-    """Empty where the server does not say."""
-    total_bytes: int | None
-    """None where the server does not say."""
+    etag: str  # empty where the server does not say
+    last_modified: str  # empty where the server does not say
+    total_bytes: int | None  # None where the server does not say
 
     @property
     def validator(self) -> str:

@@ -19,18 +19,13 @@ from shared.errors import DataError
 class Tally:
     """What was done so far."""
 
-    num_written: int = 0
-    """Videos new in the destination."""
-    num_kept: int = 0
-    """Videos that were there already, byte for byte."""
-    num_ignored: int = 0
-    """Members that are no videos."""
+    num_written: int = 0  # videos new in the destination
+    num_kept: int = 0  # videos that were there already, byte for byte
+    num_ignored: int = 0  # members that are no videos
     conflicts: list[str] = field(default_factory=list)
     """Names whose video differs from the one in place, which was kept."""
-    unplaced: list[str] = field(default_factory=list)
-    """Videos without a class folder."""
-    failures: list[str] = field(default_factory=list)
-    """Nested archives that could not be read, with the reason."""
+    unplaced: list[str] = field(default_factory=list)  # videos without a class folder
+    failures: list[str] = field(default_factory=list)  # nested archives that could not be read, with the reason
 
 
 class Unpacker:

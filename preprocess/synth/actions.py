@@ -6,7 +6,7 @@ Sit and stand, and throw and catch, are one movement each: the second class play
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,20 +43,15 @@ GUARD = Arm(upper=0.35, upper_side=0.1, fore=2.2, fore_side=-0.1)
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """One class.
-
-    hertz: turns a second. views: the viewpoints it is seen from, as often as they shall come up. close_up: may be
-    shown from the waist up. backwards: the frames are played in reverse. room_ahead: empty space that the picture must
-    hold in front of the figure, in body heights.
-    """
+    """How one class moves and is shown."""
 
     pose: Callable[[Clock], Pose]
-    hertz: float = 1.0
-    views: tuple[str, ...] = ("le", "ri")
+    hertz: float = 1.0  # turns a second
+    views: tuple[str, ...] = ("le", "ri")  # the viewpoints it is seen from, each as often as it shall come up
     props: Callable[[Array, Clock], tuple[Prop, ...]] | None = None
-    close_up: bool = False
-    backwards: bool = False
-    room_ahead: float = 0.0
+    close_up: bool = False  # whether it may be shown from the waist up
+    backwards: bool = False  # whether the frames are played in reverse
+    room_ahead: float = 0.0  # empty space that the picture must hold in front of the figure, in body heights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +69,7 @@ def movement_of(class_name: str, clock: Clock, proportions: Proportions) -> Move
     props = action.props(joints, clock) if action.props is not None else ()
     if not action.backwards:
         return Movement(joints=joints, props=props)
-    flipped = tuple(
-        Prop(start=p.start[::-1], end=p.end[::-1], radius=p.radius, bright=p.bright, fits=p.fits) for p in props
-    )
+    flipped = tuple(replace(prop, start=prop.start[::-1], end=prop.end[::-1]) for prop in props)
     return Movement(joints=joints[::-1], props=flipped)
 
 

@@ -59,8 +59,7 @@ class SynthSummary:
     num_sources: int
     num_written: int
     num_kept: int
-    num_bytes: int
-    """Of all videos, also those kept."""
+    num_bytes: int  # of all videos, also those kept
     elapsed_seconds: float
 
     @property

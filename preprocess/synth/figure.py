@@ -50,26 +50,20 @@ class Leg:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Angles and displacement of a whole clip; every field is one number or an array (n,).
-
-    pitch turns the whole body forward, roll turns it to its right, lean bends the torso only. The figure then stands
-    with its lowest joint on the floor plus ``lift``, or hangs by its hands from the bar; ``forward`` and ``sideways``
-    move it.
-    ``feet_fixed`` keeps the ankles, not the pelvis, at x = 0.
-    """
+    """Angles, and displacement in body heights, of a whole clip: each is one number or an array (n,)."""
 
     arm_r: Arm = field(default_factory=Arm)
     arm_l: Arm = field(default_factory=Arm)
     leg_r: Leg = field(default_factory=Leg)
     leg_l: Leg = field(default_factory=Leg)
-    pitch: Angle = 0.0
-    roll: Angle = 0.0
-    lean: Angle = 0.03
-    lift: Angle = 0.0
+    pitch: Angle = 0.0  # turns the whole body forward
+    roll: Angle = 0.0  # turns the whole body to its right
+    lean: Angle = 0.03  # bends the torso only
+    lift: Angle = 0.0  # how far the lowest joint is above the floor
     forward: Angle = 0.0
     sideways: Angle = 0.0
-    feet_fixed: bool = False
-    hangs: bool = False
+    feet_fixed: bool = False  # whether the ankles, not the pelvis, stay at x = 0
+    hangs: bool = False  # whether the figure hangs by its hands from the bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +78,12 @@ class Proportions:
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Time of one clip. cycles (n,): turns done of a repeated movement. progress (n,): 0 to 1 of one that happens once.
+    """Time of one clip."""
 
-    amplitude: factor on how far limbs swing. travel: share of the way that the figure really moves, 0 to 1.
-    """
-
-    cycles: Array
-    progress: Array
-    amplitude: float
-    travel: float
+    cycles: Array  # (n,): turns done of a repeated movement
+    progress: Array  # (n,): 0 to 1, of a movement that happens once
+    amplitude: float  # factor on how far limbs swing
+    travel: float  # share of the way that the figure really moves, 0 to 1
 
     @property
     def num_frames(self) -> int:

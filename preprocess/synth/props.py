@@ -1,7 +1,6 @@
 """Things beside the figures of the embedded data set: chair, ball, bar, brush, stairs.
 
-Units and axes are those of synth_figure. A thing appears in every clip of its class; both classes of
-a pair have the same ones.
+Units and axes are those of ``figure``. A thing stands in every clip of its class; both classes of a pair have the same.
 """
 
 from __future__ import annotations
@@ -18,16 +17,13 @@ BALL_RADIUS = 0.07
 
 @dataclass(frozen=True, kw_only=True)
 class Prop:
-    """A thing beside the figure: a rod with round ends from ``start`` to ``end``, each (n, 3) in body axes.
-
-    Things that ``fits`` is False for may leave the picture.
-    """
+    """A thing beside the figure: a rod with round ends from ``start`` to ``end``, each (n, 3) in body axes."""
 
     start: Array
     end: Array
     radius: float
-    bright: bool = False
-    fits: bool = True
+    bright: bool = False  # whether it is drawn in a colour of its own, before everything else
+    fits: bool = True  # whether the picture must hold it; others may leave it
 
 
 def chair(joints: Array, clock: Clock) -> tuple[Prop, ...]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preprocess.synth.figure import Array
 from preprocess.synth.specs import FRAMES_PER_SECOND, ClipSpec
-from preprocess.synth.stage import HEIGHT, WIDTH, Rod, Stage, stage_of
+from preprocess.synth.stage import HEIGHT, WIDTH, Drawing, Rod, drawing_of
 
 Image = NDArray[np.float32]
 
@@ -22,18 +22,18 @@ _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 def render_clip(spec: ClipSpec) -> NDArray[np.uint8]:
     """Draw every frame of a clip: uint8 (n, 240, 320, 3) RGB, a pure function of ``spec``."""
-    stage = stage_of(spec)
+    drawing = drawing_of(spec)
     rng = np.random.default_rng([spec.seed, 5, spec.index])
     background = background_of(spec)
     light = _light(spec, rng)
     grain = _grain(spec, rng)
-    rods = [*stage.figure, *stage.things, *_distractors(spec, stage, rng)]
+    rods = [*drawing.figure, *drawing.things, *_distractors(spec, drawing, rng)]
     rods.sort(key=lambda rod: float(rod.depth.mean()))
     places = rng.integers(0, _NOISE_BORDER, (spec.num_frames, 2))
     frames = np.empty((spec.num_frames, 3, HEIGHT, WIDTH), np.uint8)
-    still = None if spec.camera_moves else _seen(background, stage.camera[0])
+    still = None if spec.camera_moves else _seen(background, drawing.camera[0])
     for index in range(spec.num_frames):
-        image = _seen(background, stage.camera[index]) if still is None else still.copy()
+        image = _seen(background, drawing.camera[index]) if still is None else still.copy()
         for rod in rods:
             draw_rod(image, rod, index)
         if light is not None:
@@ -69,7 +69,7 @@ def draw_rod(image: Image, rod: Rod, index: int) -> None:
     distance = np.sqrt(across * across + down * down) - (np.float32(r0) + along * np.float32(r1 - r0))
     cover = np.minimum(np.maximum(np.float32(0.5) - distance, _ZERO), _ONE)
     box = image[:, top:bottom, left:right]
-    box += cover * (rod.color[index].astype(np.float32)[:, None, None] - box)
+    box += cover * (rod.colour[index].astype(np.float32)[:, None, None] - box)
 
 
 def background_of(spec: ClipSpec) -> Image:
@@ -80,7 +80,7 @@ def background_of(spec: ClipSpec) -> Image:
     source = spec.source
     height, width = HEIGHT + 2 * BORDER_Y, WIDTH + 2 * BORDER_X
     down = np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None]
-    top, bottom = (np.array(color, np.float32)[:, None, None] for color in (source.top, source.bottom))
+    top, bottom = (np.array(colour, np.float32)[:, None, None] for colour in (source.top, source.bottom))
     image = np.broadcast_to(top + down * (bottom - top), (3, height, width)).copy()
     rng = np.random.default_rng([source.seed, 6])
     if spec.difficulty == "moving":
@@ -111,16 +111,16 @@ def _add_clutter(image: Image, rng: np.random.Generator) -> None:
         draw_rod(image, _plain_rod(start[None], end[None], rng.uniform(3, 22), rng.uniform(30, 225, 3)), 0)
 
 
-def _plain_rod(start: Array, end: Array, radius: float, color: Array, depth: float = 0.0) -> Rod:
+def _plain_rod(start: Array, end: Array, radius: float, colour: Array, depth: float = 0.0) -> Rod:
     count = len(start)
     radii = np.full(count, radius)
     return Rod(
         start=start, end=end, start_radius=radii, end_radius=radii,
-        color=np.tile(color, (count, 1)), depth=np.full(count, depth),
+        colour=np.tile(colour, (count, 1)), depth=np.full(count, depth),
     )  # fmt: skip
 
 
-def _distractors(spec: ClipSpec, stage: Stage, rng: np.random.Generator) -> list[Rod]:
+def _distractors(spec: ClipSpec, drawing: Drawing, rng: np.random.Generator) -> list[Rod]:
     """Things of a cluttered clip that drift past behind the figure, and small ones before it."""
     if spec.difficulty != "cluttered":
         return []
@@ -132,7 +132,7 @@ def _distractors(spec: ClipSpec, stage: Stage, rng: np.random.Generator) -> list
         end = start + rng.uniform(-30, 30, 2) * (0.4 if near else 1.0)
         radius = rng.uniform(3, 7) if near else rng.uniform(6, 18)
         depth = 10.0 if near else -10.0
-        shift = stage.camera[:, :2]
+        shift = drawing.camera[:, :2]
         rods.append(_plain_rod(start + shift, end + shift, radius, rng.uniform(30, 225, 3), depth))
     return rods
 

@@ -16,9 +16,11 @@ from preprocess.synth.figure import Proportions
 from shared.errors import UsageError
 
 Difficulty = Literal["plain", "moving", "cluttered"]
-Color = tuple[float, float, float]
+Quality = Literal["goo", "med", "bad"]
+Colour = tuple[float, float, float]
 
 DIFFICULTIES: tuple[Difficulty, ...] = get_args(Difficulty)
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
 DEFAULT_NUM_CLIPS = 400
 DEFAULT_NUM_CLASSES = 10
 MAX_CLASSES = len(ACTIONS)
@@ -50,30 +52,23 @@ class SetParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One actor in one scene. Colours are RGB in [0, 255]; ``top`` and ``bottom`` are those of the background."""
+    """One actor in one scene. Colours are RGB in [0, 255]."""
 
     name: str
     seed: int
     proportions: Proportions
-    shirt: Color
-    trousers: Color
-    skin: Color
-    hair: Color
-    furniture: Color
-    top: Color
-    bottom: Color
+    shirt: Colour
+    trousers: Colour
+    skin: Colour
+    hair: Colour
+    furniture: Colour
+    top: Colour  # of the background, as ``bottom`` is
+    bottom: Colour
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """Everything that the pixels of one clip follow from.
-
-    yaw: direction the figure faces, radians: 0 to the right of the picture, pi/2 to the camera, pi to the left.
-    height: of the standing figure, as a share of the picture's. place: where it stands, 0 left to 1 right.
-    tempo: factor on the pace. start_cycle: phase of repeated movements. transition_frames: length of a movement that
-    happens once; transition_offset: frames that its middle comes after the clip's. noise: standard deviation, grey
-    levels. blur: passes of a [1, 2, 1] filter.
-    """
+    """Everything that the pixels of one clip follow from."""
 
     index: int
     seed: int
@@ -84,19 +79,20 @@ class ClipSpec:
     suffix: Literal[".avi", ".mp4"]
     num_frames: int
     yaw: float
+    """Direction that the figure faces, radians: 0 to the right of the picture, pi/2 to the camera, pi to the left."""
     mirrored: bool
     close_up: bool
-    height: float
-    place: float
-    tempo: float
-    amplitude: float
-    travel: float
-    start_cycle: float
-    transition_frames: float
-    transition_offset: float
-    quality: Literal["goo", "med", "bad"]
-    noise: float
-    blur: int
+    height: float  # of the standing figure, as a share of the picture's
+    place: float  # where the figure stands: 0 left, 1 right
+    tempo: float  # factor on the pace
+    amplitude: float  # factor on how far limbs swing
+    travel: float  # share of the way that the figure really moves, 0 to 1
+    start_cycle: float  # phase of a repeated movement, in turns
+    transition_frames: float  # length of a movement that happens once
+    transition_offset: float  # frames that its middle comes after the clip's
+    quality: Quality
+    noise: float  # standard deviation, grey levels
+    blur: int  # passes of a [1, 2, 1] filter
     camera_moves: bool
 
     @property
@@ -151,10 +147,7 @@ def class_counts(num_clips: int, num_classes: int) -> dict[str, int]:
 
 
 def clip_specs(parameters: SetParameters) -> tuple[ClipSpec, ...]:
-    """Plan every clip of a set, ordered by class.
-
-    Raises UsageError for parameters out of range.
-    """
+    """Plan every clip of a set, ordered by class. Raises UsageError for parameters out of range."""
     if parameters.difficulty not in DIFFICULTIES:
         raise UsageError(f"--difficulty {parameters.difficulty!r} is unknown; give one of {', '.join(DIFFICULTIES)}")
     if parameters.seed < 0:
@@ -191,9 +184,9 @@ def _source(parameters: SetParameters, index: int) -> Source:
     factors = rng.uniform((0.92, 0.94, 0.94, 0.95), (1.08, 1.06, 1.06, 1.3))
     proportions = Proportions(arm=factors[0], leg=factors[1], torso=factors[2], thickness=factors[3])
     hue = rng.uniform()
-    clothes = [_color(rng.uniform(), rng.uniform(0.5, 1.0), rng.uniform(0.25, 0.6)) for _ in range(2)]
-    skin = _color(rng.uniform(0.04, 0.09), rng.uniform(0.45, 0.65), rng.uniform(0.35, 0.65))
-    hair = _color(rng.uniform(0.02, 0.12), rng.uniform(0.3, 0.8), rng.uniform(0.08, 0.4))
+    clothes = [_colour(rng.uniform(), rng.uniform(0.5, 1.0), rng.uniform(0.25, 0.6)) for _ in range(2)]
+    skin = _colour(rng.uniform(0.04, 0.09), rng.uniform(0.45, 0.65), rng.uniform(0.35, 0.65))
+    hair = _colour(rng.uniform(0.02, 0.12), rng.uniform(0.3, 0.8), rng.uniform(0.08, 0.4))
     value = rng.uniform(0.78, 0.95) if parameters.difficulty == "plain" else rng.uniform(0.35, 0.95)
     saturation = rng.uniform(0.05, 0.4)
     slope = rng.uniform(-0.09, 0.09)
@@ -201,12 +194,12 @@ def _source(parameters: SetParameters, index: int) -> Source:
     return Source(
         name=f"Actor{index + 1:02d}_{place}", seed=int(rng.integers(2**31)), proportions=proportions,
         shirt=clothes[0], trousers=clothes[1], skin=skin, hair=hair,
-        furniture=_color(rng.uniform(0.04, 0.12), rng.uniform(0.3, 0.6), rng.uniform(0.4, 0.6)),
-        top=_color(hue, saturation, value + slope), bottom=_color(hue + 0.04, saturation, value - slope),
+        furniture=_colour(rng.uniform(0.04, 0.12), rng.uniform(0.3, 0.6), rng.uniform(0.4, 0.6)),
+        top=_colour(hue, saturation, value + slope), bottom=_colour(hue + 0.04, saturation, value - slope),
     )  # fmt: skip
 
 
-def _color(hue: float, saturation: float, value: float) -> Color:
+def _colour(hue: float, saturation: float, value: float) -> Colour:
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, min(value, 1.0))
     return (255 * red, 255 * green, 255 * blue)
 
@@ -217,9 +210,7 @@ def _clip(parameters: SetParameters, index: int, class_name: str, source: Source
     action = ACTIONS[class_name]
     num_frames = _length(rng)
     view = action.views[int(rng.integers(len(action.views)))]
-    quality: Literal["goo", "med", "bad"] = ("goo", "med", "bad")[
-        int(rng.choice(3, p=_QUALITY_SHARES[parameters.difficulty]))
-    ]
+    quality = QUALITIES[int(rng.choice(3, p=_QUALITY_SHARES[parameters.difficulty]))]
     low, high, blur = {"goo": (0.0, 2.0, 0), "med": (3.0, 6.0, 1), "bad": (8.0, 14.0, 2)}[quality]
     transition = float(np.clip(num_frames * rng.uniform(0.5, 0.85), 20, 60))
     return ClipSpec(

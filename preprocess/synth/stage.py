@@ -12,7 +12,7 @@ import numpy as np
 
 from preprocess.synth.actions import ACTIONS, Movement, movement_of
 from preprocess.synth.figure import JOINT, Array, Clock
-from preprocess.synth.specs import FRAMES_PER_SECOND, ClipSpec, Color
+from preprocess.synth.specs import FRAMES_PER_SECOND, ClipSpec, Colour
 
 HEIGHT, WIDTH = 240, 320
 CENTRE = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
@@ -23,7 +23,7 @@ NEAREST = 9.0  # depth of what is drawn last; what is drawn first has the negati
 _TILT = 0.12  # the camera looks down a little: what is nearer stands lower in the picture
 _MARGIN = 0.115  # room around the joints, in body heights: the thickest part of the body
 _CLOSE_UP = 1.8
-_BALL: Color = (215.0, 60.0, 35.0)
+_BALL: Colour = (215.0, 60.0, 35.0)
 # Joint, joint, radius at each in body heights, paint.
 _BODY: tuple[tuple[str, str, float, float, str], ...] = (
     ("neck", "pelvis", 0.078, 0.066, "shirt"), ("shoulder_r", "shoulder_l", 0.045, 0.045, "shirt"),
@@ -40,27 +40,23 @@ _BODY: tuple[tuple[str, str, float, float, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Rod:
-    """A tapered rod with round ends, frame by frame.
+    """A tapered rod with round ends in each of n frames, all float64."""
 
-    start, end: float64 (n, 2) pixels; radii in pixels (n,); color (n, 3) in [0, 255]. The larger
-    the depth (n,), the nearer.
-    """
-
-    start: Array
-    end: Array
-    start_radius: Array
-    end_radius: Array
-    color: Array
-    depth: Array
+    start: Array  # (n, 2), pixels
+    end: Array  # (n, 2), pixels
+    start_radius: Array  # (n,), pixels
+    end_radius: Array  # (n,), pixels
+    colour: Array  # (n, 3), RGB in [0, 255]
+    depth: Array  # (n,), body heights: the larger, the nearer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Everything that is drawn over the background. ``camera`` (n, 3): shift in x and y in pixels, and zoom."""
+class Drawing:
+    """Everything that is drawn over the background."""
 
     figure: tuple[Rod, ...]
     things: tuple[Rod, ...]
-    camera: Array
+    camera: Array  # (n, 3): shift in x and y in pixels, and zoom
 
 
 def clip_movement(spec: ClipSpec) -> Movement:
@@ -76,7 +72,7 @@ def clip_movement(spec: ClipSpec) -> Movement:
     return movement_of(spec.class_name, clock, spec.source.proportions)
 
 
-def stage_of(spec: ClipSpec) -> Stage:
+def drawing_of(spec: ClipSpec) -> Drawing:
     """Project a clip's movement into the picture."""
     movement = clip_movement(spec)
     joints = _picture_axes(movement.joints, spec)
@@ -87,10 +83,10 @@ def stage_of(spec: ClipSpec) -> Stage:
     scale, offset = _placement(spec, points, head_top=float(joints[:, JOINT["head"], 1].max()))
     camera = camera_path(spec)
 
-    def in_pixels(start: Array, end: Array, radii: tuple[float, float], color: Array, depth: Array) -> Rod:
+    def in_pixels(start: Array, end: Array, radii: tuple[float, float], colour: Array, depth: Array) -> Rod:
         start_px, end_px = (to_frame(point[:, :2] * (scale, -scale) + offset, camera) for point in (start, end))
         sizes = [radius * scale * camera[:, 2] for radius in radii]
-        return Rod(start=start_px, end=end_px, start_radius=sizes[0], end_radius=sizes[1], color=color, depth=depth)
+        return Rod(start=start_px, end=end_px, start_radius=sizes[0], end_radius=sizes[1], colour=colour, depth=depth)
 
     thickness, middle = spec.source.proportions.thickness, joints[:, JOINT["pelvis"], 2]
     figure = []
@@ -100,10 +96,10 @@ def stage_of(spec: ClipSpec) -> Stage:
         figure.append(in_pixels(start, end, sizes, _shaded(paint, depth), depth))
     things = []
     for prop, (start, end) in zip(movement.props, ends, strict=True):
-        color = np.tile(np.array(_BALL if prop.bright else spec.source.furniture), (spec.num_frames, 1))
+        colour = np.tile(np.array(_BALL if prop.bright else spec.source.furniture), (spec.num_frames, 1))
         depth = np.full(spec.num_frames, NEAREST if prop.bright else -NEAREST)
-        things.append(in_pixels(start, end, (prop.radius, prop.radius), color, depth))
-    return Stage(figure=tuple(figure), things=tuple(things), camera=camera)
+        things.append(in_pixels(start, end, (prop.radius, prop.radius), colour, depth))
+    return Drawing(figure=tuple(figure), things=tuple(things), camera=camera)
 
 
 def _picture_axes(points: Array, spec: ClipSpec) -> Array:
@@ -115,7 +111,7 @@ def _picture_axes(points: Array, spec: ClipSpec) -> Array:
 
 def _body_parts(
     spec: ClipSpec, joints: Array, body_joints: Array
-) -> Iterator[tuple[Array, Array, tuple[float, float], Color]]:
+) -> Iterator[tuple[Array, Array, tuple[float, float], Colour]]:
     """Ends (n, 3) in picture axes, radii in body heights and paint of every part of the figure."""
     source = spec.source
     paints = {"shirt": source.shirt, "trousers": source.trousers, "skin": source.skin, "hair": source.hair}
@@ -130,11 +126,8 @@ def _body_parts(
 
 
 def figure_boxes(spec: ClipSpec) -> Array:
-    """Bounding boxes of the figure, without the things beside it, cut to the picture.
-
-    float64 (n, 4): x0, y0, x1, y1 in pixels.
-    """
-    rods = stage_of(spec).figure
+    """Boxes around the figure without its things, cut to the picture: float64 (n, 4): x0, y0, x1, y1 in pixels."""
+    rods = drawing_of(spec).figure
     low = np.min([np.minimum(r.start - r.start_radius[:, None], r.end - r.end_radius[:, None]) for r in rods], axis=0)
     high = np.max([np.maximum(r.start + r.start_radius[:, None], r.end + r.end_radius[:, None]) for r in rods], axis=0)
     boxes: Array = np.clip(np.concatenate((low, high), axis=1), 0.0, (WIDTH, HEIGHT, WIDTH, HEIGHT))
@@ -183,6 +176,6 @@ def _placement(spec: ClipSpec, points: Array, *, head_top: float) -> tuple[float
     return float(scale), np.array([x, y])
 
 
-def _shaded(color: Color, depth: Array) -> Array:
+def _shaded(colour: Colour, depth: Array) -> Array:
     """Colour (n, 3) of a part: darker behind the middle of the body than before it: left and right differ."""
-    return np.array(color) * np.clip(1.0 + 1.8 * depth, 0.7, 1.12)[:, None]
+    return np.array(colour) * np.clip(1.0 + 1.8 * depth, 0.7, 1.12)[:, None]

@@ -89,10 +89,15 @@ def test_plain_figures_fill_a_good_share_of_the_picture() -> None:
 def test_a_rod_covers_its_area() -> None:
     def area(start: tuple[float, float], end: tuple[float, float], radius: float) -> float:
         image = np.zeros((3, 120, 160), np.float32)
-        color = np.ones((1, 3))
+        colour = np.ones((1, 3))
         radii = np.full(1, radius)
         rod = Rod(
-            start=np.array([start]), end=np.array([end]), start_radius=radii, end_radius=radii, color=color, depth=radii
+            start=np.array([start]),
+            end=np.array([end]),
+            start_radius=radii,
+            end_radius=radii,
+            colour=colour,
+            depth=radii,
         )
         draw_rod(image, rod, 0)
         return float(image[0].sum())
