@@ -79,8 +79,7 @@ def attention_rollout(attentions: Sequence[Tensor]) -> Tensor:
     """Attention rollout (Abnar and Zuidema 2020): the product over blocks of (A + I) / 2, A the mean over heads.
 
     attentions: for each block (T, heads, N, N) with rows summing to 1. Returns (T, N, N), rows summing to 1: row i says
-    which tokens of the input token i is made of. Each frame is taken by itself: what LMI carries between frames is
-    left out.
+    which tokens of the input token i is made of. Each frame is taken by itself, without what LMI carries between them.
     """
     mixing = _identity(attentions[0])
     for attention in attentions:

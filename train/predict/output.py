@@ -75,8 +75,7 @@ def write_answers(path: Path, answers: Sequence[Answer], class_names: Sequence[s
     """Write a CSV file of one row a video; returns the number of rows.
 
     probabilities: ``video, action, probability, error`` and a column for each class; a video that failed has only its
-    name and error. competition: ``id,class``, the id being the file name without its suffix; videos that failed are
-    left out.
+    name and error. competition: ``id,class``, without those that failed; the id is the file name without its suffix.
     """
     if form == "competition":
         answered = [(answer.video, answer.probabilities) for answer in answers if answer.probabilities is not None]
