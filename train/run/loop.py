@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from shared.console import progress as show_progress
-from train.data.batches import epoch_steps, training_batches
+from train.data.batches import Batch, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.metrics import Metrics, measure
@@ -28,32 +29,38 @@ def train(session: Session, progress: Progress) -> Progress:
     return progress
 
 
-def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
-    """The rest of the current epoch; False where time ran out before its end."""
-    config, learner, lessons = session.config, session.learner, session.lessons
-    num_parts = learner.processes.count * learner.accumulation
+def _batches(session: Session, progress: Progress) -> Iterator[Batch]:
+    """What this process reads of the rest of the current epoch."""
+    config, processes, accumulation = session.config, session.learner.processes, session.learner.accumulation
+    samples = session.lessons.samples
     steps = epoch_steps(
-        len(lessons.samples),
+        len(samples),
         batch_size=config.batch_size,
         seed=config.seed,
         epoch=progress.epoch,
         first=progress.step_in_epoch,
     )
-    batches = training_batches(
+    return training_batches(
         session.reader,
-        lessons.samples,
+        samples,
         steps,
         seed=config.seed,
         tsn=config.sampling == "tsn",
-        num_parts=num_parts,
-        own_parts=range(
-            learner.processes.rank * learner.accumulation, (learner.processes.rank + 1) * learner.accumulation
-        ),
+        num_parts=processes.count * accumulation,
+        own_parts=range(processes.rank * accumulation, (processes.rank + 1) * accumulation),
     )
+
+
+def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
+    """The rest of the current epoch; False where time ran out before its end."""
+    config, learner, lessons = session.config, session.learner, session.lessons
     started, start = time.perf_counter(), progress
     clips_left = len(lessons.samples) - progress.step_in_epoch * config.batch_size
     title = f"epoch {progress.epoch + 1}/{config.epochs}"
-    with Prefetcher(batches, ahead=config.prefetch) as stream, show_progress(title, clips_left) as advance:
+    with (
+        Prefetcher(_batches(session, progress), ahead=config.prefetch) as stream,
+        show_progress(title, clips_left) as advance,
+    ):
         for batch in stream:
             result = train_step(learner, lessons, batch, step=progress.step)
             del batch  # its memory serves the next batch but one
