@@ -18,6 +18,8 @@ from media import HMDB_LIKE, make_video
 from shared.manifests import MANIFEST_COLUMNS, Dataset, QuarantineRow
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TODAY = [page for page in PAGES if page.name != "log.md"]  # the log keeps the names of its day
 
 
 def script(name: str) -> ModuleType:
@@ -138,14 +140,10 @@ def test_python_examples_run(page: str, workplace: Path, monkeypatch: pytest.Mon
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TODAY = [page for page in PAGES if page.name != "log.md"]  # the log keeps the names of its day
 
 
 def in_code(page: Path) -> set[str]:
