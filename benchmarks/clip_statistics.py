@@ -1,6 +1,6 @@
 """Milliseconds a clip to measure statistics: this project, the same with OpenCV, and plainly written torch.
 
-Run: python benchmarks/clip_statistics.py [--frames 16] [--height 224] [--width 304] [--repeats 15] [--json]
+Run: python -m benchmarks.clip_statistics [--frames 16] [--height 224] [--width 304] [--repeats 15] [--json]
 One thread. The three take turns, so that they meet the same machine; medians, and ratios to the first.
 """
 

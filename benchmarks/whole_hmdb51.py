@@ -1,6 +1,6 @@
 """A stand-in for the whole of HMDB51: 6766 videos under the official names, through extract, verify and eda.
 
-    python benchmarks/whole_hmdb51.py --originals FOLDER_OF_VIDEOS --workplace FOLDER
+    python -m benchmarks.whole_hmdb51 --originals FOLDER_OF_VIDEOS --workplace FOLDER
 
 The content comes from the videos given (hard links where the file system has them): names, classes and splits are those
 of HMDB51 while its pictures are not. Prints seconds, peak memory of the largest process and bytes of each command.

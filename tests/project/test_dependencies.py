@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
 import tomllib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from script_files import load_script
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,14 +21,6 @@ def test_every_dependency_has_a_line_and_every_line_a_dependency() -> None:
     page = (ROOT / "docs" / "dependencies.md").read_text()
     named = {match[1] for match in re.finditer(r"^\| ([a-z0-9-]+) \|", page, re.MULTILINE)} - {"package", "---"}
     assert named == wanted
-
-
-def audit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / "scripts" / "audit.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 FLAW = {"id": "X-1", "fix_versions": ["2"]}
@@ -50,5 +41,5 @@ def test_the_audit_says_when_it_knows_nothing(
     text = "" if packages is None else json.dumps({"dependencies": packages})
     done = subprocess.CompletedProcess([], 1, stdout=text, stderr="first\nno network\n")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: done)
-    assert audit().main() == code
+    assert load_script("audit").main() == code
     assert said in capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 from commands import run, succeed
 from media import HMDB_LIKE, make_video
+from script_files import load_script
 
 from shared.manifests import MANIFEST_COLUMNS, Dataset, QuarantineRow
 
@@ -22,23 +22,13 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 TODAY = [page for page in PAGES if page.name != "log.md"]  # the log keeps the names of its day
 
 
-def script(name: str) -> ModuleType:
-    """A script of scripts/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def commands_page() -> ModuleType:
-    return script("write_commands_page")
+    return load_script("write_commands_page")
 
 
 @pytest.mark.parametrize("name", ["write_commands_page", "write_files_page"])
 def test_written_pages_are_up_to_date(name: str) -> None:
-    page = script(name)
+    page = load_script(name)
     assert page.PAGE.read_text() == page.page(), f"run `python scripts/{name}.py`"
 
 
@@ -188,5 +178,7 @@ def names_something(dotted: str) -> bool:
 
 def test_the_map_names_every_folder() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    missing = [folder for folder in script("write_files_page").folders() if str(folder.relative_to(ROOT)) not in text]
+    missing = [
+        folder for folder in load_script("write_files_page").folders() if str(folder.relative_to(ROOT)) not in text
+    ]
     assert not missing
