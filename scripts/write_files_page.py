@@ -31,22 +31,25 @@ def first_sentence(file: Path) -> str:
 
 
 def lines_of(folder: Path) -> Iterator[str]:
-    """The heading of a folder, what it is for, and a line for each of its files."""
-    yield f"\n## {folder.relative_to(ROOT)}\n"
-    yield first_sentence(folder / "__init__.py") + "\n"
-    yield "| file | what it holds |\n| --- | --- |"
+    """The row of a folder, then one for each of its files."""
+    yield row(f"{folder.relative_to(ROOT)}/", first_sentence(folder / "__init__.py"))
     for file in sorted(folder.glob("*.py")):
         if file.name != "__init__.py":
-            text = first_sentence(file).replace("``", "`").replace("|", "\\|")
-            yield f"| `{file.name}` | {text} |"
+            yield row(str(file.relative_to(ROOT)), first_sentence(file))
     others = [file for pattern in ("*.toml", "templates/*") for file in sorted(folder.glob(pattern))]
     if others:
-        yield f"| beside them | {', '.join(f'`{file.relative_to(folder)}`' for file in others)} |"
+        yield f"| {', '.join(f'`{file.relative_to(ROOT)}`' for file in others)} | |"
+
+
+def row(name: str, text: str) -> str:
+    """A row of the table."""
+    return f"| `{name}` | {text.replace('``', '`').replace('|', chr(92) + '|')} |"
 
 
 def page() -> str:
     """The text of docs/files.md."""
-    return INTRODUCTION + "\n".join(line for folder in folders() for line in lines_of(folder)) + "\n"
+    rows = [line for folder in folders() for line in lines_of(folder)]
+    return "\n".join([INTRODUCTION, "| file | what it holds |", "| --- | --- |", *rows]) + "\n"
 
 
 if __name__ == "__main__":
