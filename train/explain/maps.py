@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shared.errors import DataError
 from train.data.views import evaluation_views
+from train.model.config import ModelConfig
 from train.model.lsvit import LSViT
 from train.trained.clips import NO_NUMBERS
 from train.trained.model import LoadedModel
@@ -62,13 +63,12 @@ def explain_video(model: LSViT, video: Tensor, *, label: int | None = None) -> E
     relevance = [
         (attention * gradient[0]).clamp(min=0) for attention, gradient in zip(attentions, gradients, strict=True)
     ]
-    from_class_token = model.config.spatial_pool == "cls"
     received, looks = _over_time(trace.lmi_weights)
     return Explanation(
         probabilities=probabilities,
         label=chosen,
-        rollout=_patches(attention_rollout(attentions), from_class_token=from_class_token),
-        gradient=_patches(gradient_rollout(relevance), from_class_token=from_class_token),
+        rollout=_patches(attention_rollout(attentions), model.config),
+        gradient=_patches(gradient_rollout(relevance), model.config),
         motion=None if trace.motion_map is None else _array(trace.motion_map[0].detach().abs().mean(dim=1)),
         received=received,
         looks=looks,
@@ -103,11 +103,12 @@ def _identity(like: Tensor) -> Tensor:
     return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device).expand(like.shape[0], -1, -1)
 
 
-def _patches(rows: Tensor, *, from_class_token: bool) -> Floats:
+def _patches(rows: Tensor, config: ModelConfig) -> Floats:
     """Token by token (T, N, N) -> what the frame's answer is made of, (T, g, g): the row of CLS, or of all patches."""
-    answer = rows[:, 0] if from_class_token else rows[:, 1:].mean(dim=1)
-    side = round((answer.shape[1] - 1) ** 0.5)
-    return _array(torch.unflatten(answer[:, 1:], 1, (side, side)))
+    first = config.num_prefix_tokens
+    answer = rows[:, 0] if config.spatial_pool == "cls" else rows[:, first:].mean(dim=1)
+    side = config.image_size // config.patch_size
+    return _array(torch.unflatten(answer[:, first:], 1, (side, side)))
 
 
 def _over_time(weights: Sequence[Tensor] | None) -> tuple[Floats | None, Floats | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -11,8 +11,10 @@ from shared.errors import UsageError
 
 Variant = Literal["none", "classic", "directional"]
 TemporalPool = Literal["mean", "attention"]
-SpatialPool = Literal["cls", "mean", "heatmap"]
+SpatialPool = Literal["cls", "mean", "heatmap", "latent"]
 MotionInit = Literal["identity", "active"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+Positions = Literal["learned", "rotary"]
 PerColour = tuple[float, float, float]  # red, green, blue
 
 LMI_REDUCTION = 4  # LMI works on D / 4
@@ -20,31 +22,58 @@ LMI_HEADS = 4  # heads of the directional LMI's attention over time
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Everything that fixes the model's shape and its input. Raises UsageError where the numbers do not fit together.
+class BackboneShape:
+    """What a vision transformer is made of; loaded weights settle all of it."""
 
-    image_size, patch_size: pixels of a side. drop_path: probability at the last block, rising linearly from 0 at the
-    first. spatial_pool: the CLS token of a frame, the mean of its patch tokens, or their mean under a learned heatmap.
-    temporal_pool: the mean over frames, or a learned weighted mean. mean, std: of the pixels in [0, 1], by which the
-    input is normalised. motion_init: how the directional modules start from scratch; with pretrained weights they
-    start as the identity.
-    """
-
-    num_classes: int
-    image_size: int
     embed_dim: int
     depth: int
     num_heads: int
-    num_frames: int = 16
     patch_size: int = 16
+    """Pixels of a side."""
     mlp_ratio: float = 4.0
+    """Width of the MLP's hidden layer, in D."""
+    activation: Activation = "gelu"
+    """Of the MLP: GELU, its approximation by tanh, or x · sigmoid(1.702 x), which is OpenAI's QuickGELU."""
+    layer_norm_epsilon: float = 1e-6
+    class_token: bool = True
+    num_registers: int = 0
+    """Learned tokens beside CLS that belong to no patch (Darcet et al. 2023, "Vision Transformers Need Registers")."""
+    norm_pre: bool = False
+    """Whether a LayerNorm stands in front of the blocks, as in CLIP."""
+    positions: Positions = "learned"
+    """Learned and added to the tokens, or rotary: within the attention of each block, as in DINOv3."""
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return round(self.embed_dim * self.mlp_ratio)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens of a frame in front of its patches: CLS and registers."""
+        return int(self.class_token) + self.num_registers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(BackboneShape):
+    """Everything that fixes the model and its input. Raises UsageError where the numbers do not fit together."""
+
+    num_classes: int
+    image_size: int
+    """Pixels of a side."""
+    num_frames: int = 16
     drop_path: float = 0.0
+    """Probability at the last block, rising linearly from 0 at the first."""
     smif: Variant = "directional"
     lmi: Variant = "directional"
     temporal_pool: TemporalPool = "mean"
+    """The mean over frames, or a learned weighted mean."""
     spatial_pool: SpatialPool = "cls"
+    """A frame's CLS token, the mean of its patches, that under a learned heatmap, or SigLIP's attention pool."""
     motion_init: MotionInit = "active"
+    """How the directional modules start."""
     mean: PerColour = (0.5, 0.5, 0.5)
+    """Of the pixels in [0, 1]: taken out of the input."""
     std: PerColour = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
@@ -59,6 +88,12 @@ class ModelConfig:
             )
         if self.embed_dim % self.num_heads:
             raise UsageError(f"embed_dim {self.embed_dim} is no multiple of num_heads {self.num_heads}")
+        if self.positions == "rotary" and self.embed_dim % (4 * self.num_heads):
+            raise UsageError(
+                f"embed_dim {self.embed_dim} is no multiple of 4 x {self.num_heads} heads, as rotation needs"
+            )
+        if self.spatial_pool == "cls" and not self.class_token:
+            raise UsageError("spatial_pool is cls, but the weights have no CLS token; choose mean, heatmap or latent")
         if self.lmi == "directional" and self.embed_dim % (LMI_REDUCTION * LMI_HEADS):
             raise UsageError(
                 f"embed_dim {self.embed_dim} is no multiple of {LMI_REDUCTION * LMI_HEADS}, as directional LMI needs"
@@ -75,8 +110,8 @@ class ModelConfig:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of one frame: its patches and the CLS token."""
-        return (self.image_size // self.patch_size) ** 2 + 1
+        """Tokens of one frame: CLS, registers and patches."""
+        return self.num_prefix_tokens + (self.image_size // self.patch_size) ** 2
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -86,31 +121,23 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "temporal_pool": get_args(TemporalPool),
         "spatial_pool": get_args(SpatialPool),
         "motion_init": get_args(MotionInit),
+        "activation": get_args(Activation),
+        "positions": get_args(Positions),
     }
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """A size of the transformer."""
-
-    embed_dim: int
-    depth: int
-    num_heads: int
-    patch_size: int = 16
-
-
-PRESETS: Mapping[str, Preset] = MappingProxyType(
+PRESETS: Mapping[str, BackboneShape] = MappingProxyType(
     {
-        "tiny": Preset(embed_dim=96, depth=3, num_heads=3),  # learns from scratch on a CPU
-        "small": Preset(embed_dim=384, depth=12, num_heads=6),  # ViT-S/16
-        "base": Preset(embed_dim=768, depth=12, num_heads=12),  # ViT-B/16
+        "tiny": BackboneShape(embed_dim=96, depth=3, num_heads=3),  # learns from scratch on a CPU
+        "small": BackboneShape(embed_dim=384, depth=12, num_heads=6),  # ViT-S/16
+        "base": BackboneShape(embed_dim=768, depth=12, num_heads=12),  # ViT-B/16
     }
 )
 
 
 def make_config(
-    preset: str,
+    backbone: str | BackboneShape,
     *,
     num_classes: int,
     image_size: int,
@@ -124,18 +151,19 @@ def make_config(
     mean: PerColour = (0.5, 0.5, 0.5),
     std: PerColour = (0.5, 0.5, 0.5),
 ) -> ModelConfig:
-    """The config of a preset. Raises UsageError for an unknown preset or numbers that do not fit together."""
-    if preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    size = PRESETS[preset]
+    """The config with a preset's backbone, or another one.
+
+    Raises UsageError for an unknown preset or numbers that do not fit together.
+    """
+    if isinstance(backbone, str):
+        if backbone not in PRESETS:
+            raise UsageError(f"unknown preset {backbone!r}; choose one of {', '.join(PRESETS)}")
+        backbone = PRESETS[backbone]
     return ModelConfig(
+        **asdict(backbone),
         num_classes=num_classes,
         image_size=image_size,
-        embed_dim=size.embed_dim,
-        depth=size.depth,
-        num_heads=size.num_heads,
         num_frames=num_frames,
-        patch_size=size.patch_size,
         drop_path=drop_path,
         smif=smif,
         lmi=lmi,

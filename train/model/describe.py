@@ -23,19 +23,19 @@ COLUMNS = ("stage", "input", "output", "parameters", "MFLOPs", "what happens")
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One step from video to probabilities, for one clip (B = 1).
-
-    input, output: shapes. reshape: it moves numbers about and computes nothing. flops: of matrix products, convolutions
-    and attention, one multiply-add counted as two; elementwise work (norms, GELU, softmax, differences) is left out.
-    """
+    """One step from video to probabilities, for one clip (B = 1)."""
 
     name: str
     input: tuple[int, ...]
+    """Shape of what goes in."""
     output: tuple[int, ...]
+    """Shape of what comes out."""
     explanation: str
     reshape: bool
+    """It moves numbers about and computes nothing."""
     parameters: int
     flops: int
+    """Of matrix products, convolutions and attention, a multiply-add counted as two; elementwise work is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Step:
+class Operation:
     """A stage before it is measured: what the model runs, and the layers and parameters that it owns."""
 
     name: str
@@ -62,7 +62,7 @@ class Step:
 def describe(config: ModelConfig) -> Description:
     """Measure a model of this config: takes a second or two and no memory, whatever its size."""
     with torch.device("meta"):
-        model = LSViT(config).eval()
+        model = LSViT(config).eval().to("meta")  # what a model makes on the CPU in any case, too
         x = torch.empty(1, config.num_frames, 3, config.image_size, config.image_size)
     stages = []
     for step in steps(model):
@@ -94,74 +94,84 @@ def _count(owned: nn.Module | nn.Parameter | None) -> int:
     return sum(parameter.numel() for parameter in owned.parameters()) if owned is not None else 0
 
 
-def steps(model: LSViT) -> Iterator[Step]:
+def steps(model: LSViT) -> Iterator[Operation]:
     """What `LSViT.forward` does, one step after another, and the softmax: run in turn they give its probabilities."""
     config, backbone = model.config, model.backbone
-    frames, tokens, dim = config.num_frames, config.num_tokens, config.embed_dim
+    frames, dim = config.num_frames, config.embed_dim
     side, patch = config.image_size // config.patch_size, config.patch_size
-    yield Step("smif", model.inject_motion, _SMIF[config.smif], owns=[model.smif])
-    yield Step("normalise", model.normalise, f"minus mean {config.mean}, divided by std {config.std}, each colour")
-    yield Step("fold frames", lambda x: x.flatten(0, 1), _FOLD.format(frames=frames), reshape=True)
-    yield Step(
+    yield Operation("smif", model.inject_motion, _SMIF[config.smif], owns=[model.smif])
+    yield Operation("normalise", model.normalise, f"minus mean {config.mean}, divided by std {config.std}, each colour")
+    yield Operation("fold frames", lambda x: x.flatten(0, 1), _FOLD.format(frames=frames), reshape=True)
+    yield Operation(
         "patch_embed",
         backbone.patch_embed,
         f"each {patch}x{patch} patch of 3 colours ({3 * patch * patch} numbers) becomes a token of {dim}: a "
         f"convolution of stride {patch}; the {side}x{side} grid is laid out row by row as {side * side} tokens",
         owns=[backbone.patch_embed],
     )
-    yield Step(
-        "cls_token",
-        backbone.add_class_token,
-        f"one learned token in front of each frame's {tokens - 1} patches",
-        owns=[backbone.cls_token],
-    )
-    yield Step(
-        "pos_embed", backbone.add_positions, "a learned position is added to each token", owns=[backbone.pos_embed]
-    )
+    yield from _prefix_steps(model)
     for index, block in enumerate(backbone.blocks):
         assert isinstance(block, Block)
         yield from _block_steps(f"blocks.{index}", block, config)
-    yield Step("norm", backbone.norm, "LayerNorm of each token", owns=[backbone.norm])
+    yield Operation("norm", backbone.norm, "LayerNorm of each token", owns=[backbone.norm])
     yield from _output_steps(model)
 
 
-def _block_steps(name: str, block: Block, config: ModelConfig) -> Iterator[Step]:
+def _prefix_steps(model: LSViT) -> Iterator[Operation]:
+    """What happens between patches and blocks: a plain ViT has a CLS token and learned positions."""
+    config, backbone = model.config, model.backbone
+    if config.num_registers:
+        text = f"{config.num_registers} learned tokens, which belong to no patch, in front of each frame's patches"
+        yield Operation("reg_token", backbone.add_registers, text, owns=[backbone.reg_token])
+    if config.class_token:
+        text = f"one learned token in front of each frame's {config.num_tokens - 1} "
+        text += "other tokens" if config.num_registers else "patches"
+        yield Operation("cls_token", backbone.add_class_token, text, owns=[backbone.cls_token])
+    if config.positions == "learned":
+        text = "a learned position is added to each token"
+        yield Operation("pos_embed", backbone.add_positions, text, owns=[backbone.pos_embed])
+    if config.norm_pre:
+        yield Operation("norm_pre", backbone.normalise_tokens, "LayerNorm of each token", owns=[backbone.norm_pre])
+
+
+def _block_steps(name: str, block: Block, config: ModelConfig) -> Iterator[Operation]:
     heads, tokens, dim, frames = config.num_heads, config.num_tokens, config.embed_dim, config.num_frames
     hidden = block.mlp.fc1.out_features
-    yield Step(
+    yield Operation(
         f"{name}.attn",
         block.attend,
         f"x + attention(LayerNorm(x)) within each frame: q, k, v of {heads} heads of {dim // heads}, "
-        f"weights {tokens}x{tokens} a head and frame",
+        f"weights {tokens}x{tokens} a head and frame{_ROTATED if config.positions == 'rotary' else ''}",
         owns=[block.norm1, block.attn],
     )
-    yield Step(
+    yield Operation(
         f"{name}.mlp",
         block.transform,
         f"x + mlp(LayerNorm(x)), each token on its own: {dim} -> {hidden} -> {dim}",
         owns=[block.norm2, block.mlp],
     )
     if block.lmim is not None:
-        yield Step(f"{name}.lmim", block.interact, _LMI[config.lmi].format(frames=frames), owns=[block.lmim])
+        yield Operation(f"{name}.lmim", block.interact, _LMI[config.lmi].format(frames=frames), owns=[block.lmim])
 
 
-def _output_steps(model: LSViT) -> Iterator[Step]:
+def _output_steps(model: LSViT) -> Iterator[Operation]:
     config = model.config
     frames = config.num_frames
-    yield Step("pool tokens", model.pool_tokens, _SPATIAL[config.spatial_pool], owns=[model.spatial_pool])
-    yield Step(
+    yield Operation("pool tokens", model.pool_tokens, _SPATIAL[config.spatial_pool], owns=[model.spatial_pool])
+    yield Operation(
         "unfold frames",
         lambda x: torch.unflatten(x, 0, (-1, frames)),
         f"the frames are put back into clips: B·{frames} becomes B, {frames}",
         reshape=True,
     )
-    yield Step("pool frames", model.pool_frames, _TEMPORAL[config.temporal_pool], owns=[model.temporal_pool])
-    yield Step(
+    yield Operation("pool frames", model.pool_frames, _TEMPORAL[config.temporal_pool], owns=[model.temporal_pool])
+    yield Operation(
         "head", model.head, f"a linear layer: one logit for each of {config.num_classes} classes", owns=[model.head]
     )
-    yield Step("softmax", lambda x: x.softmax(dim=-1), "logits become probabilities that sum to 1")
+    yield Operation("softmax", lambda x: x.softmax(dim=-1), "logits become probabilities that sum to 1")
 
 
+_ROTATED = "; q and k are turned by the place of their patch (rotary positions)"
 _FOLD = "clips are taken apart, B and {frames} become B·{frames}: from here each frame is a picture of its own"
 _SMIF = {
     "none": "nothing (no SMIF)",
@@ -177,6 +187,7 @@ _SPATIAL = {
     "cls": "each frame keeps its CLS token alone",
     "mean": "each frame keeps the mean of its patch tokens",
     "heatmap": "each frame keeps the mean of its patch tokens under a learned heatmap",
+    "latent": "each frame keeps what one learned query takes from its patch tokens by attention, then an MLP",
 }
 _TEMPORAL = {"mean": "the mean over frames", "attention": "the mean over frames under learned weights"}
 

@@ -1,6 +1,7 @@
 """LS-ViT: a vision transformer on every frame, with SMIF before it and LMI inside each of its blocks.
 
-B clips, T frames of a clip, S image side, P patch side, N = (S/P)² + 1 tokens, D width.
+B clips, T frames of a clip, S image side, P patch side, N tokens of a frame, D width. The tokens are CLS, registers
+and (S/P)² patches; a plain ViT has no registers, SigLIP no CLS.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from train.model.config import PRESETS, ModelConfig, PerColour, Preset, make_config
+from train.model.config import PRESETS, BackboneShape, ModelConfig, PerColour, make_config
 from train.model.lmi import ClassicLMI, DirectionalLMI
+from train.model.pools import AttentionPool, LatentPool
 from train.model.smif import ClassicSMIF, DirectionalSMIF
-from train.model.vit import LAYER_NORM_EPSILON, AttentionPool, Block, Normalisation, PatchEmbed, initialise
+from train.model.vit import Block, Normalisation, PatchEmbed, Rotary, initialise
 
-__all__ = ["PRESETS", "LSViT", "ModelConfig", "ModelTrace", "Preset", "make_config"]
+__all__ = ["PRESETS", "BackboneShape", "LSViT", "ModelConfig", "ModelTrace", "make_config"]
 
-START_STD = 0.02  # of class token, positions and head
+START_STD = 0.02  # of class token, registers, positions and head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,33 +41,41 @@ class Backbone(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        dim = config.embed_dim
-        self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
-        self.pos_embed = nn.Parameter(torch.empty(1, config.num_tokens, dim))
+        dim, side = config.embed_dim, config.image_size // config.patch_size
+        self.cls_token = _learned(1, dim) if config.class_token else None
+        self.reg_token = _learned(config.num_registers, dim) if config.num_registers else None
+        self.pos_embed = _learned(config.num_tokens, dim) if config.positions == "learned" else None
         self.patch_embed = PatchEmbed(image_size=config.image_size, patch_size=config.patch_size, embed_dim=dim)
+        self.norm_pre = nn.LayerNorm(dim, eps=config.layer_norm_epsilon) if config.norm_pre else None
+        rotary = None
+        if config.positions == "rotary":
+            rotary = Rotary(dim // config.num_heads, side=side, num_prefix_tokens=config.num_prefix_tokens)
         self.blocks = nn.ModuleList(
-            Block(
-                dim,
-                num_heads=config.num_heads,
-                mlp_ratio=config.mlp_ratio,
-                num_frames=config.num_frames,
-                lmim=_make_lmi(config),
-            )
+            Block(config, num_frames=config.num_frames, lmim=_make_lmi(config), rotary=rotary)
             for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
+        self.norm = nn.LayerNorm(dim, eps=config.layer_norm_epsilon)
 
     def embed(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
         """Frames (B·T, 3, S, S), normalised or with what is to be taken out -> tokens with positions (B·T, N, D)."""
-        return self.add_positions(self.add_class_token(self.patch_embed(images, normalisation)))
+        tokens = self.add_class_token(self.add_registers(self.patch_embed(images, normalisation)))
+        return self.normalise_tokens(self.add_positions(tokens))
 
-    def add_class_token(self, patches: Tensor) -> Tensor:
-        """(B·T, N-1, D) -> (B·T, N, D), the CLS token first."""
-        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
+    def add_registers(self, patches: Tensor) -> Tensor:
+        """The registers in front, where there are any: (B·T, ·, D) -> (B·T, ·, D)."""
+        return _in_front(self.reg_token, patches)
+
+    def add_class_token(self, tokens: Tensor) -> Tensor:
+        """The CLS token in front, where there is one: (B·T, ·, D) -> (B·T, N, D)."""
+        return _in_front(self.cls_token, tokens)
 
     def add_positions(self, tokens: Tensor) -> Tensor:
-        """(B·T, N, D) -> the same."""
-        return tokens + self.pos_embed
+        """Learned positions, where there are any: (B·T, N, D) -> the same."""
+        return tokens if self.pos_embed is None else tokens + self.pos_embed
+
+    def normalise_tokens(self, tokens: Tensor) -> Tensor:
+        """The LayerNorm in front of the blocks, where there is one: (B·T, N, D) -> the same."""
+        return tokens if self.norm_pre is None else self.norm_pre(tokens)
 
     def forward(
         self, images: Tensor, normalisation: Normalisation | None = None, drop_path: Tensor | None = None
@@ -95,7 +105,7 @@ class LSViT(nn.Module):
             torch.default_generator.manual_seed(seed)
             self.smif = _make_smif(config)
             self.backbone = Backbone(config)
-            self.spatial_pool = AttentionPool(config.embed_dim) if config.spatial_pool == "heatmap" else None
+            self.spatial_pool = _make_spatial_pool(config)
             self.temporal_pool = AttentionPool(config.embed_dim) if config.temporal_pool == "attention" else None
             self.head = nn.Linear(config.embed_dim, config.num_classes)
             if not self.head.weight.is_meta:  # there shapes are all, and torch would load its compiler to fill them
@@ -142,7 +152,7 @@ class LSViT(nn.Module):
         """(B·T, N, D) -> (B·T, D): one feature a frame."""
         if self.config.spatial_pool == "cls":
             return tokens[:, 0]
-        patches = tokens[:, 1:]
+        patches = tokens[:, self.config.num_prefix_tokens :]
         pooled: Tensor = patches.mean(dim=1) if self.spatial_pool is None else self.spatial_pool(patches)
         return pooled
 
@@ -183,13 +193,31 @@ class LSViT(nn.Module):
 
     def _initialise(self) -> None:
         self.backbone.apply(initialise)
-        nn.init.normal_(self.backbone.cls_token, std=START_STD)
-        nn.init.normal_(self.backbone.pos_embed, std=START_STD)
+        backbone = self.backbone
+        for learned in (backbone.cls_token, backbone.pos_embed, backbone.reg_token):
+            if learned is not None:
+                nn.init.normal_(learned, std=START_STD)
+        if isinstance(self.spatial_pool, LatentPool):
+            nn.init.normal_(self.spatial_pool.latent, std=START_STD)
         nn.init.normal_(self.head.weight, std=START_STD)
         nn.init.zeros_(self.head.bias)
         for module in self.modules():
             if isinstance(module, DirectionalSMIF | DirectionalLMI):
                 module.initialise(self.config.motion_init)
+
+
+def _learned(count: int, dim: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(1, count, dim))
+
+
+def _in_front(learned: Tensor | None, tokens: Tensor) -> Tensor:
+    return tokens if learned is None else torch.cat([learned.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+
+
+def _make_spatial_pool(config: ModelConfig) -> AttentionPool | LatentPool | None:
+    if config.spatial_pool == "latent":
+        return LatentPool(config)
+    return AttentionPool(config.embed_dim) if config.spatial_pool == "heatmap" else None
 
 
 def _make_smif(config: ModelConfig) -> ClassicSMIF | DirectionalSMIF | None:

@@ -6,6 +6,7 @@ Stochastic Depth". B clips, T frames of a clip, N tokens of a frame, D width. Fr
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -14,13 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-LAYER_NORM_EPSILON = 1e-6
+from train.model.config import Activation, BackboneShape
+
+ROTARY_BASE = 100.0  # longest over shortest wave of the rotary positions, as in DINOv3
 
 Normalisation = tuple[Tensor, Tensor]  # mean and standard deviation of each colour, (3, 1, 1)
 
 
 class TemporalModule(nn.Module, ABC):
-    """What a block calls after its MLP: an LMI of `train.model.smif`."""
+    """What a block calls after its MLP: an LMI of `train.model.lmi`."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -106,12 +109,43 @@ def _in_patches(images: Tensor, patch: int) -> Tensor:
     return rows.permute(0, 2, 4, 1, 3, 5)
 
 
+class Rotary(nn.Module):
+    """Positions by rotation (Siméoni et al. 2025, "DINOv3"): turns queries and keys by the place of their patch.
+
+    A patch's row and column run from -1 to 1, at the centres of g equal parts. The d = D/h numbers of a head are d/2
+    pairs (i, i + d/2): the angle of pair j < d/4 is 2π·row / 100^(4j/d), that of pair d/4 + j the same with the column.
+    CLS and registers stay as they are.
+    """
+
+    sin: Tensor
+    cos: Tensor
+
+    def __init__(self, head_dim: int, *, side: int, num_prefix_tokens: int) -> None:
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        with torch.device("cpu"):  # even where the model is made on the meta device: no state fills this in later
+            places = 2.0 * (torch.arange(0.5, side) / side) - 1.0
+            periods = ROTARY_BASE ** (2.0 * torch.arange(head_dim // 4) / (head_dim // 2))
+            angles = 2.0 * math.pi * torch.cartesian_prod(places, places)[:, :, None] / periods  # (g², 2, d/4)
+            angles = angles.flatten(1).repeat(1, 2)  # (g², d)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Queries or keys (B·T, h, N, D/h) -> the same."""
+        prefix, patches = x[:, :, : self.num_prefix_tokens], x[:, :, self.num_prefix_tokens :]
+        first, second = patches.chunk(2, dim=-1)
+        turned = patches * self.cos + torch.cat([-second, first], dim=-1) * self.sin
+        return torch.cat([prefix, turned.to(x.dtype)], dim=2)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention among the tokens of one frame: softmax(q kᵀ / √(D/h)) v for each of h heads."""
 
-    def __init__(self, dim: int, *, num_heads: int) -> None:
+    def __init__(self, dim: int, *, num_heads: int, rotary: Rotary | None = None) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.rotary = rotary
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
@@ -138,6 +172,8 @@ class Attention(nn.Module):
     def _split_heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         qkv: Tensor = self.qkv(x)  # (B·T, N, 3·D)
         query, key, value = torch.unflatten(qkv, -1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        if self.rotary is not None:
+            query, key = self.rotary(query), self.rotary(key)
         return query, key, value  # each (B·T, h, N, D/h)
 
     def _merge_heads(self, heads: Tensor) -> Tensor:
@@ -148,14 +184,20 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Linear, GELU, Linear on each token: D -> mlp_ratio·D -> D."""
 
-    def __init__(self, dim: int, *, hidden_dim: int) -> None:
+    def __init__(self, dim: int, *, hidden_dim: int, activation: Activation = "gelu") -> None:
         super().__init__()
+        self.activation = activation
         self.fc1 = nn.Linear(dim, hidden_dim)
         self.fc2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        output: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        hidden: Tensor = self.fc1(x)
+        if self.activation == "quick_gelu":
+            hidden = hidden * torch.sigmoid(1.702 * hidden)
+        else:
+            hidden = F.gelu(hidden, approximate="tanh" if self.activation == "gelu_tanh" else "none")
+        output: Tensor = self.fc2(hidden)
         return output
 
 
@@ -167,19 +209,19 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        dim: int,
+        shape: BackboneShape,
         *,
-        num_heads: int,
-        mlp_ratio: float,
         num_frames: int,
-        lmim: TemporalModule | None,
+        lmim: TemporalModule | None = None,
+        rotary: Rotary | None = None,
     ) -> None:
         super().__init__()
+        dim, epsilon = shape.embed_dim, shape.layer_norm_epsilon
         self.num_frames = num_frames
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
-        self.attn = Attention(dim, num_heads=num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPSILON)
-        self.mlp = Mlp(dim, hidden_dim=int(dim * mlp_ratio))
+        self.norm1 = nn.LayerNorm(dim, eps=epsilon)
+        self.attn = Attention(dim, num_heads=shape.num_heads, rotary=rotary)
+        self.norm2 = nn.LayerNorm(dim, eps=epsilon)
+        self.mlp = Mlp(dim, hidden_dim=shape.hidden_dim, activation=shape.activation)
         self.lmim = lmim
 
     def forward(self, x: Tensor, factors: Tensor | None = None) -> Tensor:
@@ -214,22 +256,6 @@ class Block(nn.Module):
             return x, weights, None
         output, over_time = self.lmim.forward_with_weights(torch.unflatten(x, 0, (-1, self.num_frames)))
         return output.flatten(0, 1), weights, over_time
-
-
-class AttentionPool(nn.Module):
-    """A weighted mean of tokens whose weights are learned: softmax over tokens of (x · query) / √D.
-
-    The query starts at zero, which is the plain mean.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.query = nn.Parameter(torch.zeros(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., N, D) -> (..., D)."""
-        scores = F.linear(x, self.query.unsqueeze(0)) * x.shape[-1] ** -0.5  # (..., N, 1)
-        return torch.sum(scores.softmax(dim=-2) * x, dim=-2)
 
 
 def initialise(module: nn.Module) -> None:

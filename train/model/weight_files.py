@@ -1,4 +1,4 @@
-"""Finds a file of weights, on disk or on the Hugging Face hub, and reads its tensors without running its code."""
+"""Finds a file of weights, on disk, in a run or on the Hugging Face hub, and reads it without running its code."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shared.checks import parse_json
 from shared.errors import DataError, first_line
+from train.model.config import PerColour
+
+CHECKPOINT_FORMAT = "lsvit-checkpoint"
+CHECKPOINTS_FOLDER = "checkpoints"
 
 _HUB_PREFIX = "hf:"
 _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_IN_FOLDER = (f"{CHECKPOINTS_FOLDER}/best.pt", f"{CHECKPOINTS_FOLDER}/last.pt", "model.safetensors")
 _NESTED = ("state_dict", "model_state_dict", "model", "weights")
 
 # What torch.load raises on damaged files, besides UnpicklingError.
@@ -41,16 +47,44 @@ class WeightFile:
     config: Path | None
 
 
-def find_weights(source: str, *, cache_dir: Path | None) -> WeightFile:
-    """The local file, or the file of `hf:REPO[@REVISION]`, downloaded into ``cache_dir`` or the hub's own cache.
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What the `config.json` beside the weights says of them, as timm writes it; nothing where there is none."""
 
-    Raises DataError where it does not exist or cannot be reached.
+    architecture: str = ""
+    """timm's name of the model with its tag, such as vit_base_patch16_clip_224.openai."""
+    activation: str = ""
+    """timm's name of the MLP's activation, where it is not the architecture's own."""
+    mean: PerColour | None = None
+    std: PerColour | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredWeights:
+    """The tensors of a file by name, on the CPU, and what a checkpoint of lsvit-train says of them."""
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any] | None = None
+    """The checkpoint's own facts, unchecked; None for any other file."""
+
+
+def find_weights(source: str, *, runs: Path | None = None, cache_dir: Path | None = None) -> WeightFile:
+    """The file that ``source`` means: a file, a run's folder or its name below ``runs``, or `hf:REPO[@REVISION]`.
+
+    Of a run it is the best checkpoint, else the last one; of another folder its model.safetensors. What is on the hub
+    is downloaded into ``cache_dir`` or the hub's own cache. Raises DataError where nothing is found or the hub is out
+    of reach.
     """
     if source.startswith(_HUB_PREFIX):
         return _find_on_hub(source, cache_dir)
-    path = Path(source)
-    if not path.is_file():
-        raise DataError(f"no weights at {source}; give a .safetensors or .pth file, or hf:REPO")
+    places = [Path(source)] if runs is None else [runs / source, Path(source)]
+    candidates = [place / name for place in places for name in _IN_FOLDER] + places
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        parts = sorted(part.parent.parent for place in places for part in place.glob(f"*/{CHECKPOINTS_FOLDER}/last.pt"))
+        if parts:
+            raise DataError(f"{source} holds several splits; name one of them: {', '.join(map(str, parts))}")
+        raise DataError(f"no weights at {source}; give a .safetensors or .pth file, a run, or hf:REPO")
     config = path.parent / "config.json"
     return WeightFile(path=path, config=config if config.is_file() else None)
 
@@ -103,13 +137,19 @@ def _unreachable(repo: str, name: str) -> str:
     )
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a `.safetensors` file, or of a pickle read with ``weights_only=True``, by name, on the CPU.
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of `read_weights` alone."""
+    return read_weights(path).tensors
 
-    Of a checkpoint, the state dict inside it. Raises DataError for a file that is broken or holds no tensors.
+
+def read_weights(path: Path) -> StoredWeights:
+    """A `.safetensors` file, or a pickle read with ``weights_only=True``; of a checkpoint the state dict inside it.
+
+    Of lsvit-train's own checkpoints these are the averaged weights, where there are any. Raises DataError for a file
+    that is broken or holds no tensors.
     """
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return StoredWeights(tensors=_read_safetensors(path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -118,13 +158,45 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     except UNREADABLE as error:
         raise DataError(f"cannot read weights from {path}: {first_line(error)}; fetch it again") from error
+    facts = None
+    if isinstance(content, Mapping) and content.get("format") == CHECKPOINT_FORMAT:
+        facts, content = content.get("facts"), content.get("average") or content.get("model")
     tensors = _state_dict(content)
     if not tensors:
         raise DataError(f"{path} holds no state dict; expected tensors by name, or a state_dict or model with them")
     for name, tensor in tensors.items():
         if not is_whole(tensor):
             raise DataError(f"{path}: {name} is no plain tensor; fetch the file again")
-    return tensors
+    return StoredWeights(tensors=tensors, facts=facts)
+
+
+def read_stated(config: Path | None) -> Stated:
+    """What a `config.json` says. Raises DataError where it cannot be read."""
+    if config is None:
+        return Stated()
+    try:
+        content = parse_json(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {config}: {error}; remove it or fetch it again") from error
+    if not isinstance(content, dict):
+        return Stated()
+    settings, arguments = (
+        inner if isinstance(inner := content.get(key), dict) else {} for key in ("pretrained_cfg", "model_args")
+    )
+    mean, std = (_per_colour((settings or content).get(key)) for key in ("mean", "std"))
+    known = mean is not None and std is not None
+    return Stated(
+        architecture=".".join(str(part) for part in (content.get("architecture"), settings.get("tag")) if part),
+        activation=str(arguments.get("act_layer", "")),
+        mean=mean if known else None,
+        std=std if known else None,
+    )
+
+
+def _per_colour(value: object) -> PerColour | None:
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(part, int | float) for part in value):
+        return None
+    return (float(value[0]), float(value[1]), float(value[2]))
 
 
 def is_whole(value: object) -> bool:

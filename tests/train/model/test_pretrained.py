@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,8 +19,9 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from shared.errors import DataError
+from train.model.families import load_weights
 from train.model.lsvit import LSViT, ModelConfig, make_config
-from train.model.pretrained import load_pretrained
+from train.model.pretrained import copy_weights, load_pretrained, resized_temporal_positions
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -133,33 +135,102 @@ def test_positions_of_a_smooth_field_stay_where_they_are(tmp_path: Path) -> None
     torch.testing.assert_close(found[3, 1:-1], ((torch.arange(7) + 0.5) / 7)[1:-1], rtol=0, atol=0.01)
 
 
-def test_positions_that_form_no_square_are_skipped(tmp_path: Path) -> None:
-    save_file(timm_vit(positions=198), tmp_path / "distilled.safetensors")
-    report = load_pretrained(LSViT(config()), str(tmp_path / "distilled.safetensors"))
-    assert "backbone.pos_embed" in report.missing
-    assert ("backbone.pos_embed", "shape (1, 198, 32) in the file, (1, 5, 32) here") in {
-        (skipped.key, skipped.reason) for skipped in report.skipped
-    }
+def test_positions_that_form_no_square_are_refused(tmp_path: Path) -> None:
+    save_file(timm_vit(positions=198), tmp_path / "vit.safetensors")
+    with pytest.raises(DataError, match=r"pos_embed is \(1, 198, 32\): no square of patches after 1 other tokens"):
+        load_pretrained(LSViT(config()), str(tmp_path / "vit.safetensors"))
 
 
-def test_temporal_positions_follow_the_number_of_frames(tmp_path: Path) -> None:
-    first, second = LSViT(config(num_frames=4)), LSViT(config(num_frames=7))
+@pytest.mark.parametrize("num_frames", [2, 3, 7, 16])
+def test_temporal_positions_keep_their_offsets(tmp_path: Path, num_frames: int) -> None:
+    first, second = LSViT(config(num_frames=4)), LSViT(config(num_frames=num_frames))
+    expected = second.backbone.blocks[0].lmim.position.clone()
+    assert second.backbone.blocks[0].lmim.position[0, 0, 1] == 0  # the head that looks at the next frame
     torch.save(first.state_dict(), tmp_path / "own.pt")
+    with torch.no_grad():
+        second.backbone.blocks[0].lmim.position.fill_(9)
     report = load_pretrained(second, str(tmp_path / "own.pt"))
     assert report.interpolated == tuple(f"backbone.blocks.{index}.lmim.position" for index in range(2))
-    short, long = first.backbone.blocks[0].lmim.position, second.backbone.blocks[0].lmim.position
-    assert torch.equal(long[:, ::6, ::6], short[:, ::3, ::3])  # corners stay
-    torch.testing.assert_close(long[:, ::2, ::2], short, rtol=0, atol=1e-5)  # so does every frame that coincides
+    assert torch.equal(second.backbone.blocks[0].lmim.position, expected)
 
 
-def test_extra_tensors_are_reported(tmp_path: Path) -> None:
-    tensors = timm_vit() | {"blocks.0.ls1.gamma": torch.ones(32)}
+def test_temporal_positions_are_linear_along_time() -> None:
+    frames = torch.arange(4.0)
+    ahead = (frames[None] - frames[:, None])[None]
+    by_time = frames[:, None].expand(4, 4)[None]  # [t, s] = t, whatever s is
+    long = torch.arange(7.0)
+    distance = long[None] - long[:, None]
+    assert torch.equal(resized_temporal_positions(ahead, num_frames=7)[0], distance.clamp(-3, 3))
+    resized = resized_temporal_positions(by_time, num_frames=7)[0]
+    torch.testing.assert_close(resized.diagonal(), torch.linspace(0, 3, 7))
+    torch.testing.assert_close(resized.diagonal(1), torch.linspace(0, 2, 6))
+    torch.testing.assert_close(resized_temporal_positions(by_time, num_frames=4), by_time)
+
+
+def test_what_is_no_backbone_is_reported(tmp_path: Path) -> None:
+    tensors = timm_vit() | {"smif.alpha": torch.tensor(0.5)}
     save_file(tensors, tmp_path / "vit.safetensors")
     report = load_pretrained(LSViT(config()), str(tmp_path / "vit.safetensors"))
-    assert report.unexpected == ("backbone.blocks.0.ls1.gamma",)
+    assert report.unexpected == ("smif.alpha",)
     text = "\n".join(report.lines())
-    assert "in the file, not used: 1 (backbone.blocks.0.ls1.gamma)" in text
+    assert "in the file, not used: 1 (smif.alpha)" in text
     assert "skipped head.weight: 1000 classes in the file, 5 here" in text
+
+
+def test_motion_starts_as_it_is_told(tmp_path: Path) -> None:
+    save_file(timm_vit(), tmp_path / "vit.safetensors")
+    weights = load_weights(str(tmp_path / "vit.safetensors"), num_heads=2)
+    model, active = LSViT(config(motion_init="active")), LSViT(config(motion_init="active"))
+    copy_weights(model, weights)
+    assert not model.smif.weight.any() and not model.backbone.blocks[1].lmim.inject.weight.any()
+    copy_weights(active, weights, motion_init="active")
+    assert active.smif.weight.any() and active.backbone.blocks[1].lmim.inject.weight.any()
+
+
+def own_checkpoint(path: Path, *, average: bool) -> LSViT:
+    """A checkpoint of lsvit-train of three classes, its average, where it has one, seeded otherwise than its model."""
+    own = config(num_classes=3, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    best, last = LSViT(own, seed=1), LSViT(own, seed=2)
+    facts = {"model_config": dataclasses.asdict(own), "class_names": ["run", "sit", "walk"]}
+    average_state = best.state_dict() if average else None
+    content = {"format": "lsvit-checkpoint", "facts": facts, "model": last.state_dict(), "average": average_state}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path)
+    return best if average else last
+
+
+@pytest.mark.parametrize("average", [True, False])
+@pytest.mark.parametrize("source", ["runs/mine/checkpoints/last.pt", "runs/mine", "mine"])
+def test_own_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: bool, source: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = own_checkpoint(tmp_path / "runs/mine/checkpoints/last.pt", average=average)
+    weights = load_weights(source, runs=Path("runs"))
+    assert (weights.mean, weights.std, weights.class_names) == (
+        (0.1, 0.2, 0.3),
+        (0.4, 0.5, 0.6),
+        ("run", "sit", "walk"),
+    )
+    assert weights.notes == () and weights.shape.num_heads == 2 and weights.pool == "cls"
+    model = LSViT(config(num_classes=3))
+    report = copy_weights(model, weights, class_names=("run", "sit", "walk"))
+    assert report.missing == report.unexpected == report.skipped == ()
+    model.adopt_normalisation(mean=weights.mean, std=weights.std)
+    assert torch.equal(model(clips()), expected(clips()))
+
+
+def test_a_head_of_other_classes_is_left_out(tmp_path: Path) -> None:
+    own_checkpoint(tmp_path / "x/checkpoints/best.pt", average=False)
+    report = copy_weights(
+        LSViT(config(num_classes=3)), load_weights(str(tmp_path / "x")), class_names=("jump", "sit", "walk")
+    )
+    assert report.missing == ("head.weight", "head.bias")
+    assert {skipped.reason for skipped in report.skipped} == {"the classes in the file are others"}
+
+
+def test_a_run_over_several_splits_is_asked_for_one(tmp_path: Path) -> None:
+    own_checkpoint(tmp_path / "x/split1/checkpoints/last.pt", average=False)
+    with pytest.raises(DataError, match=r"several splits; name one of them: .*x/split1"):
+        load_weights("x", runs=tmp_path)
 
 
 class NoWeights:
@@ -170,6 +241,9 @@ def test_bad_files_are_data_errors(tmp_path: Path) -> None:
     model = LSViT(config())
     before = {key: value.clone() for key, value in model.state_dict().items()}
     save_file(timm_vit(dim=48), tmp_path / "wide.safetensors")
+    broken = timm_vit()
+    broken["blocks.1.mlp.fc1.bias"][3] = torch.nan
+    save_file(broken, tmp_path / "nan.safetensors")
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
     torch.save({"model": NoWeights()}, tmp_path / "code.pth")
     torch.save([1, 2], tmp_path / "list.pth")
@@ -180,6 +254,7 @@ def test_bad_files_are_data_errors(tmp_path: Path) -> None:
         "absent.pth": "no weights at .*absent.pth",
         "wide.safetensors": "width 48, this model's is 32",
         "resnet.pth": "it holds conv1.weight.*blocks.0.attn.qkv.weight",
+        "nan.safetensors": r"no numbers \(NaN or infinite\): blocks.1.mlp.fc1.bias",
         "code.pth": "is no file of plain weights.*safetensors",
         "list.pth": "holds no state dict",
         "broken.pth": "is no file of plain weights|cannot read weights",

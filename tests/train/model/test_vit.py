@@ -7,9 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.model.vit import Attention, AttentionPool, Block, PatchEmbed, drop_path
+from train.model.config import BackboneShape
+from train.model.pools import AttentionPool
+from train.model.vit import Attention, Block, PatchEmbed, drop_path
 
 DIM, HEADS, TOKENS, FRAMES = 24, 3, 7, 4
+SHAPE = BackboneShape(embed_dim=DIM, depth=1, num_heads=HEADS)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +44,7 @@ def test_attention_equals_multihead_attention() -> None:
 
 
 def test_block_equals_pre_norm_encoder_layer() -> None:
-    ours = Block(DIM, num_heads=HEADS, mlp_ratio=4.0, num_frames=FRAMES, lmim=None).double()
+    ours = Block(SHAPE, num_frames=FRAMES).double()
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
     theirs = nn.TransformerEncoderLayer(
@@ -136,7 +139,7 @@ def test_drop_path_treats_all_frames_of_a_clip_alike() -> None:
 
 
 def test_block_uses_drop_path_on_both_branches() -> None:
-    block = Block(DIM, num_heads=HEADS, mlp_ratio=2.0, num_frames=FRAMES, lmim=None).double().train()
+    block = Block(SHAPE, num_frames=FRAMES).double().train()
     x = frames()
     num_clips = len(x) // FRAMES
     none, every = torch.zeros(num_clips), torch.ones(num_clips)

@@ -1,0 +1,70 @@
+"""What a ViT's weights do not show: its heads, its activation, the mean and std that it expects. timm's own choices."""
+
+from __future__ import annotations
+
+from shared.errors import DataError
+from train.model.config import PRESETS, Activation, BackboneShape, PerColour
+from train.model.weight_files import Stated
+
+MeanAndStd = tuple[PerColour, PerColour]
+
+HALF: MeanAndStd = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET: MeanAndStd = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's and timm's constants
+OPENAI: MeanAndStd = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))  # of CLIP's authors
+
+# CLIP models of timm that were trained with QuickGELU though their architecture's name does not say so.
+_QUICK_GELU_TAGS = ("openai", "dfn2b", "dfn5b", "metaclip_400m", "metaclip_2pt5b", "metaclip2_worldwide")
+_ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
+
+
+def usual_heads(source: str, dim: int) -> int:
+    """timm's rule, which all its models of these families follow: 64 wide heads, and 16 of them from 1024 on."""
+    for preset in PRESETS.values():
+        if preset.embed_dim == dim:
+            return preset.num_heads
+    if dim < 192 or dim % 64:
+        raise DataError(f"how many attention heads a ViT {dim} wide has does not show in {source}; give --num-heads")
+    return min(dim // 64, 16)
+
+
+def usual_activation(
+    source: str, shape: BackboneShape, stated: Stated, *, num_positions: int
+) -> tuple[Activation, str]:
+    """The MLP's activation and, where the keys did not settle it, what did. Raises DataError where nothing does."""
+    if stated.activation:
+        if stated.activation not in _ACTIVATIONS:
+            raise DataError(
+                f"the MLPs of {source} use {stated.activation}, which this model has not; choose another --init"
+            )
+        return _ACTIVATIONS[stated.activation], f"activation {stated.activation}, as config.json says"
+    name, _, tag = stated.architecture.partition(".")
+    if shape.norm_pre:
+        if "quickgelu" in name or ("_clip_" in name and tag in _QUICK_GELU_TAGS):
+            return "quick_gelu", f"activation quick_gelu, with which {stated.architecture} was trained (--activation)"
+        if name.startswith("vit_") and "_clip_" in name:
+            return "gelu", f"activation gelu, which {stated.architecture} has (--activation)"
+        raise DataError(
+            f"whether the MLPs of {source} use GELU or OpenAI's QuickGELU does not show in a CLIP's weights, and no "
+            "config.json says it; give --activation gelu or --activation quick_gelu"
+        )
+    if not shape.class_token:  # SigLIP: of timm's models those of these shapes have the approximation
+        is_large = shape.embed_dim in (1152, 1536) or (shape.embed_dim == 1024 and num_positions >= 1024)
+        is_tanh = shape.patch_size == 32 or (shape.patch_size == 16 and is_large)
+        activation: Activation = "gelu_tanh" if is_tanh else "gelu"
+        return activation, f"activation {activation}, as timm's SigLIP of this shape has (--activation)"
+    return "gelu", ""
+
+
+def usual_normalisation(shape: BackboneShape, stated: Stated, *, is_scaled: bool) -> tuple[PerColour, PerColour, str]:
+    """Mean and standard deviation of the input, and why these, where the file does not say it."""
+    if stated.mean is not None and stated.std is not None:
+        return stated.mean, stated.std, ""
+    if shape.norm_pre:
+        (mean, std), reason = OPENAI, "OpenAI's, which CLIP expects"
+    elif is_scaled:
+        (mean, std), reason = IMAGENET, "ImageNet's, which DeiT-3, DINOv2 and DINOv3 expect"
+    elif not shape.class_token:
+        (mean, std), reason = HALF, "0.5, which SigLIP expects"
+    else:
+        (mean, std), reason = HALF, "0.5, which timm's ViTs (augreg) expect; DeiT, DINO and MAE expect imagenet"
+    return mean, std, f"no config.json says what mean and std the weights expect: {reason} (--normalisation)"
