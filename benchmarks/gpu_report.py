@@ -61,7 +61,7 @@ class Bench:
         out, error = _communicate(command, seconds=left)
         yield from out.splitlines()
         if error:
-            raise PartError(f"{' '.join(str(w).replace(str(self.place), '.') for w in words)}: {error}")
+            raise PartError(f"{' '.join(command[1:])}: {error}".replace(str(self.place), "."))
 
     def remove(self, folder: Path) -> None:
         """Delete what is not needed any more."""
