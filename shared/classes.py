@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.checks import check_name
 from shared.errors import DataError
 
 HMDB51_CLASSES: tuple[str, ...] = (
@@ -35,18 +36,20 @@ _TAGS = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class NameTags:
-    """What a file name says. Tags are empty where the name does not follow HMDB51's scheme.
-
-    body: h head, u upper body, f full body, l lower body. camera_motion: cm moves, nm still. num_people: decimal text.
-    viewpoint: fr front, ba back, le left, ri right. quality: goo, med, bad. source: the video it was cut from.
-    """
+    """What a file name says. The tags are empty where the name does not follow HMDB51's scheme."""
 
     source: str
+    """The video that the clip was cut from."""
     body: str = ""
+    """What is seen: h head, u upper body, f full body, l lower body."""
     camera_motion: str = ""
+    """cm: the camera moves; nm: it does not."""
     num_people: str = ""
+    """A decimal number."""
     viewpoint: str = ""
+    """fr front, ba back, le left, ri right."""
     quality: str = ""
+    """goo, med or bad."""
 
 
 def parse_name(stem: str, *, class_name: str) -> NameTags:
@@ -125,10 +128,11 @@ def _videos_of_class(class_folder: Path) -> list[Video]:
 def _check_name(path: str) -> None:
     try:
         path.encode()
+        check_name(path, num_parts=2)
     except UnicodeEncodeError as error:
         raise DataError(f"the name {os.fsencode(path)!r} is not UTF-8; rename the video") from error
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
-        raise DataError(f"the name {path!r} has control characters; rename the video")
+    except ValueError as error:
+        raise DataError(f"the name {error}; rename the video") from error
 
 
 def is_synthetic(folder: Path) -> bool:

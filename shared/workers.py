@@ -100,7 +100,8 @@ class WorkerPool:
     """``num_workers`` processes, which have the modules ``preload`` imported. Leaving it as a context ends them.
 
     timeout_seconds: for one job, from the moment at which a worker is given it. Jobs are begun in the order in which
-    they are submitted, and may be waited for in any; what they give lies in memory until then.
+    they are submitted, and may be waited for in any. Workers are given jobs while somebody submits or waits; what a
+    job gives lies in memory until it is waited for.
     """
 
     def __init__(self, *, num_workers: int, timeout_seconds: float, preload: Sequence[str]) -> None:
@@ -217,7 +218,7 @@ class WorkerPool:
             self._end(worker)
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """End this process, in the middle of whatever it does, once its parent is gone. FFmpeg's calls let threads run."""
     threading.Thread(target=_wait_for_end_of_parent, daemon=True).start()
 
@@ -231,7 +232,7 @@ def _wait_for_end_of_parent() -> None:
 
 def _serve(connection: Connection) -> None:
     """What a worker does: say that it is there, then one job after the other until the parent is gone."""
-    end_with_parent()
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     connection.send(None)

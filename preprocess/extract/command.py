@@ -177,8 +177,8 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Plan
     extraction = Extraction(
         plan=plan,
         facts=clip_facts(plan),
-        videos=settings.videos,
-        shards=settings.shards,
+        videos_folder=settings.videos,
+        shards_folder=settings.shards,
         device=settings.device,
         num_workers=_num_workers(settings) if is_local else settings.num_workers or 1,
         timeout_seconds=settings.timeout_seconds,

@@ -103,10 +103,8 @@ class Extraction:
 
     plan: ExtractionPlan
     facts: ClipFacts
-    videos: Path
-    """The folder of the videos."""
-    shards: Path
-    """The folder of the shards."""
+    videos_folder: Path
+    shards_folder: Path
     device: str
     """``cpu`` or ``cuda``; ``auto`` until it is measured which is faster."""
     num_workers: int

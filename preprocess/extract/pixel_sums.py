@@ -1,7 +1,7 @@
 """Sums over all pixels of a frame, compiled by numba: plain loops, row by row, at the speed of C.
 
-Pixels are whole numbers, and so are these sums, held exactly; only the weights d/mx of the hue are float32 within a
-row. Compiled once and cached beside this file; compiling anew takes some two seconds.
+Pixels are whole numbers, and so are their sums, which are exact. Only a pixel's saturation is a fraction: within a row
+it is summed in float32. The loops are compiled once, in some two seconds, and cached beside this file.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from shared.video.luma import LUMA_THOUSANDTHS
 NUM_MOMENTS = 9
 NUM_EDGES = 8
 _RED, _GREEN, _BLUE = LUMA_THOUSANDTHS
-# Sums may be taken in any order, which lets several pixels be added at once; nothing else is loosened.
+# The compiler may sum in any order, so that it adds several pixels at once, and may count on every number being finite.
 _LOOSENED = {"reassoc", "nsz", "contract", "nnan", "ninf"}
 
 
 def _compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a function for these types now. Where no cache can be written it is compiled in every process."""
+    """Compile a function for these types, at once. Where no cache can be written, every process compiles it."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         def compile_it(*, cache: bool) -> Callable[..., Any]:
@@ -43,9 +43,9 @@ def _compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 @_compiled("void(int32[:, ::1], int32[::1], float64[::1])")
 def _add_moments(row: Any, luma: Any, moments: Any) -> None:
-    """Of one row (3, W): writes luma (W + 2,) with its mirrored ends, adds to moments (9,).
+    """Take one row (3, W): write its luma (W + 2,), mirrored at both ends, and add to moments (9,).
 
-    The squares of a row of 33,000 pixels fit into 32 bits.
+    32 bits are enough, and faster than 64: they hold the sum of the squares of 33,000 pixels.
     """
     width = row.shape[1]
     r = g = b = rr = gg = bb = rg = rb = gb = int32(0)
@@ -62,8 +62,10 @@ def _add_moments(row: Any, luma: Any, moments: Any) -> None:
 
 @_compiled("void(int32[:, ::1], float64[::1])")
 def _add_hues(row: Any, above: Any) -> None:
-    """Of one row (3, W): adds to above (9,) the sum of the saturation d/mx, and of those with num/d >= 0.75·k for
-    k = -1, 0, .. 6. The bin is (4·num // (3·d)) mod 8, so these are the lower edges of bins -1 to 6; all exact.
+    """Take one row (3, W): add to above (9,) its saturation, in all and of the pixels at or beyond each edge of hue.
+
+    A pixel's hue is num / spread sixths of a circle, from -1 to 5. The edges are the eighths of the circle from -1 to
+    6, in sixths 0.75·k; both sides are multiplied by 4·spread, so that whole numbers are compared.
     """
     none = float32(0)
     total = e0 = e1 = e2 = e3 = e4 = e5 = e6 = e7 = none
@@ -91,7 +93,10 @@ def _add_hues(row: Any, above: Any) -> None:
 
 @_compiled("void(uint8[:, :, ::1], int32[:, ::1], float64[::1], float64[::1])")
 def _add_colours(frame: Any, luma: Any, moments: Any, above: Any) -> None:
-    """Of a frame (H, W, 3): writes luma (H + 2, W + 2) with its mirrored border; a side of one pixel repeats it."""
+    """Take a frame (H, W, 3): write its luma (H + 2, W + 2) with a mirrored border, and add to moments and above.
+
+    The mirror does not repeat the edge, but where a side is one pixel long.
+    """
     height, width, _ = frame.shape
     row = np.empty((3, width), np.int32)
     for y in range(height):
@@ -104,7 +109,7 @@ def _add_colours(frame: Any, luma: Any, moments: Any, above: Any) -> None:
 
 @_compiled("void(int32[:, ::1], float64[::1])")
 def _add_laplacian(luma: Any, sums: Any) -> None:
-    """Of a bordered luma (H + 2, W + 2): adds the sums of its Laplacian L and of L² to sums (2,)."""
+    """Take a luma with its border (H + 2, W + 2): add its Laplacian and the square of that to sums (2,)."""
     for y in range(1, luma.shape[0] - 1):
         above, here, below = luma[y - 1], luma[y], luma[y + 1]
         total = square = int64(0)
@@ -118,7 +123,7 @@ def _add_laplacian(luma: Any, sums: Any) -> None:
 
 @_compiled("float64(int32[:, ::1], int32[:, ::1])")
 def _sum_of_steps(luma: Any, before: Any) -> float:
-    """The sum of |Y - Y before| over what lies within the borders."""
+    """The sum of |Y - Y before| over what lies within the borders, for two lumas (H + 2, W + 2)."""
     total = 0.0
     for y in range(1, luma.shape[0] - 1):
         row = int64(0)
@@ -130,16 +135,16 @@ def _sum_of_steps(luma: Any, before: Any) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PixelSums:
-    """Sums over the pixels of each of T frames, float64.
-
-    moments (T, 9): R, G, B, RR, GG, BB, RG, RB, GB. above (T, 9): the weight d/mx in all, and beyond each hue edge.
-    laplacian (T, 2): L and L² of Y in thousandths. step (T - 1,): |Y_{t+1} - Y_t| in thousandths.
-    """
+    """Sums over the pixels of each of T frames, float64. Y is in thousandths."""
 
     moments: npt.NDArray[np.float64]
+    """(T, 9): R, G, B, RR, GG, BB, RG, RB, GB."""
     above: npt.NDArray[np.float64]
+    """(T, 9): the saturation of all pixels, then of those at or beyond each edge of hue."""
     laplacian: npt.NDArray[np.float64]
+    """(T, 2): the Laplacian L of Y, and L²."""
     step: npt.NDArray[np.float64]
+    """(T - 1,): |Y_{t+1} - Y_t|."""
 
 
 def sum_pixels(frames: npt.NDArray[np.uint8]) -> PixelSums:

@@ -56,7 +56,7 @@ def extract_on_ray(extraction: Extraction, shards: Sequence[PlannedShard], *, gp
             remote = ray.remote(num_cpus=num_cpus, num_gpus=gpus_per_task, max_retries=_MAX_RETRIES)(extract_shard)
             _run_all(ray, remote, tasks)
     finally:
-        remove_temporary_files(extraction.shards)  # of finished shards too: a killed task may have left a note
+        remove_temporary_files(extraction.shards_folder)  # of finished shards too: a killed task may have left a note
 
 
 def shard_task(extraction: Extraction, shard: PlannedShard) -> Extraction:
@@ -69,8 +69,8 @@ def shard_task(extraction: Extraction, shard: PlannedShard) -> Extraction:
             labels={name: extraction.facts.labels[name] for name in names},
             splits={name: extraction.facts.splits[name] for name in names},
         ),
-        videos=extraction.videos.absolute(),
-        shards=extraction.shards.absolute(),
+        videos_folder=extraction.videos_folder.absolute(),
+        shards_folder=extraction.shards_folder.absolute(),
     )
 
 
@@ -80,7 +80,7 @@ def extract_shard(task: Extraction) -> int:
 
     _check_node(task)
     (shard,) = task.plan.shards
-    if not is_finished(task.shards, shard):  # a task may be run again though it had all but reported
+    if not is_finished(task.shards_folder, shard):  # a task may be run again though it had all but reported
         with _nameless_program():
             extract_shards(task, task.plan.shards)
     return len(shard.videos)
@@ -102,10 +102,10 @@ def _check_node(task: Extraction) -> None:
     """Raise DataError on a node that would take every video for a bad one, because it does not see the folders."""
     node = os.uname().nodename
     remedy = "videos and shards must lie under the same path on every node of the Ray cluster"
-    if not (task.shards / STATE_FILE).is_file():
-        raise DataError(f"node {node} does not see {task.shards / STATE_FILE}; {remedy}")
+    if not (task.shards_folder / STATE_FILE).is_file():
+        raise DataError(f"node {node} does not see {task.shards_folder / STATE_FILE}; {remedy}")
     for video in task.plan.videos:
-        file = task.videos / video.path
+        file = task.videos_folder / video.path
         if not file.is_file() or file.stat().st_size != video.num_bytes:
             raise DataError(f"node {node} does not see {file} as it was when the run began; {remedy}")
     if task.device == "cuda":

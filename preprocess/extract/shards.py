@@ -96,8 +96,9 @@ def probe_sizes(
 
 
 def _start(extraction: Extraction, shard: PlannedShard, pool: WorkerPool, pending: contextlib.ExitStack) -> ShardInWork:
-    remove_pending_shards(extraction.shards, name=shard.name)
-    file = PendingShard(extraction.shards / shard.name, extraction.plan.layout(shard), capacity=len(shard.videos))
+    remove_pending_shards(extraction.shards_folder, name=shard.name)
+    path = extraction.shards_folder / shard.name
+    file = PendingShard(path, extraction.plan.layout(shard), capacity=len(shard.videos))
     pending.enter_context(file)
     jobs = tuple(_clip_job(extraction, shard, video, place=file.place(row)) for row, video in enumerate(shard.videos))
     tickets = tuple(pool.submit(extract_clip, job) for job in jobs)
@@ -106,7 +107,7 @@ def _start(extraction: Extraction, shard: PlannedShard, pool: WorkerPool, pendin
 
 def _clip_job(extraction: Extraction, shard: PlannedShard, video: Video, *, place: ClipPlace | None) -> ClipJob:
     return ClipJob(
-        video=extraction.videos / video.path,
+        video=extraction.videos_folder / video.path,
         path=video.path,
         shape=extraction.plan.parameters.clip_shape,
         height=shard.height,

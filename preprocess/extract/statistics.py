@@ -1,7 +1,7 @@
 """What the manifest says of a clip's picture: light, sharpness, colour and motion, exact over all stored pixels.
 
-Nothing is subsampled. On the CPU the pixels are summed by compiled loops (``pixel_sums.py``), elsewhere and
-where numba is absent by torch in float64. ``benchmarks/clip_statistics.py`` measures it.
+No pixel is left out. On the CPU they are summed by compiled loops (``pixel_sums.py``); on a GPU, and where numba is
+absent, by torch in float64. ``benchmarks/clip_statistics.py`` measures it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ _COMBINATIONS = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), LUMA_THOUSANDTHS, (1,
 class ClipStatistics:
     """The statistics columns of the manifest, in its order.
 
-    Y = 0.299 R + 0.587 G + 0.114 B and all of RGB lie in [0, 255]. "Per frame" means: measured in each frame, then
-    averaged. brightness: mean of Y. brightness_std: population standard deviation of the frames' brightness. contrast:
-    population standard deviation of Y, per frame. blur: variance of the Laplacian of Y, per frame; higher is sharper.
-    colorfulness: Hasler and Süsstrunk 2003, per frame. red, green, blue: mean and population standard deviation over
-    all pixels. saturation_mean: HSV saturation in [0, 1], mean over all pixels. hue_hist: 8 bins of 45 degrees, each
-    pixel weighted by its saturation, sum 1 (all 0 for a grey clip). motion: mean absolute difference of Y between
-    adjacent frames, 0 for a single frame.
+    Y = 0.299 R + 0.587 G + 0.114 B, and R, G, B, Y lie in [0, 255]. "Per frame" means: measured in each frame, then
+    averaged over the frames. Standard deviations and variances are those of a population.
     """
 
     brightness: float
+    """The mean of Y."""
     brightness_std: float
+    """The standard deviation, over the frames, of their brightness."""
     contrast: float
+    """The standard deviation of Y, per frame."""
     blur: float
+    """The variance of the Laplacian of Y, per frame; the higher, the sharper."""
     colorfulness: float
+    """The measure of Hasler and Süsstrunk 2003, per frame."""
     red_mean: float
     green_mean: float
     blue_mean: float
+    """The means over all pixels of all frames."""
     red_std: float
     green_std: float
     blue_std: float
+    """The standard deviations over all pixels of all frames."""
     saturation_mean: float
+    """The mean of HSV's saturation, in [0, 1], over all pixels."""
     hue_hist_0: float
     hue_hist_1: float
     hue_hist_2: float
@@ -54,33 +57,38 @@ class ClipStatistics:
     hue_hist_5: float
     hue_hist_6: float
     hue_hist_7: float
+    """Eight bins of 45 degrees of hue, each pixel weighted by its saturation. Their sum is 1, or 0 for a grey clip."""
     motion: float
+    """The mean of |Y_{t+1} - Y_t| over all pixels of adjacent frames; 0 for a single frame."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Sums:
-    """What is summed over the pixels of each frame, float64, as means: (T, 3) for R, G, B, (T,) for the rest.
-
-    rg = R - G and yb = R + G - 2B are the opponent colours of Hasler and Süsstrunk, the second one doubled.
-    weight_above: (T, 9), the mean of the weight d/mx over pixels with num/d >= 0.75·k for k = -inf, -1, 0, .. 6.
-    step: (T - 1,), the mean of |Y_{t+1} - Y_t|.
-    """
+    """What both ways of summing give: means and variances over the pixels of each frame, float64."""
 
     rgb_mean: npt.NDArray[np.float64]
+    """(T, 3) of R, G and B, as is rgb_variance."""
     rgb_variance: npt.NDArray[np.float64]
     luma_variance: npt.NDArray[np.float64]
+    """(T,) of Y."""
     rg_variance: npt.NDArray[np.float64]
+    """(T,) of R - G, an opponent colour of Hasler and Süsstrunk."""
     yb_variance: npt.NDArray[np.float64]
+    """(T,) of R + G - 2B, twice their other one."""
     laplacian_variance: npt.NDArray[np.float64]
+    """(T,) of the Laplacian of Y."""
     weight_above: npt.NDArray[np.float64]
+    """(T, 9): the mean of the saturation over all pixels, then over those whose hue is at or above each of eight
+    edges, from -45 degrees in steps of 45. Differences of neighbours are the bins of the histogram."""
     step: npt.NDArray[np.float64]
+    """(T - 1,): the mean of |Y_{t+1} - Y_t|."""
 
 
 def measure_clip(frames: Tensor) -> ClipStatistics:
     """Measure uint8 RGB frames (T, H, W, 3), T, H, W >= 1, on any device and in any memory layout.
 
-    A border of the Laplacian is mirrored without repeating the edge; a side of one pixel repeats it, as OpenCV does.
-    Raises ValueError where shape or type are others.
+    For the Laplacian the picture is mirrored at its borders without repeating the edge; a side of one pixel repeats it,
+    as OpenCV does. Raises ValueError for another shape or type.
     """
     if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise ValueError(f"frames are {frames.dtype} {tuple(frames.shape)}, expected uint8 (T, H, W, 3)")
@@ -96,7 +104,7 @@ def _statistics_from(sums: _Sums) -> ClipStatistics:
     rgb_std = np.sqrt(sums.rgb_variance.mean(axis=0) + sums.rgb_mean.var(axis=0))
     red, green, blue = sums.rgb_mean.mean(axis=0).tolist()
     red_std, green_std, blue_std = rgb_std.tolist()
-    hue = _hue_histogram(sums.weight_above.mean(axis=0))
+    hue = {f"hue_hist_{index}": share for index, share in enumerate(_hue_histogram(sums.weight_above.mean(axis=0)))}
     return ClipStatistics(
         brightness=float(luma_mean.mean()),
         brightness_std=float(luma_mean.std()),
@@ -110,20 +118,17 @@ def _statistics_from(sums: _Sums) -> ClipStatistics:
         green_std=green_std,
         blue_std=blue_std,
         saturation_mean=float(sums.weight_above[:, 0].mean()),
-        hue_hist_0=hue[0],
-        hue_hist_1=hue[1],
-        hue_hist_2=hue[2],
-        hue_hist_3=hue[3],
-        hue_hist_4=hue[4],
-        hue_hist_5=hue[5],
-        hue_hist_6=hue[6],
-        hue_hist_7=hue[7],
         motion=float(sums.step.mean()) if len(sums.step) else 0.0,
+        **hue,
     )
 
 
 def _hue_histogram(weight_above: npt.NDArray[np.float64]) -> list[float]:
-    """Bins 0..7 from the weights above the lower edges of bins -2 .. 6; -2 and -1 are bins 6 and 7 of the circle."""
+    """The bins 0 to 7 from the mean ``weight_above`` (9,).
+
+    Its differences are the bins -2 to 6: hue is measured from -60 to 300 degrees. On the circle bin -2 belongs to bin
+    6 and bin -1 is bin 7.
+    """
     bins = weight_above - np.append(weight_above[1:], 0.0)
     histogram = np.array([*bins[2:8], bins[8] + bins[0], bins[1]]).clip(min=0.0)
     total = histogram.sum()
@@ -164,7 +169,7 @@ def _variances(moments: npt.NDArray[np.float64], num_pixels: int) -> npt.NDArray
 
 
 def _sums_anywhere(frames: Tensor) -> _Sums:
-    """The same in float64, written plainly, for devices other than the CPU."""
+    """The same by torch in float64, on any device."""
     red, green, blue = (frames[..., channel].to(torch.float64) for channel in range(3))
     luma = (red * LUMA_THOUSANDTHS[0] + green * LUMA_THOUSANDTHS[1] + blue * LUMA_THOUSANDTHS[2]) / _LUMA_SCALE
     rgb = torch.stack((red, green, blue), dim=1).flatten(2)

@@ -66,7 +66,7 @@ def made_extraction(folder: Path) -> Extraction:
     (folder / "shards").mkdir()
     write_extraction_plan(folder / "shards", plan)
     return Extraction(
-        plan=plan, facts=clip_facts(plan), videos=folder / "videos", shards=folder / "shards",
+        plan=plan, facts=clip_facts(plan), videos_folder=folder / "videos", shards_folder=folder / "shards",
         device="cpu", num_workers=1, timeout_seconds=60.0,
     )  # fmt: skip
 
@@ -312,10 +312,10 @@ def test_a_ray_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     extraction, environment = made_extraction(tmp_path), dict(os.environ)
     folders = set(Path("/tmp").glob("hmdb-ray-*"))
     for name in (".shard-00000.h5.0a1b.tmp", ".tmp-0123456789ab-block-00000.json"):
-        (extraction.shards / name).write_text("of a killed task")
+        (extraction.shards_folder / name).write_text("of a killed task")
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(DataError, match=r"Ray does not start on this machine .The current node timed out"):
         extract_on_ray(extraction, extraction.plan.shards, gpus_per_task=0.0)
     assert dict(os.environ) == environment
     assert set(Path("/tmp").glob("hmdb-ray-*")) <= folders
-    assert [file.name for file in extraction.shards.iterdir()] == ["extraction.json"]
+    assert [file.name for file in extraction.shards_folder.iterdir()] == ["extraction.json"]
