@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from shared.errors import DataError
 from shared.manifests import STATISTIC_COLUMNS
-from shared.shards.reader import ShardReader
+from shared.shards.clips import clips_in_shards
 from shared.video.luma import luma_of_array
-from shared.video.sampling import evaluation_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +26,9 @@ _WORKING_SIZE = 64  # about as many pixels are looked at along the shorter side
 _GROUP_LENGTHS = (_GRID**2, _GRID**2, _GRID**2, _GRADIENT_GRID**2 * _NUM_ORIENTATIONS)
 DESCRIPTOR_LENGTH = sum(_GROUP_LENGTHS)
 MAX_COMPONENTS = 64
+_UNREADABLE = (
+    OSError, ValueError, LookupError, AttributeError, TypeError, EOFError, RuntimeError, BadZipFile, zlib.error,
+)  # fmt: skip
 
 FloatArray = npt.NDArray[np.float64]
 DescriptorArray = npt.NDArray[np.float32]
@@ -91,28 +93,12 @@ def describe_clips(
 ) -> DescriptorArray:
     """Descriptors of the clips of manifest rows, float32 (N, 320), from the frames in their shards, mapped.
 
-    Raises DataError where a shard is absent, damaged or of another data set, or lacks the clip that the manifest says.
+    Raises DataError as ``clips_in_shards`` does.
     """
     result = np.empty((len(frame), DESCRIPTOR_LENGTH), dtype=np.float32)
-    clip_ids, rows = frame["clip_id"].tolist(), frame["row"].tolist()
-    places: dict[str, list[int]] = {}
-    for place, shard in enumerate(frame["shard"]):
-        places.setdefault(shard, []).append(place)
-    for shard, members in sorted(places.items()):
-        with ShardReader(shards / shard) as reader:
-            if reader.layout.dataset_id != dataset_id:
-                raise DataError(f"{reader.path} is of another data set than the manifests; name others with --shards")
-            wanted = evaluation_rows(
-                num_segments=reader.layout.num_segments, frames_per_segment=reader.layout.frames_per_segment
-            )
-            for place in members:
-                row = rows[place]
-                if not reader.holds(clip_ids[place], row=row):
-                    raise DataError(
-                        f"{reader.path} does not hold {clip_ids[place]} in row {row}; run `hmdb-prep merge`"
-                    )
-                result[place] = clip_descriptor(reader.frames[row][wanted])
-                advance(1)
+    for clip in clips_in_shards(frame, shards, dataset_id=dataset_id):
+        result[clip.place] = clip_descriptor(clip.frames[clip.evaluation])
+        advance(1)
     return result
 
 
@@ -157,17 +143,7 @@ def read_features(file: Path, clip_ids: list[str]) -> FloatArray:
             names, features = arrays["clip_id"], arrays["features"]
     except FileNotFoundError as error:
         raise DataError(f"no features at {file}; make them with `lsvit-train embed`") from error
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        EOFError,
-        RuntimeError,
-        BadZipFile,
-        zlib.error,
-    ) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{file} is no .npz file with clip_id and features ({error})") from error
     if names.ndim != 1 or names.dtype.kind != "U" or features.ndim != 2 or len(features) != len(names):
         raise DataError(

@@ -36,8 +36,10 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     if absent:
         note = f"no pictures and no near duplicates: {len(absent)} shards, such as {absent[0]}, are not in {shards}"
     else:
-        duplicates = find_near_duplicates(summary.clips, read_small_pictures(summary.clips, shards, dataset))
-        thumbnails = read_thumbnails(shown_clips(summary, duplicates), shards, dataset)
+        duplicates = find_near_duplicates(
+            summary.clips, read_small_pictures(summary.clips, shards, dataset_id=dataset.dataset_id)
+        )
+        thumbnails = read_thumbnails(shown_clips(summary, duplicates), shards, dataset_id=dataset.dataset_id)
     print_summary(summary, duplicates)
     if note:
         say(note)
