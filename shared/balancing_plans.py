@@ -52,40 +52,33 @@ PLAN_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields
 
 @dataclass(frozen=True, kw_only=True)
 class PlanInfo:
-    """What the JSON file beside a plan says. Counts are rows that are trained on, by class name.
-
-    split: 1, 2, 3 or full. target: as asked for (median, mean, max or a number); target_count: what that came to.
-    imbalance_ratio: largest over smallest class among those that have clips. features: ``descriptors`` or the name of
-    the file given, empty where nothing was synthesised; features_sha256: of that file, else empty.
-    library_versions: by package name. notes: what the command said besides (a k that shrank, repetition, classes
-    without clips).
-    """
+    """What the JSON file beside a plan says. Counts are rows that are trained on, by class name."""
 
     dataset_id: str
-    split: str
+    split: str  # 1, 2, 3 or full
     strategy: str
-    target: str
-    target_count: int
-    k: int
+    target: str  # as asked for: median, mean, max or a number of clips
+    target_count: int  # what that came to
+    k: int  # neighbours that SMOTE draws from
     seed: int
-    features: str
-    features_sha256: str
-    library_versions: dict[str, str]
+    features: str  # ``descriptors`` or the name of the file given, empty where nothing was synthesised
+    features_sha256: str  # of that file, else empty
+    library_versions: dict[str, str]  # by package name
     counts_before: dict[str, int]
     counts_after: dict[str, int]
-    imbalance_ratio_before: float
+    imbalance_ratio_before: float  # largest over smallest class among those that have clips
     imbalance_ratio_after: float
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what the command said besides: a k that shrank, repetition, classes without clips
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A plan as read. rows: as in the file, dropped ones included. sha256: of the CSV file, in hexadecimal."""
+    """A plan as read."""
 
     path: Path
-    sha256: str
+    sha256: str  # of the CSV file, in hexadecimal
     info: PlanInfo
-    rows: tuple[PlanRow, ...]
+    rows: tuple[PlanRow, ...]  # as in the file, dropped ones included
 
 
 def plan_path(manifests: Path, split: str) -> Path:

@@ -88,10 +88,10 @@ STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("br
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantineRow:
-    """A video that gave no clip: its path, the stage that failed (name, open, decode, crash, timeout), the reason."""
+    """A video that gave no clip."""
 
     path: str
-    stage: str
+    stage: str  # what failed: name, open, decode, crash or timeout
     error: str
 
 
@@ -100,12 +100,12 @@ QUARANTINE_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry:
-    """A shard as dataset.json lists it. sha256: of the whole file, in hexadecimal."""
+    """A shard as dataset.json lists it."""
 
     file: str
     num_clips: int
     num_bytes: int
-    sha256: str
+    sha256: str  # of the whole file, in hexadecimal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +118,10 @@ class ColourStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What dataset.json says. size is ``HxW`` or ``native``; rgb is keyed by split column; counts are in clips."""
+    """What dataset.json says; counts are in clips."""
 
     dataset_id: str
-    size: str
+    size: str  # ``HxW`` or ``native``
     fit: str
     num_segments: int
     frames_per_segment: int
@@ -134,7 +134,7 @@ class Dataset:
     num_quarantined: int
     clips_per_class: dict[str, int]
     clips_per_split: dict[str, dict[str, int]]
-    rgb: dict[str, ColourStatistics]
+    rgb: dict[str, ColourStatistics]  # by split column
     shards: tuple[ShardEntry, ...]
 
 

@@ -40,19 +40,16 @@ _DESCRIPTORS = "descriptors"
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceSettings:
-    """What `hmdb-prep balance` was asked for. split: 1, 2, 3 or full. target: median, mean, max or a number of clips.
-
-    k: neighbours that SMOTE draws from. features: an .npz file, None for the descriptors of the stored frames.
-    """
+    """What `hmdb-prep balance` was asked for."""
 
     manifests: Path
     shards: Path
-    split: str = "1"
+    split: str = "1"  # 1, 2, 3 or full
     strategy: str = "smote"
-    target: str = "median"
-    k: int = 5
+    target: str = "median"  # median, mean, max or a number of clips
+    k: int = 5  # neighbours that SMOTE draws from
     seed: int = 0
-    features: Path | None = None
+    features: Path | None = None  # an .npz file, None for the descriptors of the stored frames
 
 
 def run_balance(settings: BalanceSettings) -> Plan:
