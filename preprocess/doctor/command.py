@@ -32,10 +32,8 @@ class Finding:
 
     name: str
     value: str
-    state: State = "ok"
-    """``warn`` hinders some things, ``bad`` all."""
-    remedy: str = ""
-    """What to do where state is not ``ok``."""
+    state: State = "ok"  # ``warn`` hinders some things, ``bad`` all
+    remedy: str = ""  # what to do where state is not ``ok``
 
 
 def _warn(name: str, value: str, remedy: str) -> Finding:
