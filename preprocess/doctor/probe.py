@@ -83,7 +83,7 @@ def decode_clip() -> dict[str, object]:
     import torch
     from torchcodec.encoders import VideoEncoder
 
-    from shared.video.decoding import OpenVideo
+    from shared.video.streams import OpenVideo
 
     ramp = torch.arange(64, dtype=torch.uint8).expand(NUM_FRAMES, 3, 48, 64)
     frames = ramp + 8 * torch.arange(NUM_FRAMES, dtype=torch.uint8).view(-1, 1, 1, 1)

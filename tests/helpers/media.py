@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 REAL_VIDEOS = Path(os.environ.get("HMDB51_REAL_VIDEOS", Path(__file__).parents[3] / "shared" / "real"))
+REAL_JHMDB = REAL_VIDEOS.parent / "real_jhmdb"
+CASES = REAL_VIDEOS.parent / "cases"
 
 
 def real_video_files(*, folder: str = "*") -> list[Path]:
@@ -19,8 +21,8 @@ def real_video_files(*, folder: str = "*") -> list[Path]:
 
 
 def ffmpeg_frames(path: Path, *, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """All frames that the ffmpeg command yields: uint8 (n, H, W, 3)."""
-    command = ["ffmpeg", "-v", "error", "-i", f"file:{path}", "-fps_mode", "passthrough"]
+    """All frames that the ffmpeg command yields with one thread, as this project decodes: uint8 (n, H, W, 3)."""
+    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", f"file:{path}", "-fps_mode", "passthrough"]
     raw = subprocess.run(
         [*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, check=False
     ).stdout

@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 
-from shared.video.decoding import VideoError
+from shared.video.streams import VideoError
 from train.predict.videos import ClipRequest, Frames
 
 

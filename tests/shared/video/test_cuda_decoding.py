@@ -14,9 +14,10 @@ from preprocess.extract import clips as clip_worker
 from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
 from shared.manifests import QuarantineRow, read_manifests
 from shared.shards.reader import ShardReader
-from shared.video.decoding import DecodedClip, VideoError, decode_clip
+from shared.video.decoding import DecodedClip, decode_clip
 from shared.video.resizing import FrameSize
 from shared.video.shape import ClipShape
+from shared.video.streams import VideoError
 
 ROUNDING = 3  # grey levels; the colour conversions of NVDEC and swscale differ in the last digits
 
@@ -25,15 +26,11 @@ def job(video: Path, *, device: str) -> ClipJob:
     return ClipJob(
         video=video,
         path=video.name,
+        shape=ClipShape(num_segments=16, frames_per_segment=1, size=FrameSize(height=56, width=76)),
         height=56,
         width=76,
-        size=FrameSize(height=56, width=76),
-        num_segments=16,
-        frames_per_segment=1,
         device=device,
-        shard_file=None,
-        frames_offset=0,
-        row=0,
+        place=None,
     )
 
 

@@ -22,9 +22,9 @@ from preprocess.extract.extraction_plan import ExtractionParameters
 from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
 from shared.manifests import read_manifests
-from shared.video.decoding import VideoError
 from shared.video.resizing import FrameSize
 from shared.video.shape import ClipShape
+from shared.video.streams import VideoError
 from train.cli import app
 from train.data.views import Views, candidate_rows, parse_views
 from train.predict.command import answer_all
