@@ -73,6 +73,7 @@ def test_extract(videos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_profile_of_extraction(videos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed; pip install -e '.[bench]'")
     content = run_quickly("extract_profile", videos, tmp_path)
     rows = content["figures"]["profile, 2 genuine videos at 32"]
     assert rows["all"]["CPU ms a clip"] == pytest.approx(
