@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 _BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
-_FIRST = re.compile(r"(?:^|\.)(?:cls_token|pos_embed|patch_embed|smif)(?:\.|$)")
+_FIRST = re.compile(r"(?:^|\.)(?:cls_token|reg_token|pos_embed|patch_embed|norm_pre|smif)(?:\.|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +42,24 @@ def layer_of(name: str, *, num_blocks: int) -> int:
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
     """Whether weight decay applies: not to positions, nor to what has one axis only, as ``cls_token`` has."""
-    return parameter.squeeze().ndim > 1 and not name.endswith(("pos_embed", "position"))
+    return parameter.squeeze().ndim > 1 and not name.endswith(("pos_embed", "position", "reg_token"))
 
 
-def make_optimizer(model: nn.Module, *, weight_decay: float, layer_decay: float) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, *, weight_decay: float, layer_decay: float, new_parameters: Collection[str] = ()
+) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, in groups by layer and decay.
 
     A parameter of layer l has the learning rate of the schedule times layer_decay ** (last layer - l); its group keeps
-    this factor as ``lr_scale``.
+    this factor as ``lr_scale``. The decay is for what was pretrained: ``new_parameters``, by name, have the full rate
+    wherever they stand.
     """
     parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     num_blocks = 1 + max((int(found[1]) for name, _ in parameters if (found := _BLOCK.search(name))), default=-1)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters:
-        groups.setdefault((layer_of(name, num_blocks=num_blocks), decays(name, parameter)), []).append(parameter)
+        layer = num_blocks + 1 if name in new_parameters else layer_of(name, num_blocks=num_blocks)
+        groups.setdefault((layer, decays(name, parameter)), []).append(parameter)
     return torch.optim.AdamW(
         [
             {

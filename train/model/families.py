@@ -67,15 +67,15 @@ def load_weights(
     found = find_weights(source, runs=runs, cache_dir=cache_dir)
     stored = read_weights(found.path)
     if stored.facts is not None:
-        return _own_weights(source, stored)
+        return _of_checkpoint(source, stored)
     stated = read_stated(found.config)
     if not stated.architecture:
         stated = replace(stated, architecture=found.path.stem)
     return convert(stored.tensors, source=source, stated=stated, num_heads=num_heads, activation=activation)
 
 
-def _own_weights(source: str, stored: StoredWeights) -> Weights:
-    """What a checkpoint of lsvit-train holds: nothing is left open."""
+def _of_checkpoint(source: str, stored: StoredWeights) -> Weights:
+    """What a checkpoint of lsvit-train holds, checked."""
     facts = stored.facts or {}
     try:
         config = from_builtins(ModelConfig, facts["model_config"])
@@ -83,12 +83,19 @@ def _own_weights(source: str, stored: StoredWeights) -> Weights:
     except (KeyError, ValueError, UsageError) as error:
         raise DataError(f"{source} is damaged or of another version of lsvit-train: {error}") from error
     tensors = {name: tensor.float() for name, tensor in stored.tensors.items()}
-    shape = BackboneShape(**{field.name: getattr(config, field.name) for field in fields(BackboneShape)})
-    _check(source, tensors, shape)
+    weights = own_weights(source, tensors, config, class_names=class_names)
+    _check(source, tensors, weights.shape)
+    return weights
+
+
+def own_weights(
+    source: str, tensors: Mapping[str, Tensor], config: ModelConfig, *, class_names: tuple[str, ...]
+) -> Weights:
+    """The weights of an LS-ViT whose config is known: nothing is left open."""
     return Weights(
         source=source,
         tensors=tensors,
-        shape=shape,
+        shape=BackboneShape(**{field.name: getattr(config, field.name) for field in fields(BackboneShape)}),
         pool=config.spatial_pool,
         mean=config.mean,
         std=config.std,

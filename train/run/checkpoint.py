@@ -22,12 +22,10 @@ from shared.video.resizing import FrameSize
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import ClipShape
 from train.model.config import ModelConfig
-from train.model.weight_files import UNREADABLE, is_whole
+from train.model.weight_files import CHECKPOINT_FORMAT, CHECKPOINTS_FOLDER, UNREADABLE, is_whole
 from train.run.progress import Progress
 
-CHECKPOINT_FORMAT = "lsvit-checkpoint"
 CHECKPOINT_VERSION = 1
-CHECKPOINTS_FOLDER = "checkpoints"
 
 Which = Literal["best", "last"]
 State = Mapping[str, Any]
@@ -105,6 +103,8 @@ class Checkpoint:
     scaler: State
     rng: State
     """States of torch's generators, by device type. All other random numbers follow from the seed and ``progress``."""
+    new_parameters: tuple[str, ...] = ()
+    """What --init had nothing for, by name; none in checkpoints from before it was noted."""
 
 
 def checkpoint_path(run_folder: Path, which: Which) -> Path:
@@ -124,6 +124,7 @@ def write_checkpoint(run_folder: Path, checkpoint: Checkpoint, *, is_best: bool)
         "facts": checkpoint.facts.to_dict(),
         "progress": dataclasses.asdict(checkpoint.progress),
         **{name: getattr(checkpoint, name) for name in _STATES},
+        "new_parameters": list(checkpoint.new_parameters),
     }
     last, best = checkpoint_path(run_folder, "last"), checkpoint_path(run_folder, "best")
     target = best if is_best else last
@@ -180,6 +181,7 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
             facts=RunFacts.from_dict(content["facts"]),
             progress=from_builtins(Progress, content["progress"]),
             **{name: content[name] for name in _STATES},
+            new_parameters=from_builtins(tuple[str, ...], content.get("new_parameters", [])),
         )
         _check_content(path, checkpoint)
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:

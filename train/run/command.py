@@ -16,11 +16,13 @@ from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, joined_processes
 from train.learn.step import Learner
+from train.model.families import Weights
 from train.model.lsvit import LSViT
 from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint
 from train.run.config import (
     RunConfig,
     continued_with,
+    default_name,
     differences,
     read_config,
     requested_splits,
@@ -29,11 +31,12 @@ from train.run.config import (
 )
 from train.run.config_values import Value
 from train.run.data import RunData, open_data
-from train.run.learner import make_learner, make_lessons, make_model, model_config
+from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
 from train.run.report import write_report
 from train.run.session import Interruption, Session, open_events, restore
+from train.run.start import init_weights, make_model, model_config, with_shape_of
 
 CONFIG_FILE = "config.toml"
 
@@ -45,7 +48,7 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
     """
     values = {**({} if config_file is None else read_config(config_file)), **command_line}
     config = resolve(command_line=values, file={})
-    config = dataclasses.replace(config, name=config.name or f"lsvit-{config.preset}")
+    config = dataclasses.replace(config, name=config.name or default_name(config))
     folder = run_folder(config)
     if resume:
         config = _continued_config(folder, config, values)
@@ -74,9 +77,10 @@ def _check_splits(config: RunConfig, parts: Mapping[str, Path]) -> None:
 
 def check_run(config: RunConfig) -> None:
     """Raise what stops a run of one split from starting: its data, its plan, the shape of its model."""
-    config, data = open_data(config)
+    weights = init_weights(config, None)
+    config, data = open_data(with_shape_of(config, weights))
     data.reader.close()
-    model_config(config, data)
+    model_config(config, data, weights)
 
 
 def run_folder(config: RunConfig) -> Path:
@@ -111,12 +115,13 @@ def _run_split(config: RunConfig, folder: Path, processes: Processes, interrupti
     if found is not None and found.progress.finished:
         processes.say(f"{folder} is finished ({found.progress.finished}); nothing to do")
         return
-    config, data = open_data(config)
+    weights = init_weights(config, found)
+    config, data = open_data(with_shape_of(config, weights))
     with ExitStack() as resources:
         resources.callback(data.reader.close)
         for note in data.notes:
             processes.say(note)
-        learner, facts, progress = _begin(config, data, folder, found, processes)
+        learner, facts, progress, new_parameters = _begin(config, data, weights, folder, found, processes)
         reader = BatchReader(data.reader, num_threads=config.workers, pinned=processes.device.type == "cuda")
         resources.callback(reader.close)
         session = Session(
@@ -124,6 +129,7 @@ def _run_split(config: RunConfig, folder: Path, processes: Processes, interrupti
             config=config,
             facts=facts,
             learner=learner,
+            new_parameters=new_parameters,
             lessons=make_lessons(config, data, learner),
             reader=reader,
             validation=data.rows.validation,
@@ -138,19 +144,30 @@ def _run_split(config: RunConfig, folder: Path, processes: Processes, interrupti
 
 
 def _begin(
-    config: RunConfig, data: RunData, folder: Path, found: Checkpoint | None, processes: Processes
-) -> tuple[Learner, RunFacts, Progress]:
+    config: RunConfig,
+    data: RunData,
+    weights: Weights | None,
+    folder: Path,
+    found: Checkpoint | None,
+    processes: Processes,
+) -> tuple[Learner, RunFacts, Progress, tuple[str, ...]]:
     """The learner at the start of the run or as the checkpoint left it; the folder with what can be said already.
 
+    The last value names the parameters that --init had nothing for.
     Raises DataError where the run was begun on other data, another plan or another model.
     """
     # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
     torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
-    model = make_model(config, data, processes)
+    if found is None:
+        model, new_parameters = make_model(config, data, processes, weights)
+    else:
+        model, new_parameters = LSViT(model_config(config, data, weights)), found.new_parameters
     facts = _facts(config, data, model)
     if found is not None and (changed := found.facts.differences(facts)):
         raise DataError(f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}")
-    learner = make_learner(config, model, num_samples=len(data.samples), processes=processes)
+    learner = make_learner(
+        config, model, num_samples=len(data.samples), processes=processes, new_parameters=new_parameters
+    )
     if found is not None:
         restore(learner, found)
     progress = Progress() if found is None else found.progress
@@ -159,7 +176,7 @@ def _begin(
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder / CONFIG_FILE, config)
         write_metrics(folder, progress.history)
-    return learner, facts, progress
+    return learner, facts, progress, new_parameters
 
 
 def _facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
@@ -184,4 +201,5 @@ def _start_line(learner: Learner, config: RunConfig, progress: Progress) -> str:
     place = str(learner.processes.device)
     if learner.processes.count > 1:
         place += f", {learner.processes.count} processes"
-    return f"{verb}: {config.preset}, {parameters:,} parameters, {config.img_size}x{config.img_size}, on {place}"
+    size = config.preset if config.preset != "auto" else f"ViT {config.embed_dim} wide, {config.depth} blocks"
+    return f"{verb}: {size}, {parameters:,} parameters, {config.img_size}x{config.img_size}, on {place}"

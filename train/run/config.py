@@ -11,7 +11,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar, get_type_hints
 
 from shared.errors import DataError, UsageError
@@ -44,7 +44,7 @@ class RunConfig:
     shards: str = _flag("data/shards", "Folder of shards.")
     manifests: str = _flag("data_manifests", "Folder of manifests and balancing plans.")
     runs: str = _flag("runs", "Folder of runs.")
-    name: str = _flag("", "Name of the run: its folder below --runs. Default: lsvit-<preset>.")
+    name: str = _flag("", "Name of the run: its folder below --runs. Default: lsvit-<preset or weights>.")
 
     # Rows
     split: str = _flag("1", "1, 2, 3, full, all (every clip: a sanity check), or several: 1,2,3.")
@@ -57,7 +57,11 @@ class RunConfig:
     )
 
     # Model
-    preset: str = _flag("tiny", "Size of the model.", choices=("tiny", "small", "base"))
+    preset: str = _flag(
+        "auto",
+        "Size of the model. auto: of the weights of --init, else tiny.",
+        choices=("auto", "tiny", "small", "base"),
+    )
     img_size: int = _flag(0, "Side of the model's picture in pixels. 0: the largest that fits, at most 224.", least=0)
     patch_size: int = _flag(0, "Side of a patch in pixels. 0: the preset's.", least=0)
     embed_dim: int = _flag(0, "Width D of the model. 0: the preset's.", least=0)
@@ -65,7 +69,11 @@ class RunConfig:
     num_heads: int = _flag(0, "Attention heads. 0: the preset's.", least=0)
     smif: str = _flag("directional", "Motion injected into the frames.", choices=_VARIANTS)
     lmi: str = _flag("directional", "Motion exchanged between frames in each block.", choices=_VARIANTS)
-    spatial_pool: str = _flag("cls", "Tokens of a frame into one.", choices=("cls", "mean", "heatmap"))
+    spatial_pool: str = _flag(
+        "auto",
+        "Tokens of a frame into one. auto: as the weights of --init have it, else cls.",
+        choices=("auto", "cls", "mean", "heatmap", "latent"),
+    )
     temporal_pool: str = _flag("mean", "Frames of a clip into one.", choices=("mean", "attention"))
     motion_init: str = _flag(
         "auto",
@@ -78,7 +86,12 @@ class RunConfig:
         "(what the weights of --init expect, else dataset).",
         choices=("auto", "dataset", "imagenet", "half"),
     )
-    init: str = _flag("", "Weights to start from: a .safetensors or .pth file, or hf:REPO.")
+    init: str = _flag("", "Weights to start from: a .safetensors or .pth file, a run (its folder or name) or hf:REPO.")
+    activation: str = _flag(
+        "auto",
+        "Activation of the MLPs of --init, where its file cannot tell.",
+        choices=("auto", "gelu", "gelu_tanh", "quick_gelu"),
+    )
 
     # Length and batches
     epochs: int = _flag(10, "Passes over the training rows.", least=1)
@@ -155,7 +168,17 @@ HARMLESS_ON_RESUME = frozenset(
 )
 
 # What leaves a choice to the program; the configuration that a run saves holds the choice that was made.
-_LEFT_OPEN: Mapping[str, Value] = {"img_size": 0, "sampling": "auto"}
+_LEFT_OPEN: Mapping[str, Value] = {
+    "preset": "auto",
+    "img_size": 0,
+    "patch_size": 0,
+    "embed_dim": 0,
+    "depth": 0,
+    "num_heads": 0,
+    "spatial_pool": "auto",
+    "activation": "auto",
+    "sampling": "auto",
+}
 
 
 def flags() -> dict[str, tuple[type, Flag]]:
@@ -175,7 +198,26 @@ def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> 
         if low > high:
             raise UsageError(f"{key} is {low} {high}; the first number is the smaller one")
     class_strengths(config)
-    return config
+    return config if config.init else _without_weights(config)
+
+
+def _without_weights(config: RunConfig) -> RunConfig:
+    """What is left to the weights of --init, for a run that has none."""
+    return dataclasses.replace(
+        config,
+        preset="tiny" if config.preset == "auto" else config.preset,
+        spatial_pool="cls" if config.spatial_pool == "auto" else config.spatial_pool,
+        activation="gelu" if config.activation == "auto" else config.activation,
+    )
+
+
+def default_name(config: RunConfig) -> str:
+    """The name of a run that is given none: after its preset, or the weights of --init that settle its size."""
+    if config.preset != "auto":
+        return f"lsvit-{config.preset}"
+    weights = PurePath(config.init.removeprefix("hf:").partition("@")[0])
+    is_file = weights.suffix in (".safetensors", ".pth", ".pt", ".bin")
+    return f"lsvit-{weights.stem if is_file else weights.name}"
 
 
 def read_config(path: Path) -> dict[str, Value]:

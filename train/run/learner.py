@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 import numpy as np
@@ -12,70 +13,16 @@ from train.data.augment import AugmentSettings
 from train.data.batches import num_steps
 from train.data.mix import MixSettings
 from train.data.samples import sample_statistics
-from train.data.seeds import Purpose, torch_seed
 from train.learn.losses import LossName, LossSettings, class_weights
 from train.learn.optimizer import Schedule, make_average, make_optimizer
 from train.learn.processes import Processes
 from train.learn.step import Learner, Lessons
-from train.model.config import PRESETS, ModelConfig, MotionInit, PerColour, SpatialPool, TemporalPool, Variant
 from train.model.lsvit import LSViT
-from train.model.pretrained import load_pretrained
 from train.run.config import RunConfig, class_strengths
 from train.run.data import RunData
 
 _AMP_DTYPES = {"none": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-_LEAST_STD = 0.01  # a data set of flat pictures must not blow the input up
 _LARGEST_WARMUP = 1 / 3  # of the run
-_HALF: tuple[PerColour, PerColour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_IMAGENET: tuple[PerColour, PerColour] = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # torchvision's and timm's constants
-
-
-def model_config(config: RunConfig, data: RunData) -> ModelConfig:
-    """The model's config."""
-    preset = PRESETS[config.preset]
-    start = config.motion_init if config.motion_init != "auto" else ("identity" if config.init else "active")
-    mean, std = _normalisation(config, data)
-    return ModelConfig(
-        num_classes=len(data.dataset.class_names),
-        image_size=config.img_size,
-        embed_dim=config.embed_dim or preset.embed_dim,
-        depth=config.depth or preset.depth,
-        num_heads=config.num_heads or preset.num_heads,
-        num_frames=data.dataset.num_segments,
-        patch_size=config.patch_size or preset.patch_size,
-        drop_path=config.drop_path,
-        smif=cast(Variant, config.smif),
-        lmi=cast(Variant, config.lmi),
-        temporal_pool=cast(TemporalPool, config.temporal_pool),
-        spatial_pool=cast(SpatialPool, config.spatial_pool),
-        motion_init=cast(MotionInit, start),
-        mean=mean,
-        std=(max(std[0], _LEAST_STD), max(std[1], _LEAST_STD), max(std[2], _LEAST_STD)),
-    )
-
-
-def _normalisation(config: RunConfig, data: RunData) -> tuple[PerColour, PerColour]:
-    """Mean and standard deviation of the input. With --init and auto those that the weights name come later."""
-    if config.normalisation == "imagenet":
-        return _IMAGENET
-    if config.normalisation == "half" or (config.normalisation == "auto" and config.init):
-        return _HALF
-    return data.rgb.mean, data.rgb.std
-
-
-def make_model(config: RunConfig, data: RunData, processes: Processes) -> LSViT:
-    """The model at its start, on the host: seeded, or with the weights of --init and the normalisation they expect."""
-    model = LSViT(model_config(config, data), seed=torch_seed(Purpose.WEIGHTS, config.seed))
-    if config.init:
-        report = load_pretrained(model, config.init)
-        for line in report.lines():
-            processes.say(line)
-        if config.normalisation == "auto" and report.mean is not None and report.std is not None:
-            model.adopt_normalisation(mean=report.mean, std=report.std)
-    return model
 
 
 def make_schedule(config: RunConfig, num_samples: int) -> Schedule:
@@ -97,8 +44,18 @@ def half_precision(config: RunConfig, device: torch.device) -> str:
     return "fp16" if device.type == "cuda" else "none"
 
 
-def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes: Processes) -> Learner:
-    """Move the model to the device and put optimiser, EMA, DDP and compilation around it."""
+def make_learner(
+    config: RunConfig,
+    model: LSViT,
+    *,
+    num_samples: int,
+    processes: Processes,
+    new_parameters: Collection[str] = (),
+) -> Learner:
+    """Move the model to the device and put optimiser, EMA, DDP and compilation around it.
+
+    new_parameters: those that --init had nothing for.
+    """
     device = processes.device
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -113,7 +70,12 @@ def make_learner(config: RunConfig, model: LSViT, *, num_samples: int, processes
         synchronised=wrapped,
         average=average,
         average_decay=config.model_ema_decay,
-        optimizer=make_optimizer(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
+        optimizer=make_optimizer(
+            model,
+            weight_decay=config.weight_decay,
+            layer_decay=config.layer_decay,
+            new_parameters=new_parameters,
+        ),
         scaler=torch.amp.GradScaler(device.type, enabled=amp == "fp16"),
         schedule=make_schedule(config, num_samples),
         amp_dtype=_AMP_DTYPES[amp],

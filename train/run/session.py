@@ -35,6 +35,8 @@ class Session:
     config: RunConfig
     facts: RunFacts
     learner: Learner
+    new_parameters: tuple[str, ...]
+    """What --init had nothing for."""
     lessons: Lessons
     reader: BatchReader
     validation: npt.NDArray[np.int64]
@@ -69,6 +71,7 @@ def save(session: Session, progress: Progress, *, is_best: bool) -> None:
         scheduler=dataclasses.asdict(learner.schedule),
         scaler=learner.scaler.state_dict(),
         rng=rng,
+        new_parameters=session.new_parameters,
     )
     write_checkpoint(session.folder, checkpoint, is_best=is_best)
 

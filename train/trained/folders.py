@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from shared.errors import DataError
-from train.run.checkpoint import CHECKPOINTS_FOLDER
+from train.model.weight_files import CHECKPOINTS_FOLDER
 
 _SPLIT_FOLDER = re.compile(r"split([123])|full|all")
 

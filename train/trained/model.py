@@ -9,7 +9,8 @@ import torch
 
 from shared.errors import DataError
 from train.model.lsvit import LSViT
-from train.run.checkpoint import CHECKPOINTS_FOLDER, RunFacts, Which, checkpoint_path, read_checkpoint
+from train.model.weight_files import CHECKPOINTS_FOLDER
+from train.run.checkpoint import RunFacts, Which, checkpoint_path, read_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

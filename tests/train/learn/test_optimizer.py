@@ -44,6 +44,18 @@ def test_one_dimensional_parameters_do_not_decay() -> None:
     assert layer_of("backbone.blocks.2.lmim.squeeze.weight", num_blocks=4) == 3
 
 
+def test_new_parameters_have_the_full_rate() -> None:
+    model = LSViT(SHAPE)
+    new = [name for name, _ in model.named_parameters() if "smif" in name or ".lmim." in name]
+    optimizer = make_optimizer(model, weight_decay=0.05, layer_decay=0.5, new_parameters=new)
+    scale = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        layer = layer_of(name, num_blocks=4)
+        assert scale[id(parameter)] == (1.0 if name in new else 0.5 ** (5 - layer)), name
+        assert (decay[id(parameter)] > 0) == decays(name, parameter), name
+
+
 def test_weights_without_decay_do_not_shrink() -> None:
     model = nn.Linear(4, 4)
     before = model.bias.detach().clone().fill_(1.0)

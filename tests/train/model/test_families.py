@@ -5,16 +5,14 @@ The answers lie in tests/golden/weights; where timm is installed, they are asked
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from script_files import load_script
 from torch import Tensor
 
 from shared.errors import DataError
@@ -30,16 +28,7 @@ FOREIGN: dict[str, dict[str, list[int]]] = json.loads((GOLDEN / "foreign.json").
 LARGEST_ERROR = 1e-5
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_weight_goldens", ROOT / "scripts" / "make_weight_goldens.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
+script = load_script("make_weight_goldens")
 
 
 def golden(family: str) -> dict[str, Any]:

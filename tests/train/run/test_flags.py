@@ -27,7 +27,8 @@ from train.model.lsvit import LSViT
 from train.run.config import RunConfig, flags, resolve
 from train.run.config_values import Value
 from train.run.data import RunData, open_data
-from train.run.learner import make_learner, make_lessons, make_model
+from train.run.learner import make_learner, make_lessons
+from train.run.start import init_weights, make_model, with_shape_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,14 @@ class Tools:
 
     def build(self, **changes: Value) -> Built:
         folders: dict[str, Value] = {"shards": str(self.made.shards), "manifests": str(self.made.manifests)}
-        config, data = open_data(resolve(command_line={**TINY, **folders, "val_fraction": 0.0, **changes}, file={}))
+        config = resolve(command_line={**TINY, **folders, "val_fraction": 0.0, **changes}, file={})
+        weights = init_weights(config, None)
+        config, data = open_data(with_shape_of(config, weights))
         processes = Processes(device=torch.device("cpu"))
-        model = make_model(config, data, processes)
-        learner = make_learner(config, model, num_samples=len(data.samples), processes=processes)
+        model, new_parameters = make_model(config, data, processes, weights)
+        learner = make_learner(
+            config, model, num_samples=len(data.samples), processes=processes, new_parameters=new_parameters
+        )
         lessons = make_lessons(config, data, learner)
         return Built(config=config, data=data, model=model, learner=learner, lessons=lessons)
 
@@ -133,8 +138,15 @@ def check_sampling(tools: Tools) -> None:
 
 def check_preset(tools: Tools) -> None:
     shape: dict[str, Value] = {"patch_size": 0, "embed_dim": 0, "depth": 0, "num_heads": 0}
-    configs = [tools.build(preset=name, **shape).model.config for name in ("tiny", "small")]
-    assert [(config.embed_dim, config.depth, config.patch_size) for config in configs] == [(96, 3, 16), (384, 12, 16)]
+    configs = [tools.build(preset=name, **shape).model.config for name in ("auto", "tiny", "small")]
+    sizes = [(config.embed_dim, config.depth, config.patch_size) for config in configs]
+    assert sizes == [(96, 3, 16), (96, 3, 16), (384, 12, 16)]
+    torch.save(tools.build(embed_dim=192, depth=1).model.state_dict(), tools.folder / "weights.pth")
+    shape["init"] = str(tools.folder / "weights.pth")
+    loaded = tools.build(**shape).model.config
+    assert (loaded.embed_dim, loaded.depth, loaded.num_heads, loaded.patch_size) == (192, 1, 3, 8)
+    with pytest.raises(DataError, match=r"--preset small does not fit .*: their embed_dim is 192, not 384"):
+        tools.build(**shape, preset="small")
 
 
 def check_img_size(tools: Tools) -> None:
@@ -149,6 +161,12 @@ def check_motion_init(tools: Tools) -> None:
         smif = tools.build(motion_init=start).model.smif
         assert smif is not None
         assert torch.equal(smif(video), video) == same
+    plain = tools.build(smif="none", lmi="none", normalisation="half").model
+    torch.save(plain.state_dict(), tools.folder / "plain.pth")
+    for start, same in (("identity", True), ("active", False), ("auto", True)):
+        model = tools.build(motion_init=start, init=str(tools.folder / "plain.pth")).model
+        clip = torch.rand(1, 4, 3, 16, 16)
+        assert torch.equal(model(clip), plain(clip)) == same
 
 
 def check_normalisation(tools: Tools) -> None:
@@ -166,6 +184,18 @@ def check_init(tools: Tools) -> None:
     torch.save(source.model.state_dict(), tools.folder / "weights.pth")
     loaded = tools.build(init=str(tools.folder / "weights.pth")).model.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in source.model.state_dict().items())
+
+
+def check_activation(tools: Tools) -> None:
+    tensors = tools.build().model.backbone.state_dict() | {
+        "norm_pre.weight": torch.ones(32),
+        "norm_pre.bias": torch.zeros(32),
+    }
+    torch.save(tensors, tools.folder / "clip.pth")
+    given: dict[str, Value] = {"init": str(tools.folder / "clip.pth")}
+    with pytest.raises(DataError, match="--activation quick_gelu"):
+        tools.build(**given)
+    assert tools.build(**given, activation="quick_gelu").model.config.activation == "quick_gelu"
 
 
 def check_epochs(tools: Tools) -> None:
