@@ -87,11 +87,14 @@ def _cut_boxes(
     return np.concatenate([start, stop - start], axis=1).astype(np.int64)
 
 
-def mix_clips(video: torch.Tensor, targets: torch.Tensor, draws: MixDraws) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix (B, T, 3, S, S) and the soft targets (B, classes) with their partners; both come back in new tensors."""
-    order = torch.from_numpy(partners(len(video))).to(video.device)
-    own = torch.from_numpy(draws.own).to(video.device)
-    box = torch.from_numpy(draws.box).to(video.device)
+def mix_clips(
+    video: torch.Tensor, targets: torch.Tensor, *, own: torch.Tensor, box: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix (B, T, 3, S, S) and the soft targets (B, classes) with their partners; both come back in new tensors.
+
+    own float32 (B,) and box int64 (B, 4) are those of MixDraws, on the device of the video.
+    """
+    order = (torch.arange(len(video), device=video.device) ^ 1).clamp_max_(len(video) - 1)  # as `partners`
     top, left, height, width = (box[:, i].view(-1, 1, 1, 1, 1) for i in range(4))
     rows = torch.arange(video.shape[3], device=video.device).view(-1, 1)
     columns = torch.arange(video.shape[4], device=video.device)

@@ -37,8 +37,13 @@ class Processes:
         if self.count == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
-        return [float(value) for value in tensor.tolist()]
+        return [float(value) for value in self.total(tensor).tolist()]
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same on the device, without waiting: ``tensor`` itself where this process is alone."""
+        if self.count > 1:
+            dist.all_reduce(tensor)
+        return tensor
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """The tensors of all processes, by rank; all of one shape and on ``device``."""

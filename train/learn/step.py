@@ -7,25 +7,23 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shared.errors import DataError
-from shared.video.resizing import FrameSize
-from train.data.augment import AugmentSettings, ClipChanges, Statistics, augment, draw_changes
-from train.data.batches import Batch, Part, Step
-from train.data.mix import MixDraws, MixSettings, draw_mix, mix_clips
-from train.data.samples import ClipTable, Samples, sample_statistics
-from train.data.seeds import Purpose, generator
-from train.learn import drop_path
-from train.learn.losses import LossSettings, clip_losses, soft_targets
+from train.data.augment import augment
+from train.data.batches import Step
+from train.data.mix import mix_clips
+from train.learn.lessons import Lesson, Lessons, Shown
+from train.learn.losses import clip_losses, soft_targets
 from train.learn.optimizer import Schedule, set_rate, update_average
 from train.learn.processes import Processes
-from train.model.config import ModelConfig
 from train.model.lsvit import LSViT
+
+# Loss scaling begins at 2^16 and is halved by every step without a finite gradient: 27 of them in a row end below this.
+# fp16 reaches down to 2^-24: with a smaller scale the gradients that are finite vanish.
+LEAST_LOSS_SCALE = 2.0**-10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,29 +50,6 @@ class Learner:
     processes: Processes
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Lessons:
-    """What is learnt from, and how it is shown."""
-
-    table: ClipTable
-    samples: Samples
-    training_statistics: Statistics
-    """Of all samples, for the quantiles of the augmentation."""
-    strength: npt.NDArray[np.float64]
-    """Strength of the augmentation by class, float64 (classes,)."""
-    model: ModelConfig
-    """Of the model that learns."""
-    size: FrameSize
-    """Of the stored frames."""
-    seed: int
-    augment: AugmentSettings
-    mix: MixSettings
-    mix_synthetic: bool
-    loss: LossSettings
-    class_weights: torch.Tensor | None
-    """float32 (classes,) on the device; None where the loss takes none."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """Sums over the clips of the batch, all processes together."""
@@ -84,66 +59,24 @@ class StepResult:
     num_clips: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Draws:
-    """Everything random about one step, drawn for the whole batch of G clips."""
-
-    labels: torch.Tensor
-    """int64 (G,)"""
-    changes: ClipChanges
-    mix: MixDraws | None
-    drop_path: torch.Tensor | None
-    """See ``train.learn.drop_path.draw``; None where nothing can be skipped."""
-
-
-def draw_step(lessons: Lessons, step: Step) -> Draws:
-    """The draws of a step: a pure function of the lessons, (seed, epoch, step) and the batch's clips."""
-    place = (lessons.seed, step.epoch, step.index)
-    labels = lessons.samples.label[step.chosen]
-    changes = draw_changes(
-        sample_statistics(lessons.table, lessons.samples, step.chosen),
-        training=lessons.training_statistics,
-        strength=lessons.strength[labels],
-        settings=lessons.augment,
-        height=lessons.size.height,
-        width=lessons.size.width,
-        rng=generator(Purpose.AUGMENT, *place),
-    )
-    mix = None
-    if lessons.mix.is_on:
-        may_mix = np.ones(len(labels), bool) if lessons.mix_synthetic else ~lessons.samples.synthetic[step.chosen]
-        mix_rng = generator(Purpose.MIX, *place)
-        mix = draw_mix(lessons.mix, may_mix=may_mix, image_size=lessons.model.image_size, rng=mix_rng)
-    factors = drop_path.draw(
-        lessons.model.drop_path,
-        num_blocks=lessons.model.depth,
-        num_clips=len(labels),
-        seed=lessons.seed,
-        epoch=step.epoch,
-        step=step.index,
-    )
-    return Draws(labels=torch.from_numpy(labels), changes=changes, mix=mix, drop_path=factors)
-
-
-def train_step(learner: Learner, lessons: Lessons, batch: Batch, *, step: int) -> StepResult:
+def train_step(learner: Learner, lessons: Lessons, lesson: Lesson, *, step: int) -> StepResult:
     """Do optimiser step number ``step``, from 0. Raises DataError where the loss or the gradient is not finite.
 
-    The gradient is that of the mean loss over the whole batch, whatever the number of processes and parts.
+    The gradient is that of the mean loss over the whole batch, whatever the number of processes and parts. The host
+    waits for the device once, at the end.
     """
     learner.model.train()
     set_rate(learner.optimizer, learner.schedule.rate(step))
-    draws = draw_step(lessons, batch.step)
-    num_clips = len(batch.step.chosen)
+    num_clips = len(lesson.step.chosen)
     learner.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(2, dtype=torch.float64, device=learner.processes.device)
-    for index, (part, frames) in enumerate(zip(batch.parts, batch.frames, strict=True)):
-        is_last = index == len(batch.parts) - 1
-        with _gathering(learner, is_last=is_last):
-            sums += _backward(learner, lessons, draws, part, frames, num_clips=num_clips)
-    loss_sum, num_right = learner.processes.sum(sums.tolist())
-    if not math.isfinite(loss_sum):
-        raise diverged("loss", loss_sum / num_clips, epoch=batch.step.epoch, step=batch.step.index)
-    _update(learner, batch.step, step=step)
+    for index, shown in enumerate(lesson.received()):
+        with _gathering(learner, is_last=index == len(lesson.parts) - 1):
+            sums += _backward(learner, lessons, shown, num_clips=num_clips)
+    sums = learner.processes.total(sums)
+    norm = _update(learner, step=step)
+    loss_sum, num_right, norm_size = torch.cat([sums, norm.double().view(1)]).tolist()
+    _check_step(learner, lesson.step, loss=loss_sum / num_clips, norm=norm_size)
     return StepResult(loss_sum=loss_sum, num_right=num_right, num_clips=num_clips)
 
 
@@ -154,41 +87,48 @@ def _gathering(learner: Learner, *, is_last: bool) -> AbstractContextManager[Non
     return learner.synchronised.no_sync()
 
 
-def _backward(
-    learner: Learner, lessons: Lessons, draws: Draws, part: Part, frames: torch.Tensor, *, num_clips: int
-) -> torch.Tensor:
+def _backward(learner: Learner, lessons: Lessons, shown: Shown, *, num_clips: int) -> torch.Tensor:
     """Add the gradient of one part; returns its sum of losses and its number of right clips, float64 (2,)."""
-    device = learner.processes.device
-    video = augment(
-        frames.to(device, non_blocking=True), draws.changes.part(part.places), image_size=lessons.model.image_size
-    )
-    targets = soft_targets(
-        draws.labels[part.places].to(device), num_classes=lessons.model.num_classes, smoothing=lessons.loss.smoothing
-    )
-    if draws.mix is not None:
-        video, targets = mix_clips(video, targets, draws.mix.part(part.places))
-    factors = None if draws.drop_path is None else draws.drop_path[:, torch.from_numpy(part.places)].to(device)
-    weight = torch.from_numpy(part.weight).to(device)
-    with torch.autocast(device.type, dtype=learner.amp_dtype, enabled=learner.amp_dtype is not None):
-        logits = learner.forward(video, factors)
-    losses = clip_losses(logits, targets, lessons.loss, lessons.class_weights) * weight
+    video = augment(shown.frames, shown.changes, image_size=lessons.model.image_size, photometry=shown.photometry)
+    targets = soft_targets(shown.labels, num_classes=lessons.model.num_classes, smoothing=lessons.loss.smoothing)
+    if shown.own is not None and shown.box is not None:
+        video, targets = mix_clips(video, targets, own=shown.own, box=shown.box)
+    with torch.autocast(video.device.type, dtype=learner.amp_dtype, enabled=learner.amp_dtype is not None):
+        logits = learner.forward(video, shown.drop_path)
+    losses = clip_losses(logits, targets, lessons.loss, lessons.class_weights) * shown.weight
     # DDP takes the mean over the processes, the loss is a mean over all clips: hence the number of processes.
     torch.autograd.backward(learner.scaler.scale(losses.sum() * (learner.processes.count / num_clips)))
-    right = (logits.argmax(dim=1) == targets.argmax(dim=1)) * weight
+    right = (logits.argmax(dim=1) == targets.argmax(dim=1)) * shown.weight
     return torch.stack([losses.detach().double().sum(), right.double().sum()])
 
 
-def _update(learner: Learner, place: Step, *, step: int) -> None:
+def _update(learner: Learner, *, step: int) -> torch.Tensor:
+    """Clip the gradient and take the step; returns the gradient's norm before that, float32 ()."""
     learner.scaler.unscale_(learner.optimizer)
     limit = learner.clip_grad if learner.clip_grad > 0 else math.inf
     norm = nn.utils.clip_grad_norm_(learner.model.parameters(), limit)
-    # With loss scaling an overflow is expected now and then: the scaler skips that step and lowers its scale.
-    if not learner.scaler.is_enabled() and not bool(norm.isfinite()):
-        raise diverged("gradient", float(norm), epoch=place.epoch, step=place.index)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     if learner.average is not None:
         update_average(learner.average, learner.model, decay=learner.average_decay, step=step + 1)
+    return norm
+
+
+def _check_step(learner: Learner, place: Step, *, loss: float, norm: float) -> None:
+    """Raise DataError where a step that has been taken was none: nobody saves the weights that it has left."""
+    if not math.isfinite(loss):
+        raise diverged("loss", loss, epoch=place.epoch, step=place.index)
+    if math.isfinite(norm):
+        return
+    # With loss scaling an overflow is expected now and then: the scaler skips that step and halves its scale.
+    if not learner.scaler.is_enabled():
+        raise diverged("gradient", norm, epoch=place.epoch, step=place.index)
+    if learner.scaler.get_scale() < LEAST_LOSS_SCALE:
+        raise DataError(
+            f"fp16 gives no finite gradient in epoch {place.epoch + 1}, step {place.index + 1}, although the loss is "
+            f"scaled by {learner.scaler.get_scale():g} only: nothing is learnt. Continue with --resume and --amp bf16, "
+            "or begin anew with another --name and --amp none or a smaller --lr"
+        )
 
 
 def check_weights(learner: Learner, *, epoch: int, step: int) -> None:

@@ -13,6 +13,7 @@ from shared.console import progress as show_progress
 from train.data.batches import Batch, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.learn.inference import clip_answers, probabilities_of
+from train.learn.lessons import send_lessons
 from train.learn.metrics import Metrics, measure
 from train.learn.step import check_weights, diverged, train_step
 from train.run.progress import EpochRow, Progress, Timing, append_timing, validation_key, write_metrics
@@ -58,12 +59,14 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
     clips_left = len(lessons.samples) - progress.step_in_epoch * config.batch_size
     title = f"epoch {progress.epoch + 1}/{config.epochs}"
     with (
-        Prefetcher(_batches(session, progress), ahead=config.prefetch) as stream,
+        Prefetcher(
+            send_lessons(_batches(session, progress), lessons, device=learner.processes.device), ahead=config.prefetch
+        ) as stream,
         show_progress(title, clips_left) as advance,
     ):
-        for batch in stream:
-            result = train_step(learner, lessons, batch, step=progress.step)
-            del batch  # its memory serves the next batch but one
+        for lesson in stream:
+            result = train_step(learner, lessons, lesson, step=progress.step)
+            del lesson  # its memory serves the next one but one
             progress = progress.after_step(
                 loss_sum=result.loss_sum, num_right=result.num_right, num_clips=result.num_clips
             )

@@ -15,6 +15,10 @@ def draw(count: int, *, may_mix: np.ndarray | None = None, seed: int = 0, mix: M
     return draw_mix(mix, may_mix=allowed, image_size=32, rng=np.random.default_rng(seed))
 
 
+def mix(video: torch.Tensor, targets: torch.Tensor, draws: MixDraws) -> tuple[torch.Tensor, torch.Tensor]:
+    return mix_clips(video, targets, own=torch.from_numpy(draws.own), box=torch.from_numpy(draws.box))
+
+
 def test_partners_are_pairs() -> None:
     assert partners(6).tolist() == [1, 0, 3, 2, 5, 4]
     assert partners(5).tolist() == [1, 0, 3, 2, 4]
@@ -23,7 +27,7 @@ def test_partners_are_pairs() -> None:
 def test_mixup_is_the_weighted_mean_of_clips_and_targets() -> None:
     video, targets = torch.rand(4, 3, 3, 32, 32), torch.eye(4)
     draws = draw(4, mix=MixSettings(mixup=0.8))
-    mixed, soft = mix_clips(video, targets, draws)
+    mixed, soft = mix(video, targets, draws)
     for clip, other in enumerate([1, 0, 3, 2]):
         own = float(draws.own[clip])
         torch.testing.assert_close(mixed[clip], own * video[clip] + (1 - own) * video[other])
@@ -37,7 +41,7 @@ def test_cutmix_pastes_one_box_into_every_frame(seed: int) -> None:
     video = torch.arange(4.0).view(4, 1, 1, 1, 1).expand(4, 3, 3, 32, 32).clone()
     targets = torch.eye(4)
     draws = draw(4, seed=seed, mix=MixSettings(cutmix=1.0))
-    mixed, soft = mix_clips(video, targets, draws)
+    mixed, soft = mix(video, targets, draws)
     for clip, other in enumerate([1, 0, 3, 2]):
         top, left, height, width = draws.box[clip]
         expected = video[clip].clone()
@@ -58,7 +62,7 @@ def test_synthetic_clips_and_their_partners_stay_unmixed() -> None:
     draws = draw(5, may_mix=may_mix, mix=MixSettings(mixup=0.8))
     assert (draws.own < 1).tolist() == [True, True, False, False, False]
     video = torch.rand(5, 2, 3, 32, 32)
-    mixed, _ = mix_clips(video, torch.eye(5), draws)
+    mixed, _ = mix(video, torch.eye(5), draws)
     assert torch.equal(mixed[2:], video[2:])
 
 
@@ -72,9 +76,9 @@ def test_prob_and_switch_are_shares_of_clips() -> None:
 def test_a_part_of_a_batch_mixes_as_the_whole() -> None:
     video, targets = torch.rand(6, 2, 3, 32, 32), torch.eye(6)
     draws = draw(6, mix=MixSettings(mixup=0.4, cutmix=1.0))
-    whole, soft = mix_clips(video, targets, draws)
+    whole, soft = mix(video, targets, draws)
     rows = np.array([2, 3])
-    part, part_soft = mix_clips(video[2:4], targets[2:4], draws.part(rows))
+    part, part_soft = mix(video[2:4], targets[2:4], draws.part(rows))
     assert torch.equal(part, whole[2:4]) and torch.equal(part_soft, soft[2:4])
 
 
