@@ -13,10 +13,11 @@ from train.data.augment import AugmentSettings
 from train.data.batches import num_steps
 from train.data.mix import MixSettings
 from train.data.samples import sample_statistics
+from train.learn.lessons import Lessons
 from train.learn.losses import LossName, LossSettings, class_weights
 from train.learn.optimizer import Schedule, make_average, make_optimizer
 from train.learn.processes import Processes
-from train.learn.step import Learner, Lessons
+from train.learn.step import Learner
 from train.model.lsvit import LSViT
 from train.run.config import RunConfig, class_strengths
 from train.run.data import RunData

@@ -16,7 +16,8 @@ import torch
 from shared.errors import DataError
 from train.data.batches import num_steps
 from train.data.reader import BatchReader
-from train.learn.step import Learner, Lessons
+from train.learn.lessons import Lessons
+from train.learn.step import Learner
 from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
 from train.run.config import RunConfig
 from train.run.progress import Progress

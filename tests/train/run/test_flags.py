@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 from shared.errors import DataError, UsageError
 from train.cli import app
 from train.data.batches import Step
+from train.learn.lessons import Draws, Lessons, draw_step
 from train.learn.processes import Processes, choose_device
-from train.learn.step import Draws, Learner, Lessons, draw_step
+from train.learn.step import Learner
 from train.model.lsvit import LSViT
 from train.run.config import RunConfig, flags, resolve
 from train.run.config_values import Value
