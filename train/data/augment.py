@@ -5,15 +5,8 @@ One crop, one mirror image and one photometric change for all frames of a clip, 
 The photometric change makes a clip look like another clip of the data set. Each of brightness, contrast, blur and
 colourfulness is measured for every clip (the manifests hold it). The clip's own value v is moved towards a value q that
 is drawn from the quantiles of the training rows: v' = v + m·(q - v) with m = min(1, strength·u), u uniform in [0, 1].
-The pixels x are changed so that the measure becomes v':
-
-- brightness: x + (v' - v);
-- contrast: the distance of x from the clip's mean, times v'/v;
-- colour: the distance of x from its luma, times v'/v (exact: Hasler and Süsstrunk's measure grows in proportion);
-- blur: x + a·(G(x) - x), G the 3x3 binomial filter, a = 1 - sqrt(v'/v); exact for the highest frequency, where G is
-  zero; a < 0 sharpens.
-
-Clipping to [0, 255] comes last.
+Of contrast, blur and colourfulness a crop has its own: they become v'/v times what they are in the pixels at hand.
+``photometry.py`` says how the pixels get there, and where they cannot.
 """
 
 from __future__ import annotations
@@ -25,13 +18,13 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from shared.video.luma import luma_of_tensor
+from train.data.photometry import change_photometry
 
 Floats = npt.NDArray[np.float64]
 
 CONTRAST_RANGE = (0.5, 2.0)
 COLOUR_RANGE = (0.0, 2.0)
-BLUR_RANGE = (-0.5, 0.9)
+BLUR_RANGE = (1e-4, 1e4)  # the filter cannot go as far
 _NUM_DRAWS = 13  # scale, ratio, top, left, flip, and (quantile, amount) for each of the four statistics
 
 
@@ -66,19 +59,23 @@ class ClipChanges:
     flip: npt.NDArray[np.bool_]
     """(B,)"""
     shift: npt.NDArray[np.float32]
-    """What is added to the pixels, in [0, 255] units."""
+    """What is added to the brightness, in [0, 255] units."""
     contrast: npt.NDArray[np.float32]
-    """A factor."""
+    """A factor, above 0."""
     colour: npt.NDArray[np.float32]
-    """A factor."""
+    """A factor on colourfulness."""
     blur: npt.NDArray[np.float32]
-    """The amount a of the filter."""
+    """A factor on the variance of the Laplacian, above 0."""
     middle: npt.NDArray[np.float32]
     """The brightness about which contrast acts."""
 
     def part(self, rows: npt.NDArray[np.int64]) -> ClipChanges:
         """The changes of some of the clips."""
         return ClipChanges(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def photometry(self) -> torch.Tensor:
+        """What the device needs to know, float32 (5, B): shift, contrast, colour, blur and middle."""
+        return torch.from_numpy(np.stack([self.shift, self.contrast, self.colour, self.blur, self.middle]))
 
 
 def draw_changes(
@@ -114,7 +111,7 @@ def draw_changes(
         shift=(moved[0] - clips.brightness).astype(np.float32),
         contrast=_factor(moved[1], clips.contrast, CONTRAST_RANGE).astype(np.float32),
         colour=_factor(moved[3], clips.colorfulness, COLOUR_RANGE).astype(np.float32),
-        blur=np.clip(1 - np.sqrt(_factor(moved[2], clips.blur, (0, np.inf))), *BLUR_RANGE).astype(np.float32),
+        blur=_factor(moved[2], clips.blur, BLUR_RANGE).astype(np.float32),
         middle=clips.brightness.astype(np.float32),
     )
 
@@ -145,28 +142,41 @@ def _crop_boxes(
     box_height = np.clip(np.rint(full_height * side), 1, height).astype(np.int64)
     box_width = np.clip(np.rint(full_height * ratio * side), 1, width).astype(np.int64)
     place = 0.5 + (draws[:, 2:4] - 0.5) * bounded[:, None]
-    top = np.floor(place[:, 0] * (height - box_height) + 0.5 * bounded).astype(np.int64)
-    left = np.floor(place[:, 1] * (width - box_width) + 0.5 * bounded).astype(np.int64)
+    # At strength 1 each of the height - box_height + 1 places is as likely as any other, the two at the border too.
+    top = np.floor(place[:, 0] * (height - box_height + bounded)).astype(np.int64)
+    left = np.floor(place[:, 1] * (width - box_width + bounded)).astype(np.int64)
     return np.stack([top, left, box_height, box_width], axis=1)
 
 
-def augment(frames: torch.Tensor, changes: ClipChanges, *, image_size: int) -> torch.Tensor:
-    """Apply the changes: uint8 (B, T, H, W, 3) -> float32 (B, T, 3, S, S) in [0, 1], on the same device."""
+def augment(
+    frames: torch.Tensor, changes: ClipChanges, *, image_size: int, photometry: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Apply the changes: uint8 (B, T, H, W, 3) -> float32 (B, T, 3, S, S) in [0, 1], on the same device.
+
+    photometry: ``changes.photometry()`` where it is on that device already, which spares a GPU waiting for it.
+    """
+    if photometry is None:
+        photometry = changes.photometry().to(frames.device)
     # The CPU is five times faster clip by clip, as a clip stays in its cache; a GPU takes the batch at once.
     at_once = 1 if frames.device.type == "cpu" else len(frames)
     video = torch.empty((*frames.shape[:2], 3, image_size, image_size), dtype=torch.float32, device=frames.device)
     for start in range(0, len(frames), at_once):
         rows = np.arange(start, min(start + at_once, len(frames)))
-        video[start : start + at_once] = _augment_some(frames[start : start + at_once], changes.part(rows), image_size)
+        some = slice(start, start + at_once)
+        video[some] = _augment_some(frames[some], changes.part(rows), photometry[:, some], image_size)
     return video
 
 
-def _augment_some(frames: torch.Tensor, changes: ClipChanges, image_size: int) -> torch.Tensor:
+def _augment_some(
+    frames: torch.Tensor, changes: ClipChanges, photometry: torch.Tensor, image_size: int
+) -> torch.Tensor:
     clips = [
         crop_and_resize(clip, box, image_size=image_size, flip=flip)
         for clip, box, flip in zip(frames, changes.box.tolist(), changes.flip.tolist(), strict=True)
     ]
-    return _photometric(torch.stack(clips).to(torch.float32), changes).div_(255)
+    video = torch.stack(clips).to(torch.float32)
+    is_filtered = bool(np.any(changes.contrast != 1) or np.any(changes.blur != 1))
+    return change_photometry(video, photometry, is_filtered=is_filtered).div_(255)
 
 
 def crop_and_resize(clip: torch.Tensor, box: list[int], *, image_size: int, flip: bool) -> torch.Tensor:
@@ -184,30 +194,3 @@ def crop_and_resize(clip: torch.Tensor, box: list[int], *, image_size: int, flip
             pictures, size=(image_size, image_size), mode="bilinear", antialias=True, align_corners=False
         )
     return pictures.flip(-1) if flip else pictures
-
-
-def _photometric(video: torch.Tensor, changes: ClipChanges) -> torch.Tensor:
-    """Blur, colour, then contrast and brightness, on float32 (B, T, 3, h, w) in [0, 255]; overwrites ``video``."""
-
-    def clipwise(values: npt.NDArray[np.float32]) -> torch.Tensor:
-        return torch.from_numpy(values).to(video.device).view(-1, 1, 1, 1, 1)
-
-    if np.any(changes.blur):
-        video = _binomial(video).lerp_(video, 1 - clipwise(changes.blur))
-    if np.any(changes.colour != 1):
-        video = torch.lerp(luma_of_tensor(video), video, clipwise(changes.colour))
-    middle = clipwise(changes.middle)
-    return video.sub_(middle).mul_(clipwise(changes.contrast)).add_(middle + clipwise(changes.shift)).clamp_(0, 255)
-
-
-def _binomial(video: torch.Tensor) -> torch.Tensor:
-    """The 3x3 binomial filter ([1, 2, 1]/4 along each axis), the border repeated."""
-    for axis in (-1, -2):
-        last = video.shape[axis] - 1
-        filtered = video * 0.5
-        filtered.narrow(axis, 1, last).add_(video.narrow(axis, 0, last), alpha=0.25)
-        filtered.narrow(axis, 0, last).add_(video.narrow(axis, 1, last), alpha=0.25)
-        filtered.narrow(axis, 0, 1).add_(video.narrow(axis, 0, 1), alpha=0.25)
-        filtered.narrow(axis, last, 1).add_(video.narrow(axis, last, 1), alpha=0.25)
-        video = filtered
-    return video
