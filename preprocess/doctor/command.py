@@ -21,7 +21,10 @@ Facts = Mapping[str, object]
 
 _PROBE_TIMEOUT_SECONDS = 180.0
 _SHARDS_GIGABYTES = 25.0  # HMDB51 at 224x304, 16 frames: 6766 * 16 * 224 * 304 * 3 bytes are 22 GB
-_TORCH_RANGE = ((2, 11), (2, 14))
+# Tried: torchcodec 0.11 to 0.13 (CPU builds) with torch 2.13 and 2.14, 0.14 to 0.17 (CUDA builds) with 2.14, 0.17 with 2.13.
+# From 0.11 on torchcodec is not bound to one version of torch, but no CPU build of torch loads a CUDA build of it.
+_OLDEST = {"torch": "2.11", "torchcodec": "0.11"}
+_NEWEST_TRIED = {"torch": "2.14", "torchcodec": "0.17"}
 _FIRST_CUDA_TORCHCODEC = (0, 14)
 _INSTALL_FFMPEG = "apt-get install ffmpeg"
 
@@ -145,13 +148,19 @@ def _torch(facts: Mapping[str, Facts], versions: Mapping[str, str], *, nvidia: s
         remedy = "pip install --force-reinstall torch, with the constraints file that fits"
         return _bad("torch", f"{versions['torch']}: {first_line(error)}", remedy)
     value = f"{versions['torch']}, " + (f"CUDA {found['cuda']} build" if found["cuda"] else "CPU build")
-    low, high = _TORCH_RANGE
-    if not low <= _numbers(versions["torch"]) < high:
-        remedy = f"too {'old' if _numbers(versions['torch']) < low else 'new'}: pip install 'torch>=2.11,<2.14'"
-        return _bad("torch", value, remedy)
+    if _numbers(versions["torch"]) < _numbers(_OLDEST["torch"]):
+        return _bad("torch", value, "too old: pip install -U -c constraints-cpu.txt torch torchcodec")
     if nvidia and not found["cuda"]:
         return _warn("torch", value, "it cannot use the GPU: pip install -U -c constraints-cuda.txt torch torchcodec")
-    return Finding(name="torch", value=value)
+    return _untried("torch", value, versions["torch"]) or Finding(name="torch", value=value)
+
+
+def _untried(name: str, value: str, version: str) -> Finding | None:
+    """A word of warning where a package is newer than any that was tried."""
+    newest = _NEWEST_TRIED[name]
+    if _numbers(version) <= _numbers(newest):
+        return None
+    return _warn(name, value, f"newer than any that was tried; if it fails: pip install '{name}=={newest}.*'")
 
 
 def _ffmpeg_libraries(facts: Mapping[str, Facts]) -> Finding:
@@ -173,10 +182,9 @@ def _torchcodec(facts: Mapping[str, Facts], versions: Mapping[str, str]) -> Find
     if error:
         value = f"{version} does not load: {first_line(error)}"
         return _bad("torchcodec", value, _torchcodec_remedy(facts, versions))
-    if not found["has_get_next_frame"]:
-        remedy = "this version has no function for exact sequential reading; pip install 'torchcodec>=0.11,<0.18'"
-        return _bad("torchcodec", version, remedy)
-    return Finding(name="torchcodec", value=version)
+    if not found["reads_in_order"]:
+        return _bad("torchcodec", version, "it cannot read frame after frame; pip install 'torchcodec>=0.11,<0.18'")
+    return _untried("torchcodec", version, version) or Finding(name="torchcodec", value=version)
 
 
 def _torchcodec_remedy(facts: Mapping[str, Facts], versions: Mapping[str, str]) -> str:
@@ -187,15 +195,14 @@ def _torchcodec_remedy(facts: Mapping[str, Facts], versions: Mapping[str, str]) 
         return "mend torch first"
     if not facts.get("ffmpeg_libraries", {}).get("majors"):
         return f"FFmpeg's libraries are missing: {_INSTALL_FFMPEG}"
-    minor = _numbers(torch_version)[1]
     if _numbers(codec) >= _FIRST_CUDA_TORCHCODEC and "+cpu" not in codec and not torch_facts["cuda"]:
         return (
             f"torchcodec {codec} is a CUDA build and torch {torch_version} is a CPU build: "
             f"pip install -c constraints-cpu.txt torch torchcodec (torchcodec 0.13 with torch 2.13), "
             "or a CUDA build of torch with constraints-cuda.txt"
         )
-    if _numbers(codec) < _FIRST_CUDA_TORCHCODEC and _numbers(codec)[1] != minor:
-        return f"torchcodec {codec} is made for torch 2.{_numbers(codec)[1]}: pip install torchcodec==0.{minor}.*"
+    if _numbers(codec) < _numbers(_OLDEST["torchcodec"]):
+        return f"torchcodec {codec} is too old for torch {torch_version}: pip install 'torchcodec>=0.11,<0.14'"
     return "pip install --force-reinstall torchcodec, with the constraints file that fits"
 
 

@@ -71,11 +71,13 @@ def import_h5py() -> dict[str, object]:
 
 
 def import_torchcodec() -> dict[str, object]:
-    """FFmpeg as torchcodec loaded it, and whether its function for sequential reading is there."""
+    """FFmpeg as torchcodec loaded it, and whether there is a way to read frame after frame."""
     import torchcodec._core as core
+    from torchcodec import decoders
 
     versions = core.get_ffmpeg_library_versions()
-    return {"ffmpeg": str(versions["ffmpeg_version"]), "has_get_next_frame": hasattr(core, "get_next_frame")}
+    reads_in_order = hasattr(decoders, "Demuxer") or hasattr(core, "get_next_frame")
+    return {"ffmpeg": str(versions["ffmpeg_version"]), "reads_in_order": reads_in_order}
 
 
 def decode_clip() -> dict[str, object]:

@@ -28,7 +28,7 @@ SOUND: dict[str, dict[str, object]] = {
     "nvdec": {"loads": False},
     "h5py": {"hdf5": "2.0.0"},
     "torch": {"cuda": None, "gpu": None},
-    "torchcodec": {"ffmpeg": "5.1.9", "has_get_next_frame": True},
+    "torchcodec": {"ffmpeg": "5.1.9", "reads_in_order": True},
     "decode": {"num_frames": NUM_FRAMES},
 }
 NOT_LOADED = {"error": "RuntimeError: Could not load libtorchcodec. Likely causes: ..."}
@@ -75,8 +75,9 @@ def test_a_cuda_torchcodec_with_a_cpu_torch() -> None:
 
 
 def test_a_torchcodec_for_another_torch() -> None:
-    findings = judge(facts(packages=versions(torchcodec="0.11.1"), torchcodec=NOT_LOADED), nvidia="")
-    assert "is made for torch 2.11: pip install torchcodec==0.13.*" in by_name(findings)["torchcodec"].remedy
+    findings = judge(facts(packages=versions(torchcodec="0.10.0"), torchcodec=NOT_LOADED), nvidia="")
+    remedy = by_name(findings)["torchcodec"].remedy
+    assert remedy == "torchcodec 0.10.0 is too old for torch 2.13.0+cpu: pip install 'torchcodec>=0.11,<0.14'"
 
 
 def test_missing_ffmpeg_libraries_come_first() -> None:
@@ -86,10 +87,23 @@ def test_missing_ffmpeg_libraries_come_first() -> None:
     assert "apt-get install ffmpeg" in findings["torchcodec"].remedy
 
 
-@pytest.mark.parametrize(("version", "word"), [("2.9.1", "too old"), ("2.14.0", "too new"), ("3.0.0", "too new")])
-def test_torch_outside_its_range(version: str, word: str) -> None:
-    finding = by_name(judge(facts(packages=versions(torch=version)), nvidia=""))["torch"]
-    assert finding.state == "bad" and word in finding.remedy
+def test_an_old_torch() -> None:
+    finding = by_name(judge(facts(packages=versions(torch="2.9.1")), nvidia=""))["torch"]
+    assert finding.state == "bad" and finding.remedy.startswith("too old: pip install -U")
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchcodec"), [("2.11.0+cpu", "0.11.0"), ("2.13.0", "0.17.0"), ("2.14.1", "0.17.0")]
+)
+def test_what_was_tried_needs_no_word(torch: str, torchcodec: str) -> None:
+    assert states(judge(facts(packages=versions(torch=torch, torchcodec=torchcodec)), nvidia="")) == {}
+
+
+def test_what_is_newer_than_tried_may_work() -> None:
+    findings = judge(facts(packages=versions(torch="2.15.0", torchcodec="1.0.0")), nvidia="")
+    assert states(findings) == {"torch": "warn", "torchcodec": "warn"}
+    assert "pip install 'torch==2.14.*'" in by_name(findings)["torch"].remedy
+    assert "pip install 'torchcodec==0.17.*'" in by_name(findings)["torchcodec"].remedy
 
 
 def test_missing_packages() -> None:
@@ -104,10 +118,10 @@ def test_without_numba_all_works_slowly() -> None:
     assert "pip install numba" in finding.remedy
 
 
-def test_a_torchcodec_without_the_private_function() -> None:
-    changed = facts(torchcodec={"ffmpeg": "5.1.9", "has_get_next_frame": False}, decode={"error": "ImportError: x"})
+def test_a_torchcodec_without_blocks_and_private_function() -> None:
+    changed = facts(torchcodec={"ffmpeg": "5.1.9", "reads_in_order": False}, decode={"error": "ImportError: x"})
     findings = by_name(judge(changed, nvidia=""))
-    assert "exact sequential reading" in findings["torchcodec"].remedy
+    assert "cannot read frame after frame" in findings["torchcodec"].remedy
     assert findings["decoding"].value == "ImportError: x"
 
 
