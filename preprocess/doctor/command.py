@@ -21,7 +21,7 @@ Facts = Mapping[str, object]
 
 _PROBE_TIMEOUT_SECONDS = 180.0
 _SHARDS_GIGABYTES = 25.0  # HMDB51 at 224x304, 16 frames: 6766 * 16 * 224 * 304 * 3 bytes are 22 GB
-# Tried: torchcodec 0.11 to 0.13 (CPU builds) with torch 2.13 and 2.14, 0.14 to 0.17 (CUDA builds) with 2.14, 0.17 with 2.13.
+# Tried: torchcodec 0.11 to 0.13 (CPU builds) and 0.17 (CUDA) with torch 2.13 and 2.14; 0.14 to 0.16 (CUDA) with 2.14.
 # From 0.11 on torchcodec is not bound to one version of torch, but no CPU build of torch loads a CUDA build of it.
 _OLDEST = {"torch": "2.11", "torchcodec": "0.11"}
 _NEWEST_TRIED = {"torch": "2.14", "torchcodec": "0.17"}
