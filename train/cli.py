@@ -207,7 +207,15 @@ def _check_dashes(videos: Sequence[str], *, command: str) -> None:
 
 @app.command("describe")
 def describe_command(
-    preset: Annotated[str, typer.Option("--preset", help="Size of the model: tiny, small or base.")] = "base",
+    preset: Annotated[
+        str, typer.Option("--preset", help="Size of the model: tiny, small, base or auto (of --init, else base).")
+    ] = "auto",
+    init: Annotated[str, typer.Option("--init", metavar="WEIGHTS", help="Weights: a file, a run or hf:REPO.")] = "",
+    num_heads: Annotated[int, typer.Option("--num-heads", help="Attention heads of --init. 0: as timm has it.")] = 0,
+    activation: Annotated[
+        Literal["auto", "gelu", "gelu_tanh", "quick_gelu"], typer.Option("--activation", help="Of the MLPs of --init.")
+    ] = "auto",
+    runs: Runs = DEFAULT_RUNS,
     smif: Annotated[Variant, typer.Option("--smif", help="How motion is injected into the frames.")] = "directional",
     lmi: Annotated[Variant, typer.Option("--lmi", help="How frames exchange motion in each block.")] = "directional",
     num_classes: Annotated[int, typer.Option("--num-classes", help="Number of classes.")] = 51,
@@ -220,20 +228,37 @@ def describe_command(
     from shared.console import print_table, say
     from train.model.config import make_config
     from train.model.describe import COLUMNS, describe, to_json, to_table
+    from train.model.families import load_weights
+    from train.model.unstated import HALF
 
+    if init and preset != "auto":
+        raise UsageError(f"--preset is {preset!r} beside --init, whose weights settle the size; leave one of them out")
+    weights = load_weights(init, num_heads=num_heads, activation=activation, runs=runs) if init else None
+    name = init or ("base" if preset == "auto" else preset)
     config = make_config(
-        preset, num_classes=num_classes, image_size=img_size, num_frames=num_frames, smif=smif, lmi=lmi
+        name if weights is None else weights.shape,
+        num_classes=num_classes,
+        image_size=img_size,
+        num_frames=num_frames,
+        smif=smif,
+        lmi=lmi,
+        spatial_pool="cls" if weights is None else weights.pool,
+        mean=HALF[0] if weights is None else weights.mean,
+        std=HALF[1] if weights is None else weights.std,
     )
     description = describe(config)
+    aside = sys.stderr if as_json else None
+    for note in () if weights is None else weights.notes:
+        say(note, to=aside)
     if svg is not None:
         from train.model.describe_figure import draw_svg
 
         draw_svg(description, svg)
-        say(f"the figure was written to {svg}", to=sys.stderr if as_json else None)
+        say(f"the figure was written to {svg}", to=aside)
     if as_json:
         say(to_json(description))
         return
-    print_table(f"LS-ViT {preset}, SMIF {smif}, LMI {lmi}, one clip", COLUMNS, to_table(description))
+    print_table(f"LS-ViT {name}, SMIF {smif}, LMI {lmi}, one clip", COLUMNS, to_table(description))
     say(f"{description.parameters:,} parameters, {description.flops / 1e9:.1f} GFLOPs a clip")
 
 

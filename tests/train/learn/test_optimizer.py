@@ -56,6 +56,27 @@ def test_new_parameters_have_the_full_rate() -> None:
         assert (decay[id(parameter)] > 0) == decays(name, parameter), name
 
 
+def test_how_far_new_parameters_move() -> None:
+    """Twelve blocks at 0.75, as the recipe has them: SMIF had a fortieth of the head's way."""
+    config = ModelConfig(num_classes=3, image_size=8, embed_dim=16, depth=12, num_heads=2, num_frames=2, patch_size=8)
+    ways = {}
+    for new in ((), ("smif.weight", "backbone.blocks.0.lmim.inject.weight")):
+        model = LSViT(config)
+        optimizer = make_optimizer(model, weight_decay=0.0, layer_decay=0.75, new_parameters=new)
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        for step in range(20):
+            set_rate(optimizer, Schedule(peak=1e-3, least=0, warmup_steps=5, num_steps=20).rate(step))
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+        way = {name: float((parameter - before[name]).abs().max()) for name, parameter in model.named_parameters()}
+        ways[bool(new)] = {name: way[name] / way["head.weight"] for name in way}
+    assert math.isclose(ways[False]["smif.weight"], 0.75**13, rel_tol=1e-2)  # 0.024
+    for name in ("smif.weight", "backbone.blocks.0.lmim.inject.weight"):
+        assert math.isclose(ways[True][name], 1.0, rel_tol=1e-2)
+    assert math.isclose(ways[True]["backbone.blocks.0.attn.qkv.weight"], 0.75**12, rel_tol=1e-2)
+
+
 def test_weights_without_decay_do_not_shrink() -> None:
     model = nn.Linear(4, 4)
     before = model.bias.detach().clone().fill_(1.0)

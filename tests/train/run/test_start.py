@@ -1,0 +1,119 @@
+"""--init from the command line on: own runs by name, shapes from files, and a resume without the weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from made_dataset import MadeDataset, make_dataset
+from script_files import load_script
+from trained import assert_same, checkpoint, train, training_words
+
+from train.explain.maps import explain_clip
+from train.run.config_values import Value
+from train.trained.model import load_model
+
+script = load_script("make_weight_goldens")
+SHAPE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads")
+OPEN: dict[str, Value] = dict.fromkeys(SHAPE_KEYS, 0)
+FINE: dict[str, Value] = {**OPEN, "epochs": 2, "layer_decay": 0.5, "checkpoint_every": 1, "model_ema": True}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
+    return make_dataset(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def runs(made: MadeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with one in it, `plain`, which has no motion modules but an average."""
+    folder = tmp_path_factory.mktemp("runs")
+    train(made, folder, "plain", smif="none", lmi="none", model_ema=True, epochs=1, embed_dim=64, num_heads=4)
+    return folder
+
+
+def call(words: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "train.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_run_by_its_name(made: MadeDataset, runs: Path) -> None:
+    result = call(training_words(made, runs, "fine", init="plain", smif="directional", lmi="directional", **FINE))
+    assert result.returncode == 0, result.stderr
+    before, after = checkpoint(runs / "plain", "best"), checkpoint(runs / "fine")
+    with (runs / "fine" / "config.toml").open("rb") as file:
+        config = tomllib.load(file)
+    assert [config[key] for key in SHAPE_KEYS] == [8, 64, 2, 4]
+    assert after["facts"]["mean"] == before["facts"]["mean"]
+    assert "loaded 32 tensors from plain" in result.stdout and "no config.json" not in result.stdout
+    new = after["new_parameters"]
+    assert new and all("smif" in name or ".lmim." in name for name in new)
+    assert {group["lr_scale"] for group in after["optimizer"]["param_groups"]} == {1.0, 0.5, 0.25, 0.125}
+
+
+def test_the_average_is_what_is_taken(made: MadeDataset, runs: Path) -> None:
+    still: dict[str, Value] = {**OPEN, "epochs": 1, "lr": 0.0, "min_lr": 0.0, "weight_decay": 0.0}
+    folder = train(made, runs, "still", init=str(runs / "plain"), smif="none", lmi="none", **still)
+    before = checkpoint(runs / "plain", "best")
+    assert_same(dict(checkpoint(folder)["model"]), dict(before["average"]))
+    assert not torch.equal(before["average"]["head.weight"], before["model"]["head.weight"])
+
+
+def test_a_run_continues_without_its_weights(
+    made: MadeDataset, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.learn.step import train_step
+
+    weights = tmp_path / "plain.pt"
+    weights.write_bytes((runs / "plain" / "checkpoints" / "best.pt").read_bytes())
+    whole = train(made, tmp_path, "whole", init=str(weights), **FINE)
+    left = 3
+
+    def killed(*arguments: object, **options: object) -> object:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionError("killed")
+        return train_step(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr("train.run.loop.train_step", killed)
+        train(made, tmp_path, "cut", init=str(weights), **FINE)
+    weights.unlink()
+    cut = train(made, tmp_path, "cut", init=str(weights), resume=True, **FINE)
+    assert_same(checkpoint(cut), checkpoint(whole), ignored=frozenset({"name"}))
+    assert (cut / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
+def test_a_checkpoint_from_before_new_parameters_were_noted(made: MadeDataset, runs: Path, tmp_path: Path) -> None:
+    """It continues with the groups that it was begun with: all by layer."""
+    folder = train(made, tmp_path, "old", epochs=2, layer_decay=0.5)
+    path = folder / "checkpoints" / "last.pt"
+    content = torch.load(path, weights_only=True)
+    del content["new_parameters"]
+    for name in ("activation", "layer_norm_epsilon", "class_token", "num_registers", "norm_pre", "positions"):
+        del content["facts"]["model_config"][name]
+    torch.save(content, path)
+    loaded = load_model(folder, which="last")
+    assert_same(dict(loaded.model.state_dict()), dict(content["model"]))
+
+
+@pytest.mark.parametrize("family", ["dinov2_registers", "clip_openai", "siglip", "siglip_mean", "dinov3"])
+def test_every_family_goes_all_the_way(made: MadeDataset, tmp_path: Path, family: str) -> None:
+    """From a file alone to a run that answers and is explained."""
+    shapes = json.loads((script.FOLDER / f"{family}.json").read_text())["shapes"]
+    shapes["patch_embed.proj.weight"][2:] = [8, 8]  # the made clips are small
+    torch.save({name: script.made_tensor(name, tuple(each)) for name, each in shapes.items()}, tmp_path / "weights.pth")
+    given: dict[str, Value] = {**OPEN, "num_heads": 2, "init": str(tmp_path / "weights.pth"), "epochs": 1}
+    if family.startswith("clip"):
+        given["activation"] = "quick_gelu"
+    folder = train(made, tmp_path, family, **given)
+    loaded = load_model(folder)
+    explanation = explain_clip(loaded, torch.zeros(4, 24, 32, 3, dtype=torch.uint8))
+    assert explanation.rollout.shape == explanation.gradient.shape == (4, 2, 2)
+    assert (folder / "report.html").is_file()
