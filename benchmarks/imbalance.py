@@ -65,7 +65,7 @@ def make_plan(remedy: Remedy, seed: int, folder: Path, manifests: Path, places: 
     folder.mkdir(parents=True, exist_ok=True)
     with BALANCING:
         words = ["--split", "full", "--strategy", remedy.strategy, "--target", remedy.target, "--seed", str(seed)]
-        call("hmdb-prep", "balance", *words, *places)
+        call("hmdb-prep", "balance", "--val-fraction", "0", *words, *places)
         for name in ("full.csv", "full.json"):
             shutil.copy(manifests / "balance" / name, folder / name)
     return folder / "full.csv"

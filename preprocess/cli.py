@@ -192,6 +192,10 @@ def balance(
     split: Annotated[
         str, typer.Option("--split", help="The split whose training rows are balanced: 1, 2, 3 or full.")
     ] = "1",
+    val_fraction: Annotated[
+        float,
+        typer.Option("--val-fraction", help="Share of them left to validation, by source, as in `lsvit-train run`."),
+    ] = 0.1,
     strategy: Annotated[
         str, typer.Option("--strategy", help="smote, oversample (repetition), undersample or none.")
     ] = "smote",
@@ -211,6 +215,7 @@ def balance(
         manifests=manifests,
         shards=shards,
         split=split,
+        val_fraction=val_fraction,
         strategy=strategy,
         target=target,
         k=k,

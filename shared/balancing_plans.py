@@ -52,10 +52,11 @@ PLAN_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields
 
 @dataclass(frozen=True, kw_only=True)
 class PlanInfo:
-    """What the JSON file beside a plan says. Counts are rows that are trained on, by class name."""
+    """What the JSON file beside a plan says. Counts are clips by class name, those of the validation part left out."""
 
     dataset_id: str
     split: str  # 1, 2, 3 or full
+    val_fraction: float = 0.0  # share of the training rows left to validation; plans from before it was noted have all
     strategy: str
     target: str  # as asked for: median, mean, max or a number of clips
     target_count: int  # what that came to
@@ -65,7 +66,7 @@ class PlanInfo:
     features_sha256: str  # of that file, else empty
     library_versions: dict[str, str]  # by package name
     counts_before: dict[str, int]
-    counts_after: dict[str, int]
+    counts_after: dict[str, int]  # of what is trained on
     imbalance_ratio_before: float  # largest over smallest class among those that have clips
     imbalance_ratio_after: float
     notes: tuple[str, ...]  # what the command said besides: a k that shrank, repetition, classes without clips

@@ -106,6 +106,21 @@ def hold_out_sources(
     return held_out
 
 
+def validation_part(classes: Sequence[str], sources: Sequence[str], *, fraction: float) -> npt.NDArray[np.bool_]:
+    """Set aside whole sources of a split's N training rows, about ``fraction`` of them, stratified by class: bool (N,).
+
+    A pure function of the rows in their order, that of the manifests, and the fraction: `hmdb-prep balance` and every
+    run on the split set aside the same clips. A class is never set aside whole: the sources that would do so stay in
+    training. Where there are few sources, all may be False.
+    """
+    if fraction == 0:
+        return np.zeros(len(classes), dtype=np.bool_)
+    held_out = hold_out_sources(classes, sources, num_folds=max(2, round(1 / fraction)), num_held_out=1, seed=0)
+    remaining = {name for name, out in zip(classes, held_out, strict=True) if not out}
+    needed = {source for source, name in zip(sources, classes, strict=True) if name not in remaining}
+    return held_out & ~np.array([source in needed for source in sources], dtype=np.bool_)
+
+
 def _can_stratify(hints: Sequence[str], num_folds: int) -> bool:
     return int(np.unique(np.asarray(hints), return_counts=True)[1].max()) >= num_folds
 

@@ -28,13 +28,14 @@ from shared.balancing_plans import Plan, PlanInfo, PlanRow, imbalance_ratio, pla
 from shared.console import print_table, progress, say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, read_dataset, read_manifests
-from shared.splits import part_of
+from shared.splits import part_of, validation_part
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LIBRARIES = ("imbalanced-learn", "scikit-learn", "numpy", "scipy")
 _MAX_SEED = 2**32 - 1  # of numpy.random.RandomState
+_MAX_VAL_FRACTION = 0.5
 _DESCRIPTORS = "descriptors"
 
 
@@ -45,6 +46,7 @@ class BalanceSettings:
     manifests: Path
     shards: Path
     split: str = "1"  # 1, 2, 3 or full
+    val_fraction: float = 0.1  # share of the training rows that `lsvit-train run` validates on
     strategy: str = "smote"
     target: str = "median"  # median, mean, max or a number of clips
     k: int = 5  # neighbours that SMOTE draws from
@@ -63,15 +65,20 @@ def run_balance(settings: BalanceSettings) -> Plan:
     path = plan_path(settings.manifests, settings.split)
     strategy = _check(settings)
     dataset = read_dataset(settings.manifests)
-    training = part_of(read_manifests(settings.manifests), split=settings.split, part="train")
-    if training.empty:
+    everything = part_of(read_manifests(settings.manifests), split=settings.split, part="train")
+    if everything.empty:
         raise DataError(f"split {settings.split} has no training clips in {settings.manifests}; name another --split")
+    held_out = validation_part(
+        list(everything["class_name"]), list(everything["source"]), fraction=settings.val_fraction
+    )
+    training = everything[~held_out]
     clips = _training_clips(training)
     target = target_count(settings.target, list(clips.counts.values()))
     changes = plan_changes(clips.counts, strategy=strategy, target=target)
     features = _features(training, dataset, settings) if changes.synthesize else None
     rows = _make_rows(clips, changes, features, settings)
-    info = _describe(dataset, clips, changes, rows, settings=settings, target=target)
+    notes = _notes(dataset, clips, changes, everything=everything, settings=settings)
+    info = _describe(dataset, clips, rows, notes, settings=settings, target=target)
     write_plan(path, rows, info)
     draw_counts(path.with_suffix(".png"), rows, info)
     _print(info, rows, changes)
@@ -82,6 +89,8 @@ def run_balance(settings: BalanceSettings) -> Plan:
 def _check(settings: BalanceSettings) -> Strategy:
     if settings.k < 1:
         raise UsageError(f"--k is {settings.k}; it must be at least 1")
+    if not 0 <= settings.val_fraction <= _MAX_VAL_FRACTION:
+        raise UsageError(f"--val-fraction is {settings.val_fraction}; it must be from 0 to {_MAX_VAL_FRACTION}")
     if not 0 <= settings.seed <= _MAX_SEED:
         raise UsageError(f"--seed is {settings.seed}; it must be from 0 to {_MAX_SEED}")
     target_count(settings.target, [1])
@@ -117,11 +126,35 @@ def _make_rows(
         return make_rows(clips, changes, features=features, k=settings.k, seed=settings.seed, advance=advance)
 
 
+def _notes(
+    dataset: Dataset, clips: TrainingClips, changes: Changes, *, everything: pd.DataFrame, settings: BalanceSettings
+) -> tuple[str, ...]:
+    """What to say besides the counts. everything: the split's training rows, the validation part among them."""
+    notes = describe_changes(clips, changes, k=settings.k)
+    num_held_out = len(everything) - len(clips.clip_ids)
+    if num_held_out:
+        notes.append(
+            f"{num_held_out} of {len(everything)} training clips are left to validation (--val-fraction "
+            f"{settings.val_fraction:g}, as `lsvit-train run` has it)"
+        )
+        whole = imbalance_ratio(Counter(everything["class_name"]))
+        ratio = imbalance_ratio(Counter(clips.class_names))
+        if whole == 1 < ratio:
+            notes.append(
+                f"split {settings.split} as a whole is balanced (ratio 1.00), what remains of it is not ({ratio:.2f}); "
+                "with --val-fraction 0, here and for the run, there is nothing to do"
+            )
+    empty = [name for name in dataset.class_names if name not in clips.class_names]
+    if empty:
+        notes.append(f"no training clips at all: {', '.join(empty)}")
+    return tuple(notes)
+
+
 def _describe(
     dataset: Dataset,
     clips: TrainingClips,
-    changes: Changes,
     rows: Sequence[PlanRow],
+    notes: tuple[str, ...],
     *,
     settings: BalanceSettings,
     target: int,
@@ -129,14 +162,11 @@ def _describe(
     before, after = Counter(clips.class_names), Counter(row.class_name for row in rows if row.kind != "dropped")
     counts_before = {name: before[name] for name in dataset.class_names}
     counts_after = {name: after[name] for name in dataset.class_names}
-    notes = describe_changes(clips, changes, k=settings.k)
-    empty = [name for name in dataset.class_names if not before[name]]
-    if empty:
-        notes.append(f"no training clips at all: {', '.join(empty)}")
-    features, checksum = _features_used(settings) if changes.synthesize else ("", "")
+    features, checksum = _features_used(settings) if any(row.kind == "synthetic" for row in rows) else ("", "")
     return PlanInfo(
         dataset_id=dataset.dataset_id,
         split=settings.split,
+        val_fraction=settings.val_fraction,
         strategy=settings.strategy,
         target=settings.target,
         target_count=target,
@@ -149,7 +179,7 @@ def _describe(
         counts_after=counts_after,
         imbalance_ratio_before=imbalance_ratio(counts_before),
         imbalance_ratio_after=imbalance_ratio(counts_after),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from media import REAL_VIDEOS
 
 from shared.classes import parse_name
-from shared.splits import ClipSplits, assign_splits, hold_out_sources, official_splits
+from shared.splits import ClipSplits, assign_splits, hold_out_sources, official_splits, validation_part
 
 COLUMNS = ("split1", "split2", "split3", "split_full")
 
@@ -112,3 +113,29 @@ def test_three_tenths_of_even_sources_test() -> None:
     splits = assign_splits(clip_ids, [clip_id[:2] for clip_id in clip_ids], [f"s{index // 3}" for index in range(210)])
     for column in COLUMNS:
         assert Counter(getattr(split, column) for split in splits)["test"] == pytest.approx(63, abs=6)
+
+
+def test_a_class_is_never_set_aside_whole() -> None:
+    assert not validation_part(["a", "b", "c"], ["x", "y", "z"], fraction=0.4).any()
+    assert not validation_part(["a"] * 10, list("abcdefghij"), fraction=0).any()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12)), min_size=1, max_size=60), st.floats(0.05, 0.5))
+@settings(deadline=None, max_examples=50)
+def test_the_validation_part_takes_whole_sources_and_leaves_every_class(
+    clips: list[tuple[str, int]], fraction: float
+) -> None:
+    classes, sources = [name for name, _ in clips], [str(number) for _, number in clips]
+    held_out = validation_part(classes, sources, fraction=fraction)
+    assert np.array_equal(held_out, validation_part(classes, sources, fraction=fraction))
+    assert not {sources[i] for i in np.flatnonzero(held_out)} & {sources[i] for i in np.flatnonzero(~held_out)}
+    assert {classes[i] for i in np.flatnonzero(~held_out)} == set(classes)
+
+
+def test_the_validation_part_of_hmdb51() -> None:
+    """A change of it would let runs of before validate, when continued, on clips that they were trained on."""
+    rows = sorted(clip_id for clip_id, splits in official_splits().items() if splits.split1 == "train")
+    classes = [clip_id.partition("/")[0] for clip_id in rows]
+    held_out = validation_part(classes, [source_of(clip_id) for clip_id in rows], fraction=0.1)
+    names = [clip_id for clip_id, out in zip(rows, held_out, strict=True) if out]
+    assert len(names) == 359 and zlib.crc32("\n".join(names).encode()) == 3644198953

@@ -19,10 +19,12 @@ class TrainingPlan:
     strategy: str
     rows: tuple[PlanRow, ...]
     """Real and synthetic rows, in the file's order."""
+    val_fraction: float
+    """The --val-fraction that the plan was made for: its classes are equal under that one alone."""
     num_left_out: int
     """Real and synthetic rows that are not among them, as they show a clip held out for validation."""
     num_unmentioned: int
-    """Training rows of the split, the held-out ones included, that stand nowhere in the plan: 0 if it is whole."""
+    """Clips to train on that stand nowhere in the plan: 0 if it is whole and made for this validation part."""
 
 
 def find_plan(choice: str, *, manifests: Path, split: str, dataset_id: str) -> tuple[Path | None, str]:
@@ -80,8 +82,9 @@ def read_training_plan(
         sha256=plan.sha256,
         strategy=plan.info.strategy,
         rows=kept,
+        val_fraction=plan.info.val_fraction,
         num_left_out=len(shown) - len(kept),
-        num_unmentioned=len(training.keys() - mentioned),
+        num_unmentioned=len(training.keys() - held_out - mentioned),
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from shared.balancing_plans import PlanRow
 from shared.errors import DataError
-from shared.splits import hold_out_sources, part_of
+from shared.splits import part_of, validation_part
 from shared.video.sampling import clip_key
 from train.data.augment import Statistics
 
@@ -88,7 +88,7 @@ def make_table(frame: pd.DataFrame) -> ClipTable:
     )
 
 
-def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float, seed: int) -> Rows:
+def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float) -> Rows:
     """Training, validation and test rows of a split. ``all`` trains on every clip and tests none.
 
     Raises DataError where the split has no training rows.
@@ -103,24 +103,8 @@ def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float, seed: i
             f"split {split} has no training clips here; use another --split, or --split all for a sanity check"
         )
     classes, sources = frame["class_name"].to_numpy(object)[training], frame["source"].to_numpy(object)[training]
-    held_out = validation_part(list(classes), list(sources), fraction=val_fraction, seed=seed)
+    held_out = validation_part(list(classes), list(sources), fraction=val_fraction)
     return Rows(training=training[~held_out], validation=training[held_out], test=test)
-
-
-def validation_part(
-    classes: Sequence[str], sources: Sequence[str], *, fraction: float, seed: int
-) -> npt.NDArray[np.bool_]:
-    """Set aside whole sources, about ``fraction`` of the clips, stratified by class: bool (N,).
-
-    A class is never set aside whole: the sources that would do so stay in training. Where there are few sources, all
-    may be False.
-    """
-    if fraction == 0:
-        return np.zeros(len(classes), dtype=np.bool_)
-    held_out = hold_out_sources(classes, sources, num_folds=max(2, round(1 / fraction)), num_held_out=1, seed=seed)
-    remaining = {name for name, out in zip(classes, held_out, strict=True) if not out}
-    needed = {source for source, name in zip(sources, classes, strict=True) if name not in remaining}
-    return held_out & ~np.array([source in needed for source in sources], dtype=np.bool_)
 
 
 def real_samples(table: ClipTable, rows: Integers) -> Samples:

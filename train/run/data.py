@@ -46,7 +46,7 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
     _check_classes(config, dataset)
     frame = read_manifests(manifests)
     table = make_table(frame)
-    rows = choose_rows(frame, split=config.split, val_fraction=config.val_fraction, seed=config.seed)
+    rows = choose_rows(frame, split=config.split, val_fraction=config.val_fraction)
     samples, plan_sha256, notes = _choose_samples(config, dataset, table, rows)
     reader = ClipReader(Path(config.shards), table, dataset_id=dataset.dataset_id)
     config, more_notes = settle(config, reader.layout)
@@ -120,7 +120,7 @@ def _choose_samples(
         held_out=frozenset(table.clip_id[row] for row in rows.validation),
     )
     samples = planned_samples(table, plan.rows)
-    return samples, plan.sha256, [note + _describe(plan), *_warnings(plan, split=config.split, num_rows=len(training))]
+    return samples, plan.sha256, [note + _describe(plan), *_warnings(plan, config, num_rows=len(rows.training))]
 
 
 def _describe(plan: TrainingPlan) -> str:
@@ -131,15 +131,21 @@ def _describe(plan: TrainingPlan) -> str:
     return text
 
 
-def _warnings(plan: TrainingPlan, *, split: str, num_rows: int) -> list[str]:
-    """What is odd about a plan that can be trained on. num_rows: training rows of the split."""
-    if not plan.num_unmentioned:
-        return []
-    return [
-        f"the plan does not mention {plan.num_unmentioned} of the {num_rows} training rows of split {split}: it is "
-        f"partial or damaged, and what it leaves out is not trained on; `hmdb-prep balance --split {split}` makes a "
-        "whole one"
-    ]
+def _warnings(plan: TrainingPlan, config: RunConfig, *, num_rows: int) -> list[str]:
+    """What is odd about a plan that can be trained on. num_rows: clips to train on, without the validation part."""
+    remedy = f"`hmdb-prep balance --split {config.split} --val-fraction {config.val_fraction:g}` makes"
+    if plan.val_fraction != config.val_fraction and (plan.num_left_out or plan.num_unmentioned):
+        return [
+            f"the plan was made for --val-fraction {plan.val_fraction:g} and this run has {config.val_fraction:g}: "
+            f"classes are uneven, and {plan.num_unmentioned} of the {num_rows} training clips are not in it and not "
+            f"trained on; {remedy} one that fits"
+        ]
+    if plan.num_unmentioned:
+        return [
+            f"the plan does not mention {plan.num_unmentioned} of the {num_rows} training clips of split "
+            f"{config.split}: it is partial or damaged, and what it leaves out is not trained on; {remedy} a whole one"
+        ]
+    return []
 
 
 def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:

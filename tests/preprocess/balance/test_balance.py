@@ -12,8 +12,10 @@ import pytest
 from imblearn.over_sampling import SMOTE
 
 from preprocess.balance.command import BalanceSettings, run_balance
+from preprocess.balance.descriptors import feature_space
 from preprocess.balance.rows import target_count
 from shared.balancing_plans import Plan, read_plan
+from shared.classes import parse_name
 from shared.errors import DataError, UsageError
 from shared.manifests import (
     SPLIT_COLUMNS,
@@ -26,7 +28,7 @@ from shared.manifests import (
 )
 from shared.shards.format import ClipRecord, ShardLayout, crc32_of
 from shared.shards.writer import PendingShard
-from shared.splits import official_splits
+from shared.splits import official_splits, validation_part
 
 SIZES = {"draw": 4, "jump": 9, "run": 14, "sit": 1, "walk": 30}  # training clips; each class has two for test besides
 LAYOUT = ShardLayout(num_segments=4, frames_per_segment=3, height=24, width=32, dataset_id="a" * 64)
@@ -91,7 +93,7 @@ def _make(folder: Path, sizes: dict[str, int], *, clips_per_source: int = 2) -> 
         shard.complete(records)
         shard.publish()
     _write_manifests(folder / "manifests", rows)
-    return BalanceSettings(manifests=folder / "manifests", shards=folder / "shards")
+    return BalanceSettings(manifests=folder / "manifests", shards=folder / "shards", val_fraction=0.0)
 
 
 def _record(row: ClipRow, frames: npt.NDArray[np.uint8]) -> ClipRecord:
@@ -220,14 +222,51 @@ def test_official_split_1_needs_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     rows = []
     for clip_id, splits in official_splits().items():
         name = clip_id.partition("/")[0]
-        row = _clip(name, classes.index(name), 0, part="train", source="")
+        source = parse_name(clip_id.partition("/")[2], class_name=name).source
+        row = _clip(name, classes.index(name), 0, part="train", source=source)
         rows.append(dataclasses.replace(row, clip_id=clip_id, **dataclasses.asdict(splits)))
     _write_manifests(tmp_path / "manifests", rows)
-    plan = run_balance(BalanceSettings(manifests=tmp_path / "manifests", shards=tmp_path / "nowhere"))
+    settings = BalanceSettings(manifests=tmp_path / "manifests", shards=tmp_path / "nowhere", val_fraction=0.0)
+    plan = run_balance(settings)
     assert sorted(row.clip_id for row in plan.rows) == sorted(row.clip_id for row in rows if row.split1 == "train")
     assert {row.kind for row in plan.rows} == {"real"}
     assert len(plan.rows) == 3570
     assert "ratio 1.00, nothing to do" in capsys.readouterr().out
+    plan = run_balance(dataclasses.replace(settings, strategy="undersample", target="20", val_fraction=0.1))
+    assert set(plan.info.counts_after.values()) == {20}
+    assert "split 1 as a whole is balanced (ratio 1.00), what remains of it is not" in capsys.readouterr().out
+
+
+def test_what_remains_beside_the_validation_part_is_balanced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(_make(tmp_path, SIZES), val_fraction=0.3)
+    plan = run_balance(settings)
+    rows = [row for row in _rows(SIZES) if row.split1 == "train"]
+    held_out = validation_part([row.class_name for row in rows], [row.source for row in rows], fraction=0.3)
+    remaining = {row.clip_id for row, out in zip(rows, held_out, strict=True) if not out}
+    assert 0 < len(remaining) < len(rows)
+    assert {row.clip_id for row in plan.rows} == remaining
+    assert {row.neighbor_id for row in plan.rows if row.neighbor_id} <= remaining
+    assert plan.info.val_fraction == 0.3 and plan.info.imbalance_ratio_after == 1
+    assert sum(plan.info.counts_before.values()) == len(remaining)
+    said = f"{len(rows) - len(remaining)} of {len(rows)} training clips are left to validation (--val-fraction 0.3"
+    assert said in capsys.readouterr().out
+
+
+def test_features_are_fitted_without_the_validation_part(
+    made: BalanceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = []
+
+    def spy(descriptors: npt.NDArray[np.float32], statistics: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        fitted.append((len(descriptors), len(statistics)))
+        return feature_space(descriptors, statistics)
+
+    monkeypatch.setattr("preprocess.balance.descriptors.feature_space", spy)
+    plan = run_balance(dataclasses.replace(made, val_fraction=0.3))
+    num_remaining = sum(plan.info.counts_before.values())
+    assert fitted == [(num_remaining, num_remaining)] and num_remaining < sum(SIZES.values())
 
 
 def test_the_plan_reproduces_imbalanced_learn_on_given_features(tmp_path: Path) -> None:
@@ -302,6 +341,9 @@ def test_bad_features_are_refused(made: BalanceSettings, tmp_path: Path) -> None
         ({"split": "all"}, "--split is all"),
         ({"k": 0}, "--k is 0"),
         ({"seed": -1}, "--seed is -1"),
+        ({"val_fraction": -0.1}, "--val-fraction is -0.1; it must be from 0 to 0.5"),
+        ({"val_fraction": 0.6}, "--val-fraction is 0.6"),
+        ({"val_fraction": float("nan")}, "--val-fraction is nan"),
         ({"seed": 2**32}, "--seed is 4294967296"),
     ],
 )

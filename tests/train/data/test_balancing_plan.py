@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_dataset import CLASSES, MadeDataset, make_dataset
 from made_plan import plan_row, write_made_plan
 
+from preprocess import cli as hmdb_prep
 from preprocess.balance.command import BalanceSettings, run_balance
-from shared.balancing_plans import PlanRow
+from shared.balancing_plans import Plan, PlanRow
 from shared.errors import DataError, UsageError
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
-from train.run.config import resolve
+from train.run.config import RunConfig, resolve
 from train.run.config_values import Value
 from train.run.data import RunData, open_data
 
@@ -45,7 +49,7 @@ def test_rows_to_train_on(tmp_path: Path) -> None:
         ("walk/a", "walk/c", 0.25),
     ]
     assert plan.strategy == "smote" and len(plan.sha256) == 64
-    assert plan.num_left_out == 0 and plan.num_unmentioned == 0
+    assert plan.num_left_out == 0 and plan.num_unmentioned == 0 and plan.val_fraction == 0
 
 
 def test_what_shows_a_validation_clip_is_left_out(tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_a_run_says_what_a_partial_plan_omits(made: MadeDataset, tmp_path: Path)
     data = open_made(made, plan=str(write_made_plan(tmp_path / "partial.csv", rows)))
     assert [data.table.clip_id[clip] for clip in data.samples.clip] == ["run/clip00", "walk/clip00"]
     (note,) = [note for note in data.notes if "does not mention" in note]
-    assert "does not mention 15 of the 18 training rows of split 1" in note
+    assert "does not mention 15 of the 18 training clips of split 1" in note
 
 
 def test_a_plan_that_shows_a_test_clip_stops_the_run(made: MadeDataset, tmp_path: Path) -> None:
@@ -154,17 +158,63 @@ def test_a_plan_that_shows_a_test_clip_stops_the_run(made: MadeDataset, tmp_path
         open_made(made, plan=str(plan))
 
 
-def test_what_balance_writes_is_trained_on(tmp_path: Path) -> None:
+def balanced_for(made: MadeDataset, val_fraction: float) -> Plan:
+    return run_balance(
+        BalanceSettings(manifests=made.manifests, shards=made.shards, target="8", val_fraction=val_fraction)
+    )
+
+
+def test_what_balance_writes_is_trained_on_whole_and_even(tmp_path: Path) -> None:
     made = make_dataset(tmp_path)
-    plan = run_balance(BalanceSettings(manifests=made.manifests, shards=made.shards, target="8"))
+    plan = balanced_for(made, 0.3)
+    for seed in (0, 7):
+        data = open_made(made, val_fraction=0.3, seed=seed)
+        held_out = {data.table.clip_id[row] for row in data.rows.validation}
+        assert held_out and not held_out & {name for row in plan.rows for name in (row.clip_id, row.neighbor_id)}
+        assert len(data.samples) == len(plan.rows) == 24 and data.plan_sha256 == plan.sha256
+        assert np.bincount(data.samples.label).tolist() == [8, 8, 8]
+        shown = {
+            data.table.source[clip] for clip in (*data.samples.clip, *data.samples.neighbor[data.samples.synthetic])
+        }
+        assert not shown & {data.table.source[row] for row in data.rows.validation}
+        (note,) = [note for note in data.notes if "balancing plan" in note]
+        num_synthetic = sum(row.kind == "synthetic" for row in plan.rows)
+        assert note.endswith(f"1.csv (smote): 24 clips an epoch, {num_synthetic} of them synthetic")
+        assert not any("the plan" in note for note in data.notes)
+
+
+def test_the_defaults_of_balance_and_run_fit_each_other() -> None:
+    balance = inspect.signature(hmdb_prep.balance).parameters["val_fraction"].default
+    settings = BalanceSettings(manifests=Path(), shards=Path())
+    assert balance == settings.val_fraction == RunConfig().val_fraction
+
+
+@pytest.mark.parametrize("made_for", [None, 0.0])
+def test_a_plan_for_all_rows_says_what_to_do(tmp_path: Path, made_for: float | None) -> None:
+    made = make_dataset(tmp_path)
+    plan = balanced_for(made, 0.0)
+    if made_for is None:  # written before plans knew of a validation part
+        file = plan.path.with_suffix(".json")
+        content = json.loads(file.read_text())
+        assert content.pop("val_fraction") == 0
+        file.write_text(json.dumps(content))
     data = open_made(made, val_fraction=0.3)
     held_out = {data.table.clip_id[row] for row in data.rows.validation}
     shown = [row for row in plan.rows if not held_out & {row.clip_id, row.neighbor_id}]
     assert held_out and 0 < len(shown) < len(plan.rows) == 24
-    assert len(data.samples) == len(shown) and data.plan_sha256 == plan.sha256
-    assert sorted(data.samples.lam) == sorted(row.lam for row in shown)
+    assert len(data.samples) == len(shown) and sorted(data.samples.lam) == sorted(row.lam for row in shown)
     (note,) = [note for note in data.notes if "balancing plan" in note]
-    num_synthetic = sum(row.kind == "synthetic" for row in shown)
-    assert f"1.csv (smote): {len(shown)} clips an epoch, {num_synthetic} of them synthetic" in note
-    assert f"{24 - len(shown)} left out, as they show validation clips" in note
-    assert not any("does not mention" in note for note in data.notes)
+    assert note.endswith(f"; {24 - len(shown)} left out, as they show validation clips")
+    (note,) = [note for note in data.notes if "the plan was made for" in note]
+    assert note.startswith("the plan was made for --val-fraction 0 and this run has 0.3: classes are uneven, and 0 of")
+    assert note.endswith("`hmdb-prep balance --split 1 --val-fraction 0.3` makes one that fits")
+    assert not any("the plan" in note for note in open_made(made, val_fraction=0.0).notes)
+
+
+def test_a_plan_for_fewer_rows_says_what_it_lacks(tmp_path: Path) -> None:
+    made = make_dataset(tmp_path)
+    balanced_for(made, 0.3)
+    data = open_made(made, val_fraction=0.0)
+    num_held_out = len(open_made(made, val_fraction=0.3).rows.validation)
+    (note,) = [note for note in data.notes if "the plan" in note]
+    assert f"for --val-fraction 0.3 and this run has 0: classes are uneven, and {num_held_out} of the 18 " in note
