@@ -28,10 +28,11 @@ from train.ablate.table import (
 from train.data.balancing import find_plan
 from train.data.views import Views
 from train.evaluate.command import evaluate_split, remarks_on
-from train.run.command import CONFIG_FILE, check_run
+from train.run.command import check_run
 from train.run.command import run as run_training
 from train.run.config import RunConfig, continued_with, differences, read_config, requested_splits, resolve
 from train.run.config_values import Value
+from train.run.folder import CONFIG_FILE
 from train.run.progress import read_timing
 from train.trained.model import load_model
 

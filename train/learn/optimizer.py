@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 _BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+_LAST_NORM = "backbone.norm."
 _FIRST = re.compile(r"(?:^|\.)(?:cls_token|reg_token|pos_embed|patch_embed|norm_pre|smif)(?:\.|$)")
 
 
@@ -33,10 +34,15 @@ class Schedule:
 
 
 def layer_of(name: str, *, num_blocks: int) -> int:
-    """The layer of a parameter by its name: 0 before the blocks, 1 + i in block i, num_blocks + 1 after them."""
+    """The layer of a parameter by its name: 0 before the blocks, 1 + i in block i, num_blocks + 1 after them.
+
+    The norm after the blocks goes with the last of them, as in timm's groups.
+    """
     block = _BLOCK.search(name)
     if block is not None:
         return int(block[1]) + 1
+    if name.startswith(_LAST_NORM):
+        return num_blocks
     return 0 if _FIRST.search(name) else num_blocks + 1
 
 
@@ -46,24 +52,32 @@ def decays(name: str, parameter: torch.Tensor) -> bool:
 
 
 def make_optimizer(
-    model: nn.Module, *, weight_decay: float, layer_decay: float, new_parameters: Collection[str] = ()
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    layer_decay: float,
+    new_parameters: Collection[str] = (),
+    is_of_old: bool = False,
 ) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, in groups by layer and decay.
 
     A parameter of layer l has the learning rate of the schedule times layer_decay ** (last layer - l); its group keeps
     this factor as ``lr_scale``. The decay is for what was pretrained: ``new_parameters``, by name, have the full rate
-    wherever they stand.
+    wherever they stand. is_of_old: the groups of a run whose checkpoints do not name the parameters in them; there the
+    last norm stood with the head.
     """
-    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    num_blocks = 1 + max((int(found[1]) for name, _ in parameters if (found := _BLOCK.search(name))), default=-1)
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    everything = list(model.named_parameters())
+    num_blocks = 1 + max((int(found[1]) for name, _ in everything if (found := _BLOCK.search(name))), default=-1)
+    parameters = [(name, parameter) for name, parameter in everything if parameter.requires_grad]
+    groups: dict[tuple[int, bool], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in parameters:
-        layer = num_blocks + 1 if name in new_parameters else layer_of(name, num_blocks=num_blocks)
-        groups.setdefault((layer, decays(name, parameter)), []).append(parameter)
+        goes_last = name in new_parameters or (is_of_old and name.startswith(_LAST_NORM))
+        layer = num_blocks + 1 if goes_last else layer_of(name, num_blocks=num_blocks)
+        groups.setdefault((layer, decays(name, parameter)), []).append((name, parameter))
     return torch.optim.AdamW(
         [
             {
-                "params": groups[layer, decay],
+                "params": [each for _, each in groups[layer, decay]] if is_of_old else groups[layer, decay],
                 "weight_decay": weight_decay if decay else 0.0,
                 "lr_scale": layer_decay ** (num_blocks + 1 - layer),
             }
@@ -92,7 +106,8 @@ def update_average(average: nn.Module, model: nn.Module, *, decay: float, step: 
     step: 1 after the first optimiser step. Buffers are copied as they are.
     """
     effective = min(decay, (1 + step) / (10 + step))
-    averages, values = dict(average.named_parameters()), dict(model.named_parameters())
+    averages = dict(average.named_parameters())
+    values = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     with torch.no_grad():
         torch._foreach_lerp_([averages[name] for name in values], list(values.values()), 1 - effective)
         for own, other in zip(average.buffers(), model.buffers(), strict=True):

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from shared.console import say
-from shared.errors import UsageError
+from shared.errors import DataError, UsageError, first_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,19 @@ def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+@contextmanager
+def memory_errors(remedy: str) -> Iterator[None]:
+    """Raise DataError, in two lines with the remedy, where a device's memory is too small."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DataError(f"the GPU's memory is too small: {first_line(error)}\n{remedy}") from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise DataError(f"the memory is too small: {first_line(error)}\n{remedy}") from error
 
 
 @contextmanager

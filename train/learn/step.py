@@ -18,6 +18,7 @@ from train.data.mix import mix_clips
 from train.learn.lessons import Lesson, Lessons, Shown
 from train.learn.losses import clip_losses, soft_targets
 from train.learn.optimizer import Schedule, set_rate, update_average
+from train.learn.precision import amp_dtype
 from train.learn.processes import Processes
 from train.model.lsvit import LSViT
 
@@ -41,13 +42,18 @@ class Learner:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     schedule: Schedule
-    amp_dtype: torch.dtype | None
-    """Of the forward pass under autocast; None for float32."""
+    precision: str
+    """Of the forward pass: none, fp16 or bf16; see ``train.learn.precision``."""
     accumulation: int
     """The parts into which a process cuts its share of a batch."""
     clip_grad: float
     """The largest norm of the gradient; 0 for no limit."""
     processes: Processes
+
+    @property
+    def amp_dtype(self) -> torch.dtype | None:
+        """The type of autocast; None for float32."""
+        return amp_dtype(self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ class Checkpoint:
     facts: RunFacts
     progress: Progress
     config: State
-    """The run's resolved configuration."""
+    """The run's resolved configuration; ``device`` and ``amp`` are what was used, where it left them open."""
     model: State
     average: State | None
     """The moving average of the weights (EMA), None without one."""
@@ -105,6 +105,11 @@ class Checkpoint:
     """States of torch's generators, by device type. All other random numbers follow from the seed and ``progress``."""
     new_parameters: tuple[str, ...] = ()
     """What --init had nothing for, by name; none in checkpoints from before it was noted."""
+
+    @property
+    def is_of_old(self) -> bool:
+        """Whether the optimiser's groups do not name their parameters: see ``make_optimizer``."""
+        return not any("param_names" in group for group in self.optimizer.get("param_groups", []))
 
 
 def checkpoint_path(run_folder: Path, which: Which) -> Path:
@@ -133,7 +138,7 @@ def write_checkpoint(run_folder: Path, checkpoint: Checkpoint, *, is_best: bool)
             torch.save(content, file)
         if is_best:
             with whole_file(last) as temporary:
-                _link(best, temporary)
+                link_file(best, temporary)
     except (OSError, RuntimeError) as error:
         raise _unwritten(target, error) from error
 
@@ -141,7 +146,7 @@ def write_checkpoint(run_folder: Path, checkpoint: Checkpoint, *, is_best: bool)
 _STATES = ("config", "model", "average", "optimizer", "scheduler", "scaler", "rng")
 
 
-def _link(file: Path, name: Path) -> None:
+def link_file(file: Path, name: Path) -> None:
     """Give ``file`` a second name, replacing what bears it: a hard link, or a copy where there can be no links."""
     name.unlink()
     try:
@@ -158,13 +163,16 @@ def _unwritten(path: Path, error: OSError | RuntimeError) -> DataError:
     return DataError(f"cannot write {path}: {reason}; make room or choose another --runs, then continue with --resume")
 
 
-def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a checkpoint. Raises DataError where there is none, it is damaged, or holds more than data."""
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, all of it on the host: what a GPU needs of it is moved there later.
+
+    Raises DataError where there is none, it is damaged, or holds more than data.
+    """
     if not path.is_file():
         raise DataError(f"no checkpoint at {path}; train one with `lsvit-train run`")
     _check_zip(path)
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} is no checkpoint of lsvit-train, or damaged: it holds more than tensors, numbers and text; "

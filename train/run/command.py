@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -14,31 +15,23 @@ from shared.errors import DataError, UsageError
 from shared.video.shape import ClipShape
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
-from train.learn.processes import Processes, joined_processes
+from train.learn.precision import in_words
+from train.learn.processes import Processes, joined_processes, memory_errors
 from train.learn.step import Learner
 from train.model.families import Weights
 from train.model.lsvit import LSViT
+from train.model.trainable import num_trainable
 from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint
-from train.run.config import (
-    RunConfig,
-    continued_with,
-    default_name,
-    differences,
-    read_config,
-    requested_splits,
-    resolve,
-    write_config,
-)
+from train.run.config import RunConfig, flags, read_config, write_config
 from train.run.config_values import Value
 from train.run.data import RunData, open_data
+from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, restore_best
 from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
 from train.run.report import write_report
-from train.run.session import Interruption, Session, open_events, restore
+from train.run.session import Call, Interruption, Session, open_events, restore
 from train.run.start import init_weights, make_model, model_config, with_shape_of
-
-CONFIG_FILE = "config.toml"
 
 
 def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: bool) -> None:
@@ -46,33 +39,53 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
 
     Raises UsageError and DataError as the command does, and KeyboardInterrupt, after a checkpoint, where it is stopped.
     """
-    values = {**({} if config_file is None else read_config(config_file)), **command_line}
-    config = resolve(command_line=values, file={})
-    config = dataclasses.replace(config, name=config.name or default_name(config))
-    folder = run_folder(config)
-    if resume:
-        config = _continued_config(folder, config, values)
-    splits = requested_splits(config.split)
-    with joined_processes(config.device) as processes, Interruption() as interruption:
-        if processes.is_first and folder.exists() and not resume:
-            raise UsageError(f"the run {folder} exists; continue it with --resume, or choose another --name")
+    started = time.monotonic()
+    folder = find_folder({**({} if config_file is None else read_config(config_file)), **command_line}, resume=resume)
+    config = folder.config
+    with joined_processes(config.device) as processes, Interruption() as interruption, _memory_advice(config):
+        if processes.is_first and folder.path.exists() and not resume:
+            raise UsageError(f"the run {folder.path} exists; continue it with --resume, or choose another --name")
         processes.wait()
-        parts = {split: folder / (f"split{split}" if split.isdigit() else split) for split in splits}
-        if len(splits) == 1:
-            parts = {config.split: folder}
-        else:
-            _check_splits(config, parts)
-        for split, part in parts.items():
-            _run_split(dataclasses.replace(config, split=split), part, processes, interruption)
-            if processes.is_first and len(splits) > 1:
-                write_config(folder / CONFIG_FILE, config)
+        if folder.has_several_splits:
+            _check_splits(folder)
+            if processes.is_first:
+                folder.path.mkdir(parents=True, exist_ok=True)
+                write_config(folder.path / CONFIG_FILE, config)
+        call = Call(
+            processes=processes,
+            interruption=interruption,
+            deadline=started + 60 * config.max_minutes if config.max_minutes else math.inf,
+        )
+        _run_splits(folder, call)
 
 
-def _check_splits(config: RunConfig, parts: Mapping[str, Path]) -> None:
+def _run_splits(folder: RunFolder, call: Call) -> None:
+    has_trained = False
+    for split, part in folder.parts.items():
+        if has_trained and call.wishes()[1]:
+            call.processes.say(f"split {split} is left for later (--max-minutes); continue with --resume")
+            return
+        has_trained |= _run_split(dataclasses.replace(folder.config, split=split), part, call)
+
+
+@contextmanager
+def _memory_advice(config: RunConfig) -> Iterator[None]:
+    """Tell in two lines what to change where a device's memory is too small."""
+    blocks = ", --checkpoint-blocks" if "checkpoint_blocks" in flags() else ""
+    parts = config.grad_accum_steps
+    with memory_errors(
+        f"raise --grad-accum-steps ({parts} now, {2 * parts} need about half){blocks}, take a smaller --preset or "
+        "--img-size; --resume goes on from the last checkpoint"
+    ):
+        yield
+
+
+def _check_splits(folder: RunFolder) -> None:
     """Raise what is wrong with a split that is not begun, before the first one is trained."""
-    for split, part in parts.items():
+    for split, part in folder.parts.items():
         if not checkpoint_path(part, "last").is_file():
-            check_run(dataclasses.replace(config, split=split))
+            check_last(part)
+            check_run(dataclasses.replace(folder.config, split=split))
 
 
 def check_run(config: RunConfig) -> None:
@@ -83,38 +96,16 @@ def check_run(config: RunConfig) -> None:
     model_config(config, data, weights)
 
 
-def run_folder(config: RunConfig) -> Path:
-    """``<runs>/<name>``. Raises UsageError for a name that leaves the folder of runs."""
-    if Path(config.name).name != config.name or config.name in (".", ".."):
-        raise UsageError(f"--name is {config.name!r}; it must be one folder name, without slashes")
-    return Path(config.runs) / config.name
-
-
-def _continued_config(folder: Path, config: RunConfig, values: Mapping[str, Value]) -> RunConfig:
-    """The configuration of the run to continue, with the harmless options that are given now.
-
-    Without any checkpoint the run starts from the beginning, with what is given. Raises UsageError where something is
-    given that would change the run.
-    """
-    saved_at = [folder / CONFIG_FILE, *sorted(folder.glob(f"*/{CONFIG_FILE}"))]
-    saved_at = [path for path in saved_at if path.is_file()]
-    if not any(folder.glob("**/checkpoints/last.pt")) or not saved_at:
-        return config
-    saved = resolve(command_line={}, file=read_config(saved_at[0]))
-    if saved_at[0].parent != folder:  # killed in the first of several splits: each folder knows its own split only
-        values = {"split": config.split, **values}
-    wanted = continued_with(saved, values)
-    if changed := differences(saved, wanted):
-        raise UsageError(f"--resume continues {folder} as it was begun, but this differs: {'; '.join(changed)}")
-    return wanted
-
-
-def _run_split(config: RunConfig, folder: Path, processes: Processes, interruption: Interruption) -> None:
-    last = checkpoint_path(folder, "last")
+def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
+    """Train one split; False where there is nothing left to train."""
+    processes, last = call.processes, checkpoint_path(folder, "last")
+    check_last(folder)
     found = read_checkpoint(last) if last.is_file() else None
+    if found is not None and processes.is_first and (note := restore_best(folder, found.progress)):
+        processes.say(note)
     if found is not None and found.progress.finished:
         processes.say(f"{folder} is finished ({found.progress.finished}); nothing to do")
-        return
+        return False
     weights = init_weights(config, found)
     config, data = open_data(with_shape_of(config, weights))
     with ExitStack() as resources:
@@ -134,13 +125,13 @@ def _run_split(config: RunConfig, folder: Path, processes: Processes, interrupti
             reader=reader,
             validation=data.rows.validation,
             events=resources.enter_context(open_events(folder, progress)) if processes.is_first else None,
-            interruption=interruption,
-            deadline=time.monotonic() + 60 * config.max_minutes,
+            call=call,
         )
         progress = train(session, progress)
     if processes.is_first:
         report = write_report(folder, facts=facts, config=config, progress=progress)
         processes.say(f"wrote {folder}: checkpoints/best.pt, checkpoints/last.pt, metrics.csv, {report.name}")
+    return True
 
 
 def _begin(
@@ -166,12 +157,15 @@ def _begin(
     if found is not None and (changed := found.facts.differences(facts)):
         raise DataError(f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}")
     learner = make_learner(
-        config, model, num_samples=len(data.samples), processes=processes, new_parameters=new_parameters
+        config, model, num_samples=len(data.samples), processes=processes, new_parameters=new_parameters, found=found
     )
     if found is not None:
-        restore(learner, found)
+        for note in restore(learner, found):
+            processes.say(note)
     progress = Progress() if found is None else found.progress
     processes.say(_start_line(learner, config, progress))
+    if config.train != "all" and not config.init:
+        processes.say(f"the ViT is random and stays so (--train {config.train} without --init)")
     if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder / CONFIG_FILE, config)
@@ -198,8 +192,11 @@ def _facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
 def _start_line(learner: Learner, config: RunConfig, progress: Progress) -> str:
     parameters = sum(parameter.numel() for parameter in learner.model.parameters())
     verb = "training" if not progress.step else f"continuing after step {progress.step} (epoch {progress.epoch + 1})"
-    place = str(learner.processes.device)
+    place = in_words(learner.precision, learner.processes.device)
     if learner.processes.count > 1:
         place += f", {learner.processes.count} processes"
+    trained = f"{parameters:,} parameters"
+    if config.train != "all":
+        trained += f" of which {num_trainable(learner.model):,} train (--train {config.train})"
     size = config.preset if config.preset != "auto" else f"ViT {config.embed_dim} wide, {config.depth} blocks"
-    return f"{verb}: {size}, {parameters:,} parameters, {config.img_size}x{config.img_size}, on {place}"
+    return f"{verb}: {size}, {trained}, {config.img_size}x{config.img_size}, on {place}"

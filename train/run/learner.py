@@ -16,13 +16,15 @@ from train.data.samples import sample_statistics
 from train.learn.lessons import Lessons
 from train.learn.losses import LossName, LossSettings, class_weights
 from train.learn.optimizer import Schedule, make_average, make_optimizer
+from train.learn.precision import half_precision, use_fast_products
 from train.learn.processes import Processes
 from train.learn.step import Learner
 from train.model.lsvit import LSViT
+from train.model.trainable import Trained, freeze
+from train.run.checkpoint import Checkpoint
 from train.run.config import RunConfig, class_strengths
 from train.run.data import RunData
 
-_AMP_DTYPES = {"none": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 _LARGEST_WARMUP = 1 / 3  # of the run
 
 
@@ -38,13 +40,6 @@ def make_schedule(config: RunConfig, num_samples: int) -> Schedule:
     )
 
 
-def half_precision(config: RunConfig, device: torch.device) -> str:
-    """none, fp16 or bf16: what --amp says, and for auto what suits the device."""
-    if config.amp != "auto":
-        return config.amp
-    return "fp16" if device.type == "cuda" else "none"
-
-
 def make_learner(
     config: RunConfig,
     model: LSViT,
@@ -52,19 +47,21 @@ def make_learner(
     num_samples: int,
     processes: Processes,
     new_parameters: Collection[str] = (),
+    found: Checkpoint | None = None,
 ) -> Learner:
     """Move the model to the device and put optimiser, EMA, DDP and compilation around it.
 
-    new_parameters: those that --init had nothing for.
+    new_parameters: those that --init had nothing for. found: what the run goes on from; its states are put back later.
     """
     device = processes.device
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
+    use_fast_products(device)
     model.to(device)
+    freeze(model, cast(Trained, config.train))
+    model.backbone.checkpoint_blocks = config.checkpoint_blocks
     average = make_average(model) if config.model_ema else None
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if processes.count > 1 else None
+    wrapped = DistributedDataParallel(model) if processes.count > 1 else None
     forward = wrapped or model
-    amp = half_precision(config, device)
+    precision = half_precision(config.amp, device)
     return Learner(
         model=model,
         forward=torch.compile(forward) if config.compile else forward,
@@ -76,10 +73,11 @@ def make_learner(
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay,
             new_parameters=new_parameters,
+            is_of_old=found is not None and found.is_of_old,
         ),
-        scaler=torch.amp.GradScaler(device.type, enabled=amp == "fp16"),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
         schedule=make_schedule(config, num_samples),
-        amp_dtype=_AMP_DTYPES[amp],
+        precision=precision,
         accumulation=config.grad_accum_steps,
         clip_grad=config.clip_grad,
         processes=processes,

@@ -22,11 +22,16 @@ from train.run.session import Session, save
 
 def train(session: Session, progress: Progress) -> Progress:
     """Train until the run is finished, out of time or interrupted (then KeyboardInterrupt, after a checkpoint)."""
-    while not progress.finished and progress.epoch < session.config.epochs:
-        progress, on_time = _train_epoch(session, progress)
-        if not on_time:
-            return _stop_for_time(session, progress)
-        progress = _end_epoch(session, progress)
+    is_late = False
+    while not progress.finished and not is_late:
+        progress, is_late = _train_epoch(session, progress)
+        if progress.step_in_epoch < session.steps_per_epoch:
+            _measure_midway(session, progress)
+        else:
+            progress = _end_epoch(session, progress)
+    if not progress.finished:
+        minutes = session.config.max_minutes
+        session.call.processes.say(f"stopped after {minutes:g} minutes (--max-minutes); continue with --resume")
     return progress
 
 
@@ -53,9 +58,9 @@ def _batches(session: Session, progress: Progress) -> Iterator[Batch]:
 
 
 def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
-    """The rest of the current epoch; False where time ran out before its end."""
+    """The rest of the current epoch, or what time allows of it; True where the time is up."""
     config, learner, lessons = session.config, session.learner, session.lessons
-    started, start = time.perf_counter(), progress
+    started, start, is_late = time.perf_counter(), progress, False
     clips_left = len(lessons.samples) - progress.step_in_epoch * config.batch_size
     title = f"epoch {progress.epoch + 1}/{config.epochs}"
     with (
@@ -73,28 +78,23 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
             if learner.processes.is_first:
                 advance(result.num_clips)
             _log_step(session, progress, loss=result.loss_sum / result.num_clips)
-            stopping = _between_steps(session, progress)
-            if stopping:
+            is_late = _between_steps(session, progress)
+            if is_late:
                 break
-    on_time = progress.step_in_epoch == session.steps_per_epoch
     _log_timing(session, start, progress, seconds=time.perf_counter() - started, waited=stream.wait_seconds)
-    return progress, on_time
+    return progress, is_late
 
 
 def _between_steps(session: Session, progress: Progress) -> bool:
     """Save where it is time to; True where the time is up. All processes come to the same answer."""
-    at_end = progress.step_in_epoch == session.steps_per_epoch
-    late = session.config.max_minutes > 0 and time.monotonic() > session.deadline
-    wishes = session.learner.processes.sum([float(session.interruption.wanted), float(late)])
-    if wishes[0]:
+    is_interrupted, is_late = session.call.wishes()
+    if is_interrupted:
         _save(session, progress, is_best=False)
         raise KeyboardInterrupt
-    if wishes[1] and not at_end:
-        return True
     every = session.config.checkpoint_every
-    if every and progress.step % every == 0 and not at_end:
+    if progress.step_in_epoch < session.steps_per_epoch and (is_late or (every and progress.step % every == 0)):
         _save(session, progress, is_best=False)
-    return False
+    return is_late
 
 
 def _save(session: Session, progress: Progress, *, is_best: bool) -> None:
@@ -162,25 +162,11 @@ def _end_epoch(session: Session, progress: Progress) -> Progress:
     return progress
 
 
-def _stop_for_time(session: Session, progress: Progress) -> Progress:
-    """Out of time in the middle of an epoch: validate what there is and save it whole, to be continued later."""
-    metrics = _validate(session, progress)
-    row = _epoch_row(session, progress, metrics)
-    measured = progress.after_epoch(row, _confusion(metrics))
-    # The position stays in the epoch, so that a continuation shows every clip as often as it would have been shown.
-    kept = dataclasses.replace(
-        measured,
-        epoch=progress.epoch,
-        step_in_epoch=progress.step_in_epoch,
-        loss_sum=progress.loss_sum,
-        num_right=progress.num_right,
-        num_clips=progress.num_clips,
-    )
-    _record(session, kept, row)
-    session.learner.processes.say(
-        f"stopped after {session.config.max_minutes:g} minutes (--max-minutes); continue with --resume"
-    )
-    return kept
+def _measure_midway(session: Session, progress: Progress) -> None:
+    """Say what an unfinished epoch has reached. It is no epoch: nothing is noted, and it is never the best."""
+    row = dataclasses.replace(_epoch_row(session, progress, _validate(session, progress)), best=0)
+    done = f"{progress.step_in_epoch} of {session.steps_per_epoch} steps"
+    session.call.processes.say(f"{epoch_line(row, epochs=session.config.epochs)} ({done}, not counted as an epoch)")
 
 
 def _record(session: Session, progress: Progress, row: EpochRow) -> None:

@@ -92,7 +92,7 @@ class Progress:
             loss_sum=0.0,
             num_right=0.0,
             num_clips=0.0,
-            # A run stopped by its time limit has measured the unfinished epoch already: that row is replaced.
+            # Earlier versions noted the unfinished epoch at which a time limit stopped: that row is replaced.
             history=(*(earlier for earlier in self.history if earlier.epoch != row.epoch), row),
             best_key=key,
             best_epoch=row.epoch if row.best else self.best_epoch,

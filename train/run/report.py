@@ -16,10 +16,10 @@ from shared.files import whole_file, write_text
 from shared.pages import data_address, render_page
 from shared.tables import markdown_table
 from train.learn.metrics import precision_recall
+from train.learn.precision import half_precision
 from train.learn.processes import choose_device
 from train.run.checkpoint import RunFacts
 from train.run.config import RunConfig
-from train.run.learner import half_precision
 from train.run.pictures import draw_confusion, draw_curves
 from train.run.progress import EpochRow, Progress, Timing, read_timing
 
@@ -154,7 +154,7 @@ def _configuration_rows(config: RunConfig, facts: RunFacts) -> tuple[tuple[str, 
         "normalisation": f"mean {model.mean}, std {model.std}",
         "plan": facts.plan_sha256 or "none",
         "device": device.type,
-        "amp": half_precision(config, device),
+        "amp": half_precision(config.amp, device),
     }
     return tuple(
         (key, f"{value} ({chosen[key]})" if key in chosen and value in ("auto", 0) else str(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -17,6 +18,8 @@ from shared.errors import DataError
 from train.data.batches import num_steps
 from train.data.reader import BatchReader
 from train.learn.lessons import Lessons
+from train.learn.precision import in_words
+from train.learn.processes import Processes
 from train.learn.step import Learner
 from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
 from train.run.config import RunConfig
@@ -26,6 +29,22 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 EVENTS_FOLDER = "tensorboard"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Call:
+    """What one process shares over all splits of a call."""
+
+    processes: Processes
+    interruption: Interruption
+    deadline: float
+    """When --max-minutes are over, on the clock of ``time.monotonic``; infinite without a limit."""
+
+    def wishes(self) -> tuple[bool, bool]:
+        """Whether any process is to stop, and whether the time is up for any; all come to the same answer."""
+        late = time.monotonic() > self.deadline
+        is_interrupted, is_late = self.processes.sum([float(self.interruption.wanted), float(late)])
+        return is_interrupted > 0, is_late > 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,9 +63,7 @@ class Session:
     """The clips, by their place in the table, that choose the best epoch."""
     events: SummaryWriter | None
     """TensorBoard, in the first process only."""
-    interruption: Interruption
-    deadline: float
-    """When --max-minutes are over, on the clock of ``time.monotonic``."""
+    call: Call
 
     @property
     def steps_per_epoch(self) -> int:
@@ -58,7 +75,8 @@ def save(session: Session, progress: Progress, *, is_best: bool) -> None:
     learner = session.learner
     if not learner.processes.is_first:
         return
-    config = dataclasses.asdict(session.config)
+    used = dataclasses.replace(session.config, device=learner.processes.device.type, amp=learner.precision)
+    config = dataclasses.asdict(used)
     rng = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         rng["cuda"] = torch.cuda.get_rng_state()
@@ -77,20 +95,37 @@ def save(session: Session, progress: Progress, *, is_best: bool) -> None:
     write_checkpoint(session.folder, checkpoint, is_best=is_best)
 
 
-def restore(learner: Learner, found: Checkpoint) -> None:
-    """Put every state of a checkpoint back. Raises DataError where one does not fit."""
+def restore(learner: Learner, found: Checkpoint) -> list[str]:
+    """Put every state of a checkpoint back; returns what is another way now, in words.
+
+    Raises DataError where a state does not fit.
+    """
     try:
         learner.model.load_state_dict(found.model)
         if learner.average is not None:
             learner.average.load_state_dict(found.average or {})
         learner.optimizer.load_state_dict(dict(found.optimizer))
-        if learner.scaler.is_enabled():
+        if learner.scaler.is_enabled() and found.scaler:
             learner.scaler.load_state_dict(dict(found.scaler))
     except (RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"the checkpoint does not fit this run: {error}") from error
     torch.set_rng_state(found.rng["cpu"])
     if learner.processes.device.type == "cuda" and "cuda" in found.rng:
-        torch.cuda.set_rng_state(found.rng["cuda"].cpu())
+        torch.cuda.set_rng_state(found.rng["cuda"])
+    return _changes(learner, found)
+
+
+def _changes(learner: Learner, found: Checkpoint) -> list[str]:
+    """What is computed another way than up to the checkpoint, in words."""
+    notes = []
+    before = (str(found.config.get("amp", "auto")), str(found.config.get("device", "auto")))
+    now = (learner.precision, learner.processes.device.type)
+    if before != now and "auto" not in before:  # earlier versions did not note what auto was
+        was, is_now = (in_words(amp, torch.device(device)) for amp, device in (before, now))
+        notes.append(f"goes on on {is_now}; it was {was} so far: equal runs are no longer equal to the bit")
+    if learner.scaler.is_enabled() != bool(found.scaler):
+        notes.append(f"loss scaling {'ends' if found.scaler else 'begins'} here")
+    return notes
 
 
 def open_events(folder: Path, progress: Progress) -> SummaryWriter:

@@ -37,7 +37,7 @@ def load_model(run_folder: Path, *, which: Which = "best", device: torch.device 
     ``best`` falls back to ``last`` where the run has written no ``best`` yet (an interrupted first epoch).
     """
     path = _existing_checkpoint(run_folder, which)
-    checkpoint = read_checkpoint(path, device=device)
+    checkpoint = read_checkpoint(path)
     facts = checkpoint.facts
     try:
         with torch.device("meta"):  # start values, which take seconds for the large presets, would be overwritten

@@ -26,7 +26,7 @@ def test_every_parameter_is_in_one_group_with_its_layers_rate() -> None:
     assert set(rate) == {id(parameter) for parameter in names.values()}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(names)
     assert rate[id(names["head.weight"])] == 1.0
-    assert rate[id(names["backbone.norm.weight"])] == 1.0
+    assert rate[id(names["backbone.norm.weight"])] == 0.5  # with the last block, as in timm's `group_matcher`
     assert rate[id(names["backbone.blocks.3.attn.qkv.weight"])] == 0.5
     assert rate[id(names["backbone.blocks.0.attn.qkv.weight"])] == 0.5**4
     assert rate[id(names["backbone.patch_embed.proj.weight"])] == 0.5**5
@@ -34,6 +34,18 @@ def test_every_parameter_is_in_one_group_with_its_layers_rate() -> None:
     assert decay[id(names["backbone.blocks.0.attn.qkv.weight"])] == 0.05
     for name in ("backbone.blocks.0.attn.qkv.bias", "backbone.norm.weight", "backbone.cls_token", "backbone.pos_embed"):
         assert decay[id(names[name])] == 0.0, name
+
+
+def test_the_groups_of_old_checkpoints_are_those_they_were() -> None:
+    """They name no parameters: their order settles which state belongs to which. The last norm is with the head."""
+    model = LSViT(SHAPE)
+    old = make_optimizer(model, weight_decay=0.05, layer_decay=0.5, is_of_old=True)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    last = [names[id(parameter)] for parameter in old.param_groups[-2]["params"]]
+    assert last == ["backbone.norm.weight", "backbone.norm.bias", "head.bias"]
+    assert old.param_groups[-2]["lr_scale"] == 1.0 and "param_names" not in old.state_dict()["param_groups"][0]
+    new = make_optimizer(model, weight_decay=0.05, layer_decay=0.5)
+    assert new.state_dict()["param_groups"][-2]["param_names"] == ["head.bias"]
 
 
 def test_one_dimensional_parameters_do_not_decay() -> None:
