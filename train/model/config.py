@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from shared.errors import UsageError
 
 Variant = Literal["none", "classic", "directional"]
-TemporalPool = Literal["mean", "attention"]
+TemporalPool = Literal["mean", "attention", "directional"]
 SpatialPool = Literal["cls", "mean", "heatmap", "latent"]
 MotionInit = Literal["identity", "active"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
@@ -67,7 +67,7 @@ class ModelConfig(BackboneShape):
     smif: Variant = "directional"
     lmi: Variant = "directional"
     temporal_pool: TemporalPool = "mean"
-    """The mean over frames, or a learned weighted mean."""
+    """The mean over frames, a learned weighted mean, or the mean after an exchange of signed differences over time."""
     spatial_pool: SpatialPool = "cls"
     """A frame's CLS token, the mean of its patches, that under a learned heatmap, or SigLIP's attention pool."""
     motion_init: MotionInit = "active"
@@ -94,7 +94,7 @@ class ModelConfig(BackboneShape):
             )
         if self.spatial_pool == "cls" and not self.class_token:
             raise UsageError("spatial_pool is cls, but the weights have no CLS token; choose mean, heatmap or latent")
-        if self.lmi == "directional" and self.embed_dim % (LMI_REDUCTION * LMI_HEADS):
+        if "directional" in (self.lmi, self.temporal_pool) and self.embed_dim % (LMI_REDUCTION * LMI_HEADS):
             raise UsageError(
                 f"embed_dim {self.embed_dim} is no multiple of {LMI_REDUCTION * LMI_HEADS}, as directional LMI needs"
             )

@@ -189,7 +189,11 @@ _SPATIAL = {
     "heatmap": "each frame keeps the mean of its patch tokens under a learned heatmap",
     "latent": "each frame keeps what one learned query takes from its patch tokens by attention, then an MLP",
 }
-_TEMPORAL = {"mean": "the mean over frames", "attention": "the mean over frames under learned weights"}
+_TEMPORAL = {
+    "mean": "the mean over frames",
+    "attention": "the mean over frames under learned weights",
+    "directional": "each frame adds signed differences to the others, as in LMI; then the mean over frames",
+}
 
 
 def to_json(description: Description) -> str:

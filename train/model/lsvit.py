@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from train.model.config import PRESETS, BackboneShape, ModelConfig, PerColour, make_config
 from train.model.lmi import ClassicLMI, DirectionalLMI
-from train.model.pools import AttentionPool, LatentPool
+from train.model.pools import AttentionPool, DirectionalPool, LatentPool
 from train.model.smif import ClassicSMIF, DirectionalSMIF
 from train.model.vit import Block, Normalisation, PatchEmbed, Rotary, initialise
 
@@ -37,10 +38,15 @@ class ModelTrace:
 
 
 class Backbone(nn.Module):
-    """The vision transformer, under timm's names, with an LMI in each block."""
+    """The vision transformer, under timm's names, with an LMI in each block.
+
+    checkpoint_blocks: whether a forward pass keeps only what goes into each block for the backward pass, which then
+    computes the block once more: the same gradients for less memory and more time. It may be changed at any time.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.checkpoint_blocks = False
         dim, side = config.embed_dim, config.image_size // config.patch_size
         self.cls_token = _learned(1, dim) if config.class_token else None
         self.reg_token = _learned(config.num_registers, dim) if config.num_registers else None
@@ -84,7 +90,11 @@ class Backbone(nn.Module):
         x = self.embed(images, normalisation)
         after_first = torch.unflatten(drop_path, 0, (-1, 2)) if drop_path is not None else [None] * len(self.blocks)
         for block, factors in zip(self.blocks, (None, *after_first), strict=False):
-            x = block(x, factors)
+            if self.checkpoint_blocks and torch.is_grad_enabled():
+                # Nothing within a block draws random numbers: DropPath's factors come from outside.
+                x = checkpoint(block, x, factors, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, factors)
         tokens: Tensor = self.norm(x)
         return tokens
 
@@ -106,7 +116,7 @@ class LSViT(nn.Module):
             self.smif = _make_smif(config)
             self.backbone = Backbone(config)
             self.spatial_pool = _make_spatial_pool(config)
-            self.temporal_pool = AttentionPool(config.embed_dim) if config.temporal_pool == "attention" else None
+            self.temporal_pool = _make_temporal_pool(config)
             self.head = nn.Linear(config.embed_dim, config.num_classes)
             if not self.head.weight.is_meta:  # there shapes are all, and torch would load its compiler to fill them
                 self._initialise()
@@ -124,8 +134,12 @@ class LSViT(nn.Module):
 
     def forward_features(self, video: Tensor, drop_path: Tensor | None = None) -> Tensor:
         """video (B, T, 3, S, S), float in [0, 1] -> one feature a clip, (B, D)."""
+        return self.pool_frames(self.frame_features(video, drop_path))
+
+    def frame_features(self, video: Tensor, drop_path: Tensor | None = None) -> Tensor:
+        """video (B, T, 3, S, S), float in [0, 1] -> one feature a frame, (B, T, D)."""
         images = self.inject_motion(video).flatten(0, 1)
-        return self.pool(self.backbone(images, (self.mean, self.std), drop_path))
+        return self._by_clip(self.pool_tokens(self.backbone(images, (self.mean, self.std), drop_path)))
 
     def inject_motion(self, video: Tensor) -> Tensor:
         """SMIF: (B, T, 3, S, S) in [0, 1] pixel units -> the same shape and units.
@@ -146,7 +160,10 @@ class LSViT(nn.Module):
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Tokens (B·T, N, D) -> one feature a clip, (B, D)."""
-        return self.pool_frames(torch.unflatten(self.pool_tokens(tokens), 0, (-1, self.config.num_frames)))
+        return self.pool_frames(self._by_clip(self.pool_tokens(tokens)))
+
+    def _by_clip(self, frames: Tensor) -> Tensor:
+        return torch.unflatten(frames, 0, (-1, self.config.num_frames))
 
     def pool_tokens(self, tokens: Tensor) -> Tensor:
         """(B·T, N, D) -> (B·T, D): one feature a frame."""
@@ -218,6 +235,12 @@ def _make_spatial_pool(config: ModelConfig) -> AttentionPool | LatentPool | None
     if config.spatial_pool == "latent":
         return LatentPool(config)
     return AttentionPool(config.embed_dim) if config.spatial_pool == "heatmap" else None
+
+
+def _make_temporal_pool(config: ModelConfig) -> AttentionPool | DirectionalPool | None:
+    if config.temporal_pool == "directional":
+        return DirectionalPool(config.embed_dim, num_frames=config.num_frames)
+    return AttentionPool(config.embed_dim) if config.temporal_pool == "attention" else None
 
 
 def _make_smif(config: ModelConfig) -> ClassicSMIF | DirectionalSMIF | None:

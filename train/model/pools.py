@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.model.config import BackboneShape
+from train.model.lmi import DirectionalLMI
 from train.model.vit import Mlp
 
 
@@ -24,6 +25,23 @@ class AttentionPool(nn.Module):
         """(..., N, D) -> (..., D)."""
         scores = F.linear(x, self.query.unsqueeze(0)) * x.shape[-1] ** -0.5  # (..., N, 1)
         return torch.sum(scores.softmax(dim=-2) * x, dim=-2)
+
+
+class DirectionalPool(nn.Module):
+    """The mean over frames after one directional LMI on frame features: the order of frames counts.
+
+    mean over t of (x[t] + inject(GELU((A - 1) R)[t])), see `DirectionalLMI`. The mean and any weighted mean of features
+    that were made of one frame each are the same for a video played backwards; signed differences are not.
+    """
+
+    def __init__(self, dim: int, *, num_frames: int) -> None:
+        super().__init__()
+        self.lmim = DirectionalLMI(dim, num_frames=num_frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, D). T is the number of frames that the model was made for."""
+        exchanged: Tensor = self.lmim(x.unsqueeze(2))  # each frame with one token
+        return exchanged.squeeze(2).mean(dim=1)
 
 
 class LatentPool(nn.Module):

@@ -101,15 +101,46 @@ def test_gradient_reaches_every_parameter_from_the_start(start: str) -> None:
     assert silent == (expected if start == "identity" else set())
 
 
-@pytest.mark.parametrize(("spatial", "temporal"), list(product(("cls", "mean", "heatmap"), ("mean", "attention"))))
+@pytest.mark.parametrize(
+    ("spatial", "temporal"), list(product(("cls", "mean", "heatmap"), ("mean", "attention", "directional")))
+)
 def test_pools(spatial: str, temporal: str) -> None:
-    model = LSViT(small(spatial_pool=spatial, temporal_pool=temporal))
+    model = LSViT(small(spatial_pool=spatial, temporal_pool=temporal, motion_init="identity"))
     features = model.forward_features(clips())
     assert features.shape == (2, 32)
     torch.testing.assert_close(model.head(features), model(clips()))
     tokens = model.backbone(model.normalise(model.inject_motion(clips())).flatten(0, 1)).view(2, FRAMES, -1, 32)
     expected = tokens[:, :, 0] if spatial == "cls" else tokens[:, :, 1:].mean(dim=2)
-    torch.testing.assert_close(features, expected.mean(dim=1))  # queries start at zero: the plain mean
+    torch.testing.assert_close(features, expected.mean(dim=1))  # pools start as the plain mean
+
+
+def test_the_directional_pool_alone_knows_the_order_of_frames() -> None:
+    video = clips().double()
+    for temporal, tells in (("mean", False), ("attention", False), ("directional", True)):
+        model = shaken(LSViT(small(smif="none", lmi="none", temporal_pool=temporal))).double()
+        change = float((model(video.flip(1)) - model(video)).abs().max())
+        assert change > 1e-3 if tells else change < 1e-12, temporal
+
+
+def test_the_directional_pool_against_a_loop() -> None:
+    pool = shaken(LSViT(small(temporal_pool="directional"))).temporal_pool.double()  # type: ignore[union-attr]
+    frames = torch.randn(2, FRAMES, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    lmi, heads, width = pool.lmim, 4, 32 // 4
+    reduced = lmi.norm(lmi.squeeze(frames))
+    query, key = (part.unflatten(-1, (heads, -1)) for part in lmi.query_key(reduced).chunk(2, dim=-1))
+    moved = torch.zeros(2, FRAMES, width, dtype=torch.float64)
+    part = width // heads
+    for clip, head, at in product(range(2), range(heads), range(FRAMES)):
+        scores = [
+            query[clip, at, head] @ key[clip, other, head] / part**0.5 + lmi.position[head, at, other]
+            for other in range(FRAMES)
+        ]
+        weights = torch.stack(scores).softmax(dim=0)
+        own = slice(head * part, (head + 1) * part)
+        for other in range(FRAMES):
+            moved[clip, at, own] += weights[other] * (reduced[clip, other, own] - reduced[clip, at, own])
+    expected = (frames + lmi.inject(torch.nn.functional.gelu(moved))).mean(dim=1)
+    torch.testing.assert_close(pool(frames), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_classic_is_blind_to_the_direction_of_time_and_directional_is_not() -> None:
