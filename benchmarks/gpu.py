@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.clips_on_disk import link_videos, videos_below
 from benchmarks.gpu_decoding import agreement
-from benchmarks.gpu_report import Bench, PartError, Report, Row, SkipError, run_part
+from benchmarks.gpu_report import Bench, PartError, Report, Row, SkipError, TimeUpError, run_part
 from benchmarks.gpu_steps import BATCHES, PREFIX
 from benchmarks.timing import benchmark_options, describe_machine, workplace
 from shared.console import say
@@ -37,6 +37,7 @@ _QUICK_FACTOR = 4.0  # --quick is for slow machines, too: its limits only end wh
 _CODECS = {"MPEG-4 in AVI": ".avi", "H.264 in MP4": ".mp4"}
 _COMPARED = 4  # clips of each codec whose every frame is compared
 _ALL_FRAMES = ("--size", "native", "--num-frames", "96")  # nearly every synthetic clip is shorter
+_LEAST_COMPILING = 30.0  # seconds
 _TOLERANCE = 0.02  # of a probability, between half precision on the GPU and float32 on the CPU
 _PREPARE, _TRAIN = ("-m", "preprocess.cli"), ("-m", "train.cli")
 
@@ -113,10 +114,19 @@ def steps(bench: Bench, preset: str, *, compiled: bool) -> Iterator[Row]:
     """Training steps of one preset, as `benchmarks.gpu_steps` measures them."""
     if compiled and bench.quick:
         raise SkipError("--quick does not compile")
+    if compiled and bench.seconds_left() < _LEAST_COMPILING:
+        raise SkipError("no time was left to compile")
     words = [*(["--compiled"] if compiled else []), *(["--quick"] if bench.quick else [])]
-    for line in bench.lines("-m", "benchmarks.gpu_steps", preset, "--device", bench.device, *words):
-        if line.startswith(PREFIX):
-            yield json.loads(line.removeprefix(PREFIX))
+    count = 0
+    try:
+        for line in bench.lines("-m", "benchmarks.gpu_steps", preset, "--device", bench.device, *words):
+            if line.startswith(PREFIX):
+                yield json.loads(line.removeprefix(PREFIX))
+                count += 1
+    except TimeUpError as error:
+        if not compiled or not count:
+            raise
+        raise SkipError(f"after {count} rows, {error}") from error  # how long it compiles is no fault
 
 
 def train(bench: Bench) -> Iterator[Row]:

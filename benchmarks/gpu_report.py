@@ -23,12 +23,17 @@ State = Literal["passed", "failed", "skipped"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 _ERROR_LINES = 12
+_TIME_UP = "its time was up"
 # What the reading of another program's output may raise; anything else is a mistake in the benchmark itself.
 _FAILURES = (DataError, OSError, ValueError, LookupError, ImportError)
 
 
 class PartError(DataError):
     """A part that did not go well."""
+
+
+class TimeUpError(PartError):
+    """A command that was stopped at its limit."""
 
 
 class SkipError(DataError):
@@ -55,13 +60,17 @@ class Bench:
     def lines(self, *words: object) -> Iterator[str]:
         """The lines of its standard output; those written before it failed come before PartError is raised."""
         command = [sys.executable, *map(str, words)]
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise PartError("no time was left for it")
-        out, error = _communicate(command, seconds=left)
+        if self.seconds_left() <= 0:
+            raise TimeUpError("no time was left for it")
+        out, error = _communicate(command, seconds=self.seconds_left())
         yield from out.splitlines()
         if error:
-            raise PartError(f"{' '.join(command[1:])}: {error}".replace(str(self.place), "."))
+            kind = TimeUpError if error.startswith(_TIME_UP) else PartError
+            raise kind(f"{' '.join(command[1:])}: {error}".replace(str(self.place), "."))
+
+    def seconds_left(self) -> float:
+        """Until the deadline."""
+        return self.deadline - time.monotonic()
 
     def remove(self, folder: Path) -> None:
         """Delete what is not needed any more."""
@@ -84,7 +93,7 @@ def _communicate(command: list[str], *, seconds: float) -> tuple[str, str]:
             out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return process.communicate()[0], f"stopped after {seconds:.0f} s, its time was up"
+            return process.communicate()[0], f"{_TIME_UP} after {seconds:.0f} s"
         except KeyboardInterrupt:
             os.killpg(process.pid, signal.SIGKILL)
             raise

@@ -135,9 +135,15 @@ def measure_smaller(case: Case, *, device: torch.device, rounds: int) -> dict[st
         except RuntimeError as error:
             if not is_out_of_memory(error) or case.batch == 1:
                 raise
-        gc.collect()
-        torch.cuda.empty_cache()
+        free_memory()
         case = replace(case, batch=case.batch // 2)
+
+
+def free_memory() -> None:
+    """Let go of what the last case held, so that the next one's peak is its own."""
+    torch.compiler.reset()
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing without CUDA
 
 
 def cases_of(preset: str, *, is_compiled: bool, is_quick: bool, device: torch.device) -> list[Case]:
@@ -171,7 +177,7 @@ def main() -> None:
     plain: dict[str, float] = {}  # clips/s of the ViT without motion, by precision
     for case in cases_of(options.preset, is_compiled=options.compiled, is_quick=options.quick, device=device):
         smaller = replace(case, batch=min(case.batch, batch))
-        torch.compiler.reset()
+        free_memory()
         try:
             row = measure_smaller(smaller, device=device, rounds=1 if options.quick else 10)
         except RuntimeError as error:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from commands import succeed
 from media import HMDB_LIKE, make_video
 
 from benchmarks import gpu_steps
-from benchmarks.gpu import tasks
+from benchmarks.gpu import steps, tasks
 from benchmarks.gpu_decoding import agreement, num_strays
-from benchmarks.gpu_report import Bench, PartError, Report, Row, SkipError, markdown, run_part
+from benchmarks.gpu_report import Bench, Report, Row, SkipError, TimeUpError, markdown, run_part
 from benchmarks.gpu_steps import Case, measure_smaller, peak_flops
 
 ROOT = Path(__file__).parents[2]
@@ -86,15 +87,30 @@ def test_what_hangs_is_ended_with_its_children(bench: Bench, tmp_path: Path) -> 
     child = "import subprocess, sys; print('first', flush=True); "
     child += "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).wait())"
     lines = []
-    with pytest.raises(PartError, match="its time was up"):
+    with pytest.raises(TimeUpError, match="its time was up"):
         for line in bench.within(5).lines("-c", child):
             lines.append(line)
     assert lines == ["first"]  # and reading ended: the child's child, which held the pipe, is gone
 
 
 def test_no_part_begins_when_the_time_is_up(bench: Bench) -> None:
-    with pytest.raises(PartError, match="no time was left"):
+    with pytest.raises(TimeUpError, match="no time was left"):
         bench.within(0).run("-c", "")
+
+
+@pytest.mark.parametrize(("printed", "state"), [(1, "skipped"), (0, "failed")])
+def test_time_that_runs_out_while_compiling_is_no_failure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, printed: int, state: str
+) -> None:
+    def lines(self: Bench, *words: object) -> Iterator[str]:
+        yield from ['ROW {"clips/s": 7}'] * printed
+        raise TimeUpError("its time was up")
+
+    monkeypatch.setattr(Bench, "lines", lines)
+    part = run_part("compiled", replace(bench, quick=False), partial(steps, preset="base", compiled=True))
+    assert (part.state, len(part.rows)) == (state, printed)
+    part = run_part("plain", replace(bench, quick=False), partial(steps, preset="base", compiled=False))
+    assert (part.state, len(part.rows)) == ("failed", printed)
 
 
 def test_the_limits_leave_compiling_to_the_end() -> None:
