@@ -74,7 +74,7 @@ class RunConfig:
         "Tokens of a frame into one. auto: as the weights of --init have it, else cls.",
         choices=("auto", "cls", "mean", "heatmap", "latent"),
     )
-    temporal_pool: str = _flag("mean", "Frames of a clip into one.", choices=("mean", "attention"))
+    temporal_pool: str = _flag("mean", "Frames of a clip into one.", choices=("mean", "attention", "directional"))
     motion_init: str = _flag(
         "auto",
         "Start of the directional modules. auto: identity with --init, else active.",
@@ -91,6 +91,12 @@ class RunConfig:
         "auto",
         "Activation of the MLPs of --init, where its file cannot tell.",
         choices=("auto", "gelu", "gelu_tanh", "quick_gelu"),
+    )
+    train: str = _flag(
+        "all",
+        "What trains: all, motion (SMIF, LMI, pools and head; the ViT of --init stays as it is) or head (pools and "
+        "head alone).",
+        choices=("all", "motion", "head"),
     )
 
     # Length and batches
@@ -114,10 +120,13 @@ class RunConfig:
     model_ema_decay: float = _flag(0.999, "Decay of the moving average, after its warm-up.", least=0, most=1)
     amp: str = _flag(
         "auto",
-        "Half precision. auto: fp16 on CUDA, none on the CPU.",
+        "Half precision. auto: on CUDA bf16, or fp16 where the chip has none; none on the CPU.",
         choices=("auto", "none", "fp16", "bf16"),
     )
     compile: bool = _flag(False, "Compile the model with torch.compile.")
+    checkpoint_blocks: bool = _flag(
+        False, "Save memory: keep only what goes into each block, and compute the block again in the backward pass."
+    )
 
     # Regularisation
     drop_path: float = _flag(0.1, "Stochastic depth of the last block, rising linearly from 0.", least=0, most=0.99)
@@ -150,7 +159,7 @@ class RunConfig:
     log_every: int = _flag(10, "Steps between entries in TensorBoard.", least=1)
 
 
-# What may differ between a run and its continuation without changing its result.
+# What may differ between a run and its continuation without changing its result, but for rounding.
 HARMLESS_ON_RESUME = frozenset(
     {
         "shards",
@@ -162,6 +171,8 @@ HARMLESS_ON_RESUME = frozenset(
         "workers",
         "prefetch",
         "checkpoint_every",
+        "checkpoint_blocks",
+        "grad_accum_steps",
         "log_every",
         "max_minutes",
     }
@@ -198,6 +209,10 @@ def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> 
         if low > high:
             raise UsageError(f"{key} is {low} {high}; the first number is the smaller one")
     class_strengths(config)
+    if config.train == "motion" and (config.smif, config.lmi) == ("none", "none"):
+        raise UsageError(
+            "train is motion, but smif and lmi are none: there is no motion module; choose one, or train = head"
+        )
     return config if config.init else _without_weights(config)
 
 

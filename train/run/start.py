@@ -80,7 +80,7 @@ def model_config(config: RunConfig, data: RunData, weights: Weights | None = Non
         num_classes=len(data.dataset.class_names),
         image_size=config.img_size,
         num_frames=data.dataset.num_segments,
-        drop_path=config.drop_path,
+        drop_path=config.drop_path if config.train == "all" else 0.0,
         smif=cast(Variant, config.smif),
         lmi=cast(Variant, config.lmi),
         temporal_pool=cast(TemporalPool, config.temporal_pool),

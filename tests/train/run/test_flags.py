@@ -294,6 +294,16 @@ def check_amp(tools: Tools) -> None:
     assert tools.build(amp="fp16").learner.scaler.is_enabled()
 
 
+def check_train(tools: Tools) -> None:
+    groups = [tools.build(train=part).learner.optimizer.param_groups for part in ("all", "motion", "head")]
+    sizes = [sum(parameter.numel() for group in each for parameter in group["params"]) for each in groups]
+    assert sizes[0] > sizes[1] > sizes[2] == 3 * 32 + 3
+
+
+def check_checkpoint_blocks(tools: Tools) -> None:
+    assert [tools.build(checkpoint_blocks=on).model.backbone.checkpoint_blocks for on in (False, True)] == [False, True]
+
+
 def check_compile(tools: Tools) -> None:
     compiled = []
 
