@@ -27,9 +27,18 @@ TINY: dict[str, Value] = {
 
 def train(made: MadeDataset, runs: Path, name: str, *, resume: bool = False, **changes: Value) -> Path:
     """Train with TINY and the changes; returns the run's folder."""
-    folders: dict[str, Value] = {"shards": str(made.shards), "manifests": str(made.manifests), "runs": str(runs)}
-    run(command_line={**TINY, **folders, "name": name, **changes}, config_file=None, resume=resume)
+    run(command_line={**_places(made, runs, name), **TINY, **changes}, config_file=None, resume=resume)
     return runs / name
+
+
+def go_on(made: MadeDataset, runs: Path, name: str, **changes: Value) -> Path:
+    """Continue a run with nothing given again but where it lies, and the changes; returns its folder."""
+    run(command_line={**_places(made, runs, name), **changes}, config_file=None, resume=True)
+    return runs / name
+
+
+def _places(made: MadeDataset, runs: Path, name: str) -> dict[str, Value]:
+    return {"shards": str(made.shards), "manifests": str(made.manifests), "runs": str(runs), "name": name}
 
 
 def training_words(made: MadeDataset, runs: Path, name: str, **changes: Value) -> list[str]:

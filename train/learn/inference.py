@@ -11,6 +11,7 @@ from torch import nn
 
 from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader
+from train.data.transfer import Sender, Sent
 from train.data.views import Views, candidate_rows, evaluation_views
 from train.learn.processes import Processes
 
@@ -43,16 +44,17 @@ def clip_answers(
     own = clips[processes.rank * share : (processes.rank + 1) * share]
     total = torch.zeros(share, width, dtype=torch.float64, device=processes.device)
 
-    def batches() -> Iterator[tuple[int, torch.Tensor]]:
+    sender = Sender(processes.device)
+
+    def batches() -> Iterator[tuple[int, Sent]]:
         for rows in candidates:
             for start in range(0, len(own), batch_size):
-                yield start, reader.evaluation(own[start : start + batch_size], rows)
+                yield start, sender.send([reader.evaluation(own[start : start + batch_size], rows)])
 
     with torch.inference_mode(), Prefetcher(batches(), ahead=2) as stream:
-        for start, frames in stream:
-            crops = evaluation_views(
-                frames.to(processes.device, non_blocking=True), image_size=image_size, num_crops=views.num_crops
-            )
+        for start, sent in stream:
+            (frames,) = sent.received()
+            crops = evaluation_views(frames, image_size=image_size, num_crops=views.num_crops)
             total[start : start + len(frames)] += answer(crops)
             advance(len(frames) * processes.count)
     gathered = torch.cat(processes.gather(total / len(candidates)))[: len(clips)]

@@ -68,6 +68,16 @@ def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank % torch.cuda.device_count())
 
 
+def shares_gpu(device: torch.device, *, local_count: int) -> bool:
+    """Whether this machine has fewer GPUs than processes. local_count: its processes."""
+    return device.type == "cuda" and local_count > torch.cuda.device_count()
+
+
+def choose_backend(device: torch.device, *, local_count: int) -> str:
+    """What exchanges tensors: nccl between GPUs, which it refuses to share; gloo otherwise."""
+    return "nccl" if device.type == "cuda" and not shares_gpu(device, local_count=local_count) else "gloo"
+
+
 @contextmanager
 def memory_errors(remedy: str) -> Iterator[None]:
     """Raise DataError, in two lines with the remedy, where a device's memory is too small."""
@@ -83,15 +93,22 @@ def memory_errors(remedy: str) -> Iterator[None]:
 
 @contextmanager
 def joined_processes(device_name: str) -> Iterator[Processes]:
-    """Join the other processes where ``torchrun`` started this one: gloo on the CPU, nccl on CUDA."""
+    """Join the other processes where ``torchrun`` started this one; those that share a GPU are told so."""
     if "WORLD_SIZE" not in os.environ:
         yield Processes(device=choose_device(device_name))
         return
     device = choose_device(device_name, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    local_count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    dist.init_process_group(choose_backend(device, local_count=local_count))
+    processes = Processes(rank=dist.get_rank(), count=dist.get_world_size(), device=device)
+    if shares_gpu(device, local_count=local_count):
+        processes.say(
+            f"{local_count} processes share the GPUs of this machine, {torch.cuda.device_count()} in number: good for "
+            "trying out, and slower than one process a GPU"
+        )
     try:
-        yield Processes(rank=dist.get_rank(), count=dist.get_world_size(), device=device)
+        yield processes
     finally:
         dist.destroy_process_group()

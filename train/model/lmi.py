@@ -47,7 +47,7 @@ class ClassicLMI(TemporalModule):
     def _gate(self, x: Tensor) -> Tensor:
         reduced: Tensor = self.reduce(x)  # (B, T, N, D/4)
         if x.shape[1] == 1:
-            change = torch.zeros_like(reduced)
+            change = reduced - reduced  # zero, and `reduce` has a gradient all the same, as several processes need
         else:
             step = (reduced[:, 1:] - reduced[:, :-1]).abs()  # |R[t+1] - R[t]|, (B, T-1, N, D/4)
             forward = torch.cat([step, step[:, -1:]], dim=1)

@@ -112,7 +112,8 @@ class DirectionalSMIF(nn.Module):
         # bmm with the weight repeated is eight times faster on the CPU than matmul, which broadcasts it.
         # torch.export keeps B open with `shape`, not with `len`.
         weight = self.weight.flatten(1).expand(neighbours.shape[0], -1, -1)  # (B·T, 3, 4·3)
-        return torch.bmm(weight, neighbours).view_as(video)
+        with full_precision(video):
+            return torch.bmm(weight, neighbours).view_as(video)
 
     @torch.no_grad()
     def initialise(self, start: MotionInit) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from shared.errors import DataError, UsageError
 from shared.video.shape import ClipShape
+from train.data.batches import num_steps
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.precision import in_words
@@ -24,6 +26,7 @@ from train.model.trainable import num_trainable
 from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint
 from train.run.config import RunConfig, flags, read_config, write_config
 from train.run.config_values import Value
+from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, restore_best
 from train.run.learner import make_learner, make_lessons
@@ -162,6 +165,8 @@ def _begin(
     if found is not None:
         for note in restore(learner, found):
             processes.say(note)
+    for note in idle_options(_setting(config, data, learner)):
+        processes.say(note)
     progress = Progress() if found is None else found.progress
     processes.say(_start_line(learner, config, progress))
     if config.train != "all" and not config.init:
@@ -171,6 +176,21 @@ def _begin(
         write_config(folder / CONFIG_FILE, config)
         write_metrics(folder, progress.history)
     return learner, facts, progress, new_parameters
+
+
+def _setting(config: RunConfig, data: RunData, learner: Learner) -> Setting:
+    counts = np.bincount(data.samples.label, minlength=len(data.dataset.class_names))
+    return Setting(
+        config=config,
+        model=learner.model.config,
+        schedule=learner.schedule,
+        steps_per_epoch=num_steps(len(data.samples), batch_size=config.batch_size),
+        num_validation=len(data.rows.validation),
+        num_synthetic=int(data.samples.synthetic.sum()),
+        class_counts=tuple(counts.tolist()),
+        device=learner.processes.device,
+        num_processes=learner.processes.count,
+    )
 
 
 def _facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:

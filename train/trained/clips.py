@@ -18,6 +18,7 @@ from train.data.reader import BatchReader, ClipReader
 from train.data.samples import make_table
 from train.data.views import Views
 from train.learn.inference import clip_answers, probabilities_of
+from train.learn.precision import amp_dtype
 from train.learn.processes import Processes
 from train.trained.model import LoadedModel
 
@@ -52,7 +53,7 @@ def stored_probabilities(
     loaded: LoadedModel, clips: pd.DataFrame, *, shards: Path, views: Views, batch_size: int
 ) -> npt.NDArray[np.float64]:
     """P(class | clip) of manifest rows, the mean over all views: float64 (N, classes), rows summing to 1."""
-    answer = probabilities_of(loaded.model)
+    answer = probabilities_of(loaded.model, amp_dtype=amp_dtype(loaded.precision))
     title = f"evaluating split {loaded.facts.split}"
     with _open_clips(loaded, clips, shards) as reader, progress(title, len(clips) * views.num_candidates) as advance:
         return clip_answers(
