@@ -27,6 +27,9 @@ ViewsText = Annotated[
     str,
     typer.Option("--views", metavar="CxS", help="Temporal candidates x spatial crops, averaged, such as 3x3."),
 ]
+Calibrated = Annotated[
+    bool, typer.Option("--calibrated", help="Probabilities by the temperature fitted on the run's validation clips.")
+]
 
 DEFAULT_RUNS = Path("runs")
 DEFAULT_SHARDS = Path("data/shards")
@@ -62,6 +65,7 @@ def evaluate_command(
         str, typer.Option("--splits", help="Splits of the run, such as 1,2,3; default: all it has.")
     ] = "",
     views: ViewsText = "1x1",
+    calibrated: Calibrated = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     device: Device = "auto",
     batch_size: BatchSize = 8,
@@ -78,6 +82,7 @@ def evaluate_command(
         manifests=manifests,
         splits=splits,
         views=views,
+        calibrated=calibrated,
         json=as_json,
         device=device,
         batch_size=batch_size,
@@ -97,6 +102,7 @@ def predict_command(
         typer.Option("--csv-format", help="Columns: every class's probability, or id,class."),
     ] = "probabilities",
     views: ViewsText = "1x1",
+    calibrated: Calibrated = False,
     device: Device = "auto",
     batch_size: BatchSize = 8,
     workers: Annotated[
@@ -115,6 +121,7 @@ def predict_command(
         csv=csv,
         csv_format=csv_format,
         views=views,
+        calibrated=calibrated,
         device=device,
         batch_size=batch_size,
         workers=workers or len(os.sched_getaffinity(0)),

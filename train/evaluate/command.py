@@ -16,6 +16,7 @@ from train.evaluate.output import Evaluation, print_evaluation, write_evaluation
 from train.evaluate.results import SplitResult, split_result
 from train.learn.processes import choose_device
 from train.run.config import requested_splits
+from train.trained.calibration import Calibration, calibrate
 from train.trained.clips import check_dataset, stored_probabilities
 from train.trained.folders import find_run, run_name, split_folders
 from train.trained.model import LoadedModel, load_model
@@ -34,6 +35,7 @@ class EvaluateOptions:
     splits: str
     """Such as ``1,3``; empty for every split the run has."""
     views: str
+    calibrated: bool
     json: bool
     device: str
     batch_size: int
@@ -51,10 +53,15 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
         loaded = load_model(split_folder, device=choose_device(options.device))
         _check_split(loaded.facts.split, options.splits, is_only=len(chosen) == 1)
         check_dataset(loaded, dataset)
-        results.append(evaluate_split(loaded, frame, shards=options.shards, views=views, batch_size=options.batch_size))
+        results.append(_evaluate_split(loaded, frame, options, views=views))
         folders.append(split_folder)
     evaluation = Evaluation(
-        run=run_name(folder), folder=folder, views=views, dataset_id=dataset.dataset_id, results=tuple(results)
+        run=run_name(folder),
+        folder=folder,
+        views=views,
+        calibrated=options.calibrated,
+        dataset_id=dataset.dataset_id,
+        results=tuple(results),
     )
     written = write_evaluation(evaluation, split_folders=folders)
     print_evaluation(evaluation, as_json=options.json, written=written)
@@ -91,8 +98,20 @@ def _check_split(split: str, splits: str, *, is_only: bool) -> None:
         )
 
 
+def _evaluate_split(loaded: LoadedModel, frame: pd.DataFrame, options: EvaluateOptions, *, views: Views) -> SplitResult:
+    shards, batch_size = options.shards, options.batch_size
+    calibration = calibrate(loaded, frame, shards=shards, batch_size=batch_size) if options.calibrated else None
+    return evaluate_split(loaded, frame, shards=shards, views=views, batch_size=batch_size, calibration=calibration)
+
+
 def evaluate_split(
-    loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, views: Views, batch_size: int
+    loaded: LoadedModel,
+    frame: pd.DataFrame,
+    *,
+    shards: Path,
+    views: Views,
+    batch_size: int,
+    calibration: Calibration | None = None,
 ) -> SplitResult:
     """Measure a model on the test clips of its split, all clips for split ``all``. frame: all manifest rows."""
     test, training = _test_and_training(frame, split=loaded.facts.split)
@@ -104,6 +123,7 @@ def evaluate_split(
         probabilities=stored_probabilities(loaded, test, shards=shards, views=views, batch_size=batch_size),
         tags=_tags(test, training, num_segments=loaded.facts.shape.num_segments),
         remarks=remarks_on(split=loaded.facts.split, synthetic=loaded.facts.synthetic),
+        calibration=calibration,
     )
 
 

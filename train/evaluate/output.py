@@ -36,6 +36,7 @@ class Evaluation:
     """Its name, as it is printed."""
     folder: Path
     views: Views
+    calibrated: bool
     dataset_id: str
     results: tuple[SplitResult, ...]
 
@@ -43,26 +44,29 @@ class Evaluation:
 def write_evaluation(evaluation: Evaluation, *, split_folders: Sequence[Path]) -> list[Path]:
     """Write every split's files to ``<its folder>/evaluation``, of several splits also their summary to the run's.
 
-    With views other than 1x1 the files go to ``evaluation/<views>``. Returns the folders.
+    With views other than 1x1 the files go to ``evaluation/<views>``, calibrated ones to ``calibrated`` below that.
+    Returns the folders.
     """
     written = []
     for result, folder in zip(evaluation.results, split_folders, strict=True):
         one = dataclasses.replace(evaluation, folder=folder, results=(result,))
-        target = _target(folder, evaluation.views)
+        target = _target(one)
         _write_texts(target, one)
         _write_tables(target, result)
         _write_confusion(target / CONFUSION_PNG, result)
         written.append(target)
     if len(evaluation.results) > 1:
-        target = _target(evaluation.folder, evaluation.views)
+        target = _target(evaluation)
         _write_texts(target, evaluation)
         written.append(target)
     return written
 
 
-def _target(folder: Path, views: Views) -> Path:
-    target = folder / EVALUATION_FOLDER
-    return target if views == Views() else target / str(views)
+def _target(evaluation: Evaluation) -> Path:
+    target = evaluation.folder / EVALUATION_FOLDER
+    if evaluation.views != Views():
+        target /= str(evaluation.views)
+    return target / "calibrated" if evaluation.calibrated else target
 
 
 def _write_texts(target: Path, evaluation: Evaluation) -> None:
@@ -111,10 +115,31 @@ def _split_content(result: SplitResult) -> dict[str, object]:
         "remarks": list(result.remarks),
         "num_clips": result.metrics.num_clips,
         **{key: getattr(result.metrics, key) for key in (*MEASURES, "loss")},
+        **_calibration_content(result),
         "classes": [vars(each) for each in result.classes],
         "confused_pairs": [vars(each) | {"count": len(each.clip_ids)} for each in result.confused],
         "tags": [vars(each) for each in result.tags],
     }
+
+
+def _calibration_content(result: SplitResult) -> dict[str, object]:
+    if result.calibration is None or result.uncalibrated is None:
+        return {}
+    before = {key: getattr(result.uncalibrated, key) for key in ("calibration_error", "loss")}
+    return {"calibration": dataclasses.asdict(result.calibration), "uncalibrated": before}
+
+
+def _sentences(result: SplitResult) -> list[str]:
+    """What to say of a split beside its numbers."""
+    sentences = list(result.remarks)
+    if result.calibration is not None and result.uncalibrated is not None:
+        before, after = (_percent(metrics.calibration_error) for metrics in (result.uncalibrated, result.metrics))
+        sentences.append(
+            f"calibrated with temperature {result.calibration.temperature:.2f}, fitted on "
+            f"{result.calibration.num_clips} validation clips: expected calibration error {before} % before, "
+            f"{after} % after"
+        )
+    return sentences
 
 
 def summary_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
@@ -174,7 +199,7 @@ def _percent(share: float) -> str:
 def evaluation_markdown(evaluation: Evaluation) -> str:
     """The report as Markdown."""
     lines = [f"# {evaluation.run}", "", f"Views: {evaluation.views} (temporal candidates x spatial crops).", ""]
-    lines += [f"Split {result.split}: {remark}." for result in evaluation.results for remark in result.remarks]
+    lines += [f"Split {result.split}: {text}." for result in evaluation.results for text in _sentences(result)]
     lines += ["", *markdown_table(SUMMARY_COLUMNS, summary_rows(evaluation))]
     if len(evaluation.results) > 1:
         lines += ["", "The standard deviation is that of the splits (n - 1)."]
@@ -200,7 +225,7 @@ def print_evaluation(evaluation: Evaluation, *, as_json: bool, written: Sequence
         print_table(f"{title}: by tag", TAG_COLUMNS, tag_rows(result))
     print_table(f"{evaluation.run}, views {evaluation.views}", SUMMARY_COLUMNS, summary_rows(evaluation))
     for result in evaluation.results:
-        for remark in result.remarks:
-            say(f"split {result.split}: {remark}")
+        for text in _sentences(result):
+            say(f"split {result.split}: {text}")
     names = f"{JSON_FILE}, {MARKDOWN_FILE}, {CONFUSION_CSV}, {CONFUSION_PNG}, {CLASSES_CSV}, {PREDICTIONS_CSV}"
     say(f"wrote {', '.join(str(folder) for folder in written)}: {names}")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.learn.metrics import Metrics, measure, precision_recall
+from train.trained.calibration import Calibration, tempered
 
 MEASURES: Mapping[str, str] = MappingProxyType(
     {
@@ -80,6 +81,9 @@ class SplitResult:
     probabilities: npt.NDArray[np.float64]
     """P(class | clip), (N, classes)."""
     metrics: Metrics
+    uncalibrated: Metrics | None
+    """The same before calibration; None, like the next field, where that was not asked for."""
+    calibration: Calibration | None
     classes: tuple[ClassResult, ...]
     confused: tuple[ConfusedPair, ...]
     tags: tuple[TagResult, ...]
@@ -96,8 +100,16 @@ def split_result(
     probabilities: npt.NDArray[np.float64],
     tags: Mapping[str, Sequence[str]],
     remarks: Sequence[str],
+    calibration: Calibration | None = None,
 ) -> SplitResult:
-    """Measure N >= 1 clips. tags: for each key of TAG_MEANINGS a value a clip, empty where the clip has none."""
+    """Measure N >= 1 clips. tags: for each key of TAG_MEANINGS a value a clip, empty where the clip has none.
+
+    probabilities: as the model gives them; they are calibrated here.
+    """
+    uncalibrated = None
+    if calibration is not None:
+        uncalibrated = measure(probabilities, labels)
+        probabilities = tempered(probabilities, calibration.temperature)
     metrics = measure(probabilities, labels)
     predicted = probabilities.argmax(axis=1).astype(np.int64)
     return SplitResult(
@@ -107,6 +119,8 @@ def split_result(
         labels=labels,
         probabilities=probabilities,
         metrics=metrics,
+        uncalibrated=uncalibrated,
+        calibration=calibration,
         classes=_class_results(class_names, metrics),
         confused=_confused_pairs(class_names, clip_ids, labels, predicted),
         tags=tuple(each for tag, values in tags.items() for each in _tag_results(tag, values, predicted == labels)),

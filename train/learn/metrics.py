@@ -30,16 +30,21 @@ class Metrics:
 def measure(probabilities: Floats, labels: Integers) -> Metrics:
     """All measures of N >= 1 clips: probabilities float64 (N, classes), labels int64 (N,)."""
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=probabilities.shape[1])
-    chosen = probabilities[np.arange(len(labels)), labels]
     return Metrics(
         num_clips=len(labels),
-        loss=float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean()),
+        loss=mean_loss(probabilities, labels),
         top1=top_k_accuracy(probabilities, labels, k=1),
         top5=top_k_accuracy(probabilities, labels, k=5),
         mean_class_accuracy=mean_class_accuracy(confusion),
         calibration_error=expected_calibration_error(probabilities, labels),
         confusion=confusion,
     )
+
+
+def mean_loss(probabilities: Floats, labels: Integers) -> float:
+    """Mean of -log p(label), finite also where that is 0."""
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
 
 
 def top_k_accuracy(probabilities: Floats, labels: Integers, *, k: int) -> float:

@@ -17,10 +17,12 @@ from shared.console import progress, say
 from shared.video.streams import VideoError
 from train.data.views import Views, candidate_rows, evaluation_views, parse_views
 from train.learn.inference import probabilities_of
+from train.learn.precision import amp_dtype
 from train.learn.processes import choose_device
 from train.predict.inputs import Input, find_inputs
 from train.predict.output import Answer, CsvFormat, print_answers, write_answers, write_json
 from train.predict.videos import ClipRequest, Frames, decode_all
+from train.trained.calibration import Calibration, read_calibration, tempered
 from train.trained.clips import NO_NUMBERS
 from train.trained.folders import find_run, run_name
 from train.trained.model import LoadedModel, load_model
@@ -38,6 +40,7 @@ class PredictOptions:
     """None where no file is wanted."""
     csv_format: CsvFormat
     views: str
+    calibrated: bool
     device: str
     batch_size: int
     workers: int
@@ -49,8 +52,12 @@ def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
     inputs = find_inputs(videos)
     folder = find_run(run, runs=options.runs)
     loaded = load_model(folder, device=choose_device(options.device))
+    calibration = read_calibration(loaded) if options.calibrated else None
     answers = answer_all(loaded, inputs, views=views, batch_size=options.batch_size, num_workers=options.workers)
     origin = f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}"
+    if calibration is not None:
+        answers = [_calibrated(answer, calibration) for answer in answers]
+        origin += f", calibrated with temperature {calibration.temperature:.2f}"
     if loaded.facts.synthetic:
         origin += "; trained on the embedded synthetic data set, which says nothing about HMDB51"
     if options.json:
@@ -76,6 +83,13 @@ def answer_all(
             answers += _answer_batch(loaded, batch)
             advance(len(batch))
     return answers
+
+
+def _calibrated(answer: Answer, calibration: Calibration) -> Answer:
+    if answer.probabilities is None:
+        return answer
+    (probabilities,) = tempered(answer.probabilities[None], calibration.temperature)
+    return dataclasses.replace(answer, probabilities=probabilities)
 
 
 def clip_views(frames: Frames, rows: npt.NDArray[np.int64], *, image_size: int, num_crops: int) -> torch.Tensor:
@@ -108,7 +122,8 @@ def _answer_batch(loaded: LoadedModel, batch: Sequence[tuple[Input, torch.Tensor
     probabilities: Iterator[npt.NDArray[np.float64]] = iter(())
     if clips:
         with torch.inference_mode():
-            shares = probabilities_of(loaded.model)(torch.stack(clips).to(loaded.device))
+            answer = probabilities_of(loaded.model, amp_dtype=amp_dtype(loaded.precision))
+            shares = answer(torch.stack(clips).to(loaded.device))
         probabilities = iter(shares.cpu().numpy())
     return [
         _answer(each, error=views) if isinstance(views, str) else _answer(each, next(probabilities))

@@ -166,6 +166,7 @@ def options_of(made: MadeDataset, runs: Path, *, splits: str = "", views: str = 
         manifests=made.manifests,
         splits=splits,
         views=views,
+        calibrated=False,
         json=True,
         device="cpu",
         batch_size=4,

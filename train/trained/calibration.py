@@ -1,0 +1,148 @@
+"""Calibration: one temperature, fitted on a run's validation clips, that makes its probabilities mean what they say.
+
+Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2: of one view, dividing the logits by T is the
+same as raising the probabilities to 1/T and scaling them to the sum 1. That is what is done here, with several views to
+their mean, so the order of the classes never changes, and neither does any accuracy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.checks import from_builtins
+from shared.errors import DataError
+from shared.files import read_versioned_json, write_text
+from train.data.samples import choose_rows
+from train.data.views import Views
+from train.learn.metrics import expected_calibration_error, mean_loss
+from train.trained.clips import stored_probabilities
+from train.trained.model import LoadedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CALIBRATION_FILE = "calibration.json"
+_FORMAT = "lsvit-calibration"
+_VERSION = 1
+_LIMITS = (0.1, 10.0)  # of T: few or one-sided validation clips would ask for none or any
+_HALVINGS = 60
+_MOST_LOSS_CHANGE = 0.05  # half precision changes the loss by less, clips that were trained on by more
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What ``calibration.json`` in a run's folder says."""
+
+    checkpoint: str
+    """File name of the checkpoint that it is for, and the epochs that this one has finished."""
+    epoch: int
+    temperature: float
+    """Above 1 where the model is surer than it is right."""
+    num_clips: int
+    """The validation clips. What follows was measured on them, before and after."""
+    loss_before: float
+    loss_after: float
+    calibration_error_before: float
+    calibration_error_after: float
+
+
+def tempered(probabilities: Floats, temperature: float) -> Floats:
+    """p^(1/T), scaled to the sum 1: float64 (N, classes) of (N, classes). Equal ones stay equal, and order stays."""
+    scaled = _logarithms(probabilities) / temperature
+    shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    result: Floats = shares / shares.sum(axis=1, keepdims=True)
+    return result
+
+
+def fit_temperature(probabilities: Floats, labels: Integers) -> float:
+    """The T from 0.1 to 10 with the least mean of -log p(label) over N >= 1 clips.
+
+    The mean is convex in 1/T, and its slope is the mean of log p expected under the tempered p, less log p(label):
+    halved until it is zero.
+    """
+    logarithms = _logarithms(probabilities)
+    low, high = 1 / _LIMITS[1], 1 / _LIMITS[0]  # of 1/T
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        expected = (tempered(probabilities, 1 / middle) * logarithms).sum(axis=1)
+        if (expected - logarithms[np.arange(len(labels)), labels]).mean() < 0:
+            low = middle
+        else:
+            high = middle
+    return 2 / (low + high)
+
+
+def _logarithms(probabilities: Floats) -> Floats:
+    result: Floats = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return result
+
+
+def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_size: int) -> Calibration:
+    """Fit the temperature of a model on the validation clips of its run, in one view, and keep it in the run's folder.
+
+    frame: all manifest rows. Raises DataError where the run had no validation part, or the clips that these manifests
+    would make it of are others than the run's.
+    """
+    measured = loaded.measured
+    if measured is None or measured.val_loss is None:
+        raise DataError(
+            f"{loaded.path} was not measured on validation clips, so there is nothing to calibrate it on; leave "
+            "--calibrated out, or train with --val-fraction 0.1"
+        )
+    rows = choose_rows(frame, split=loaded.facts.split, val_fraction=loaded.val_fraction).validation
+    foreign = DataError(
+        f"{loaded.path} was validated on other clips than these manifests give, and may have been trained on some of "
+        "them; name the manifests that it was trained with, or leave --calibrated out"
+    )
+    if len(rows) != measured.val_clips:
+        raise foreign
+    labels = frame["label"].to_numpy(np.int64)[rows]
+    clips = frame.iloc[rows]
+    probabilities = stored_probabilities(loaded, clips, shards=shards, views=Views(), batch_size=batch_size)
+    if abs(mean_loss(probabilities, labels) - measured.val_loss) > _MOST_LOSS_CHANGE * max(measured.val_loss, 0.1):
+        raise foreign
+    calibration = _measured(loaded, probabilities, labels)
+    content = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(calibration)}
+    write_text(loaded.folder / CALIBRATION_FILE, json.dumps(content, indent=2) + "\n")
+    return calibration
+
+
+def _measured(loaded: LoadedModel, probabilities: Floats, labels: Integers) -> Calibration:
+    temperature = fit_temperature(probabilities, labels)
+    after = tempered(probabilities, temperature)
+    return Calibration(
+        checkpoint=loaded.path.name,
+        epoch=loaded.epoch,
+        temperature=temperature,
+        num_clips=len(labels),
+        loss_before=mean_loss(probabilities, labels),
+        loss_after=mean_loss(after, labels),
+        calibration_error_before=expected_calibration_error(probabilities, labels),
+        calibration_error_after=expected_calibration_error(after, labels),
+    )
+
+
+def read_calibration(loaded: LoadedModel) -> Calibration:
+    """The calibration kept in the run's folder. Raises DataError where there is none for this state of the model."""
+    file = loaded.folder / CALIBRATION_FILE
+    remedy = f"`lsvit-train evaluate {loaded.folder} --calibrated` makes it"
+    content = read_versioned_json(file, kind=_FORMAT, version=_VERSION, absent=remedy, remedy=remedy)
+    try:
+        calibration = from_builtins(Calibration, content)
+    except ValueError as error:
+        raise DataError(f"{file} is damaged ({error}); {remedy}") from error
+    if not _LIMITS[0] / 2 <= calibration.temperature <= _LIMITS[1] * 2:
+        raise DataError(f"{file} has a temperature of {calibration.temperature}; {remedy}")
+    if (calibration.checkpoint, calibration.epoch) != (loaded.path.name, loaded.epoch):
+        raise DataError(f"{file} is of {calibration.checkpoint} after epoch {calibration.epoch}, not of this; {remedy}")
+    return calibration
