@@ -17,7 +17,9 @@ from shared.video.shape import ClipShape
 from shared.video.streams import OpenVideo, VideoError, VideoHeader
 
 # A header is trusted for nothing, but it is nearly right: the frames that it and its neighbours would ask for are kept
-# while counting, so that one pass is enough for all but odd files.
+# while counting, so that one reading is enough for all but odd files. Short videos, whose headers may be wrong by more
+# (J-HMDB's by 8 of 40), are kept whole: that costs less than reading them again.
+_FEW_FRAMES = 64
 _HEADER_EXCESS = (0, 1, 2)
 _SPECULATION_BYTES = 256 * 1024**2
 _CHUNK_BYTES = 64 * 1024**2
@@ -122,8 +124,11 @@ def _frames_of(num_frames: int, shape: ClipShape) -> npt.NDArray[np.int32]:
 
 def _speculative_frames(header: VideoHeader, shape: ClipShape) -> frozenset[int]:
     """The frames that would be wanted if the header were right, or too high by one or two; and the first, to see it."""
-    guesses = [header.num_frames - excess for excess in _HEADER_EXCESS if header.num_frames > excess]
-    frames = frozenset(int(frame) for guess in guesses for frame in _frames_of(guess, shape)) | {0}
+    if header.num_frames <= _FEW_FRAMES:
+        frames = frozenset(range(max(1, header.num_frames)))
+    else:
+        guesses = [header.num_frames - excess for excess in _HEADER_EXCESS]
+        frames = frozenset(int(frame) for guess in guesses for frame in _frames_of(guess, shape)) | {0}
     if len(frames) * header.height * header.width * 3 > _SPECULATION_BYTES:
         return frozenset({0})
     return frames

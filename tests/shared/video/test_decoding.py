@@ -64,10 +64,13 @@ def test_headers_that_give_no_number_of_frames(tmp_path: Path, name: str, argume
     assert_exact(path)
 
 
-def test_one_reading_is_enough_where_the_header_is_nearly_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("num_frames", "kept"), [(100, 1.0), (60, 0.5)])
+def test_one_reading_is_enough_for_nearly_right_headers_and_for_short_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_frames: int, kept: float
 ) -> None:
-    path = make_video(tmp_path / "v.avi", *HMDB_LIKE)
+    path = make_video(tmp_path / "v.avi", *HMDB_LIKE, num_frames=num_frames, size="160x120")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
     opened: list[Path] = []
     original = OpenVideo.__init__
 
@@ -76,8 +79,9 @@ def test_one_reading_is_enough_where_the_header_is_nearly_right(
         original(self, path, device=device)
 
     monkeypatch.setattr(OpenVideo, "__init__", counting)
-    decode_clip(path, native(frames_per_segment=3))
+    clip = decode_clip(path, native(frames_per_segment=3))
     assert len(opened) == 1
+    assert (clip.num_frames == num_frames) == (kept == 1.0)
 
 
 def test_large_pictures_take_two_readings_and_are_scaled_as_they_come(
