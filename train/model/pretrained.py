@@ -64,12 +64,14 @@ class LoadReport:
 def load_pretrained(model: LSViT, source: str, *, cache_dir: Path | None = None) -> LoadReport:
     """Copy the weights of ``source`` into ``model``, in place; see `find_weights` and `copy_weights`.
 
-    What the file leaves open (heads, activation) is taken to be as the model has it. Raises DataError where the source
-    cannot be read, is of no family that loads exactly, or does not fit the model.
+    What the file leaves open (heads, a CLIP's activation) is taken to be as the model has it. Raises DataError where
+    the source cannot be read, is of no family that loads exactly, or does not fit the model.
     """
     config = model.config
-    weights = load_weights(source, num_heads=config.num_heads, activation=config.activation, cache_dir=cache_dir)
-    return copy_weights(model, weights)
+    activation = config.activation if config.norm_pre else "auto"
+    return copy_weights(
+        model, load_weights(source, num_heads=config.num_heads, activation=activation, cache_dir=cache_dir)
+    )
 
 
 def copy_weights(
