@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,10 @@ SPLIT_COLUMNS = ("split1", "split2", "split3", "split_full")
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRow:
-    """A clip's manifest row. The fields are the columns, in order; docs/format.md gives their meaning and units."""
+    """A clip's manifest row. The fields are the columns, in order; docs/format.md gives their meaning and units.
+
+    A field with a default is younger than the format: rows without it are read.
+    """
 
     clip_id: str
     class_name: str
@@ -54,6 +57,7 @@ class ClipRow:
     num_frames_header: int
     duration_seconds: float
     num_padded: int
+    decode_errors: int = 0
     decoder: str
     shard: str
     row: int
@@ -82,6 +86,7 @@ class ClipRow:
 
 
 MANIFEST_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow))
+_LATER_COLUMNS = {"decode_errors": "0"}  # which manifests written before lack, and what is read there
 _DTYPES = {"str": "str", "int": "int64", "float": "float64"}
 STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("brightness") :]
 
@@ -207,9 +212,10 @@ def _read_class_manifest(file: Path) -> pd.DataFrame:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
         raise _remade(f"{file} cannot be read as a manifest ({error})") from error
-    missing = [column for column in MANIFEST_COLUMNS if column not in frame.columns]
-    if missing and len(frame.columns) < 2:
+    if len(frame.columns) < 2:
         raise _remade(f"{file} is not separated by commas (spreadsheets may save semicolons or tabs)")
+    frame = frame.assign(**{column: text for column, text in _LATER_COLUMNS.items() if column not in frame})
+    missing = [column for column in MANIFEST_COLUMNS if column not in frame]
     if missing:
         raise _remade(f"{file} lacks the column {missing[0]}")
     # Numbers are converted by Python: pandas' own reader is off in the last digit in some of its versions.
@@ -245,13 +251,17 @@ def _remade(message: str) -> DataError:
 
 def read_quarantine(folder: Path) -> pd.DataFrame:
     """The quarantined videos: columns path, stage, error, all str. Empty where there is no such file."""
+    return read_texts(folder / QUARANTINE_FILE, QUARANTINE_COLUMNS)
+
+
+def read_texts(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file of texts. Empty where there is no such file; raises DataError where it is damaged."""
     import pandas as pd
 
-    file = folder / QUARANTINE_FILE
     if not file.is_file():
-        return pd.DataFrame({column: pd.Series(dtype=str) for column in QUARANTINE_COLUMNS})
+        return pd.DataFrame({column: pd.Series(dtype=str) for column in columns})
     try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")[list(QUARANTINE_COLUMNS)]
+        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")[list(columns)]
     except (ValueError, KeyError, OSError) as error:
         raise _remade(f"{file} cannot be read ({error})") from error
 

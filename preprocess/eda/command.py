@@ -17,6 +17,7 @@ from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
+from shared.notes import read_notes
 
 
 def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
@@ -30,7 +31,7 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     dataset = read_dataset(manifests)
     clips = read_manifests(manifests)
     _check_numbers(clips, manifests)
-    summary = summarize(clips, dataset, read_quarantine(manifests))
+    summary = summarize(clips, dataset, quarantine=read_quarantine(manifests), notes=read_notes(manifests))
     absent = missing_shards(summary.clips, shards)
     duplicates, thumbnails, note = None, {}, ""
     if absent:

@@ -137,6 +137,8 @@ def _tables(summary: Summary, duplicates: NearDuplicates | None) -> dict[str, Ta
         "leaks": table_of("leaks", summary.leaks),
         "tags": table_of("tags", summary.tags),
         "shortfalls": table_of("shortfalls", summary.shortfalls),
+        "decode_errors": table_of("decode_errors", summary.decode_errors),
+        "notes": table_of("notes", summary.notes),
         "quarantine": table_of("quarantine", summary.quarantine),
     }
     if duplicates is not None:

@@ -63,10 +63,12 @@ class Summary:
     leaks: pd.DataFrame
     tags: pd.DataFrame
     shortfalls: pd.DataFrame
+    decode_errors: pd.DataFrame
+    notes: pd.DataFrame
     correlations: pd.DataFrame
 
 
-def summarize(clips: pd.DataFrame, dataset: Dataset, quarantine: pd.DataFrame) -> Summary:
+def summarize(clips: pd.DataFrame, dataset: Dataset, *, quarantine: pd.DataFrame, notes: pd.DataFrame) -> Summary:
     """Compute all tables from the manifests of one data set."""
     clips = clips.assign(crop_loss=crop_losses_of(clips, dataset))
     statistics = clips.groupby("class_name")[list(PICTURE_COLUMNS)].mean()
@@ -85,6 +87,8 @@ def summarize(clips: pd.DataFrame, dataset: Dataset, quarantine: pd.DataFrame) -
         leaks=leaks_of(clips),
         tags=tag_counts(clips),
         shortfalls=shortfalls_of(clips),
+        decode_errors=decode_errors_of(clips),
+        notes=notes,
         correlations=clips[list(CORRELATED_COLUMNS)].corr(),
     )
 
@@ -196,6 +200,12 @@ def shortfalls_of(clips: pd.DataFrame) -> pd.DataFrame:
     found = clips.loc[short, ["clip_id", "num_frames_header", "num_frames"]]
     found = found.assign(share=found["num_frames"] / found["num_frames_header"])
     return found.sort_values(["share", "clip_id"], ignore_index=True)
+
+
+def decode_errors_of(clips: pd.DataFrame) -> pd.DataFrame:
+    """Clips of videos with packets that did not decode, whose frames are missing; most errors first."""
+    found = clips.loc[clips["decode_errors"] > 0, ["clip_id", "decode_errors", "num_frames_header", "num_frames"]]
+    return found.sort_values(["decode_errors", "clip_id"], ascending=[False, True], ignore_index=True)
 
 
 def extreme_clips(clips: pd.DataFrame, outliers: Outliers, *, count: int) -> pd.DataFrame:

@@ -67,11 +67,15 @@ def _print_statistics(summary: Summary) -> None:
 
 
 def _print_lists(summary: Summary) -> None:
-    short, quarantine = summary.shortfalls, summary.quarantine
-    title = f"Clips that decode to less than {SHORTFALL_SHARE:.0%} of the header's frames: {len(short)}"
-    _print_frame(title, short) if len(short) else say(title)
-    title = f"Quarantined videos: {len(quarantine)}"
-    _print_frame(title, quarantine) if len(quarantine) else say(title)
+    lists = {
+        f"Clips that decode to less than {SHORTFALL_SHARE:.0%} of the header's frames": summary.shortfalls,
+        "Clips of videos with packets that did not decode": summary.decode_errors,
+        "Notes on videos": summary.notes,
+        "Quarantined videos": summary.quarantine,
+    }
+    for title, frame in lists.items():
+        title = f"{title}: {len(frame)}"
+        _print_frame(title, frame) if len(frame) else say(title)
 
 
 def _print_duplicates(duplicates: NearDuplicates) -> None:

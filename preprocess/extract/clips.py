@@ -18,12 +18,15 @@ from preprocess.extract.statistics import ClipStatistics, measure_clip
 from shared.classes import Video, parse_name
 from shared.errors import first_line
 from shared.manifests import ClipRow, QuarantineRow
+from shared.notes import NoteRow
 from shared.shards.format import crc32_of
 from shared.shards.writer import ClipPlace, write_clip_frames
-from shared.video.decoding import DecodedClip, decode_clip, picture_size
+from shared.video.decoding import decode_clip, picture_size
 from shared.video.sampling import evaluation_slice
 from shared.video.shape import ClipShape
 from shared.video.streams import VideoError, VideoHeader
+
+_ALMOST_SQUARE = 0.01  # nobody sees it, and containers round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,34 +47,56 @@ class ClipJob:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredClip:
-    """What is known of a clip once its frames are written."""
+    """What is known of a clip once its frames are written. The fields of ``DecodedClip`` mean what they mean there."""
 
     header: VideoHeader
     num_frames: int
     num_padded: int
+    height: int
+    width: int
+    fps: float
+    duration_seconds: float
+    decode_errors: int
     frame_index: npt.NDArray[np.int32]
     crc32: int
     decoder: str
+    gpu_error: str
+    """Why the GPU did not decode it; empty where it did, or was not asked to."""
     statistics: ClipStatistics
 
 
 def extract_clip(job: ClipJob) -> MeasuredClip | QuarantineRow:
-    """Do one job. A video that gives no clip is the result and no error; a full disk is an OSError."""
+    """Do one job. A video that gives no clip is the result and no error; a full disk is an OSError.
+
+    Whatever fails on a GPU, be it for lack of its memory, is done again on the CPU.
+    """
     torch.set_num_threads(1)
+    if job.device == "cpu":
+        return _extract_on_cpu(job, gpu_error="")
     try:
-        return _extract(job)
+        return _extract(job, device=job.device, gpu_error="")
+    except (VideoError, RuntimeError) as error:
+        gpu_error = first_line(error)
+    torch.cuda.empty_cache()  # other processes may need what this one had set aside
+    return _extract_on_cpu(job, gpu_error=gpu_error)
+
+
+def _extract_on_cpu(job: ClipJob, *, gpu_error: str) -> MeasuredClip | QuarantineRow:
+    try:
+        return _extract(job, device="cpu", gpu_error=gpu_error)
     except VideoError as error:
         return QuarantineRow(path=job.path, stage=error.stage, error=str(error))
     except (MemoryError, RuntimeError) as error:  # torch says RuntimeError when memory is short
         return QuarantineRow(path=job.path, stage="decode", error=first_line(error))
 
 
-def _extract(job: ClipJob) -> MeasuredClip | QuarantineRow:
-    clip = _decode(job)
+def _extract(job: ClipJob, *, device: str, gpu_error: str) -> MeasuredClip:
+    clip = decode_clip(job.video, job.shape, device=device)
+    if device != "cpu" and clip.decode_errors:
+        raise VideoError("decode", f"{clip.decode_errors} packets did not decode")  # the CPU may do better
     if tuple(clip.frames.shape[1:3]) != (job.height, job.width):
         shape = f"{clip.frames.shape[1]}x{clip.frames.shape[2]}"
-        reason = f"frames are {shape} but its first was {job.height}x{job.width}"
-        return QuarantineRow(path=job.path, stage="decode", error=reason)
+        raise VideoError("decode", f"frames are {shape} but its first was {job.height}x{job.width}")
     statistics = measure_clip(clip.frames[evaluation_slice(job.shape.frames_per_segment)])
     frames = clip.frames.cpu().numpy()
     if job.place is not None:
@@ -80,20 +105,17 @@ def _extract(job: ClipJob) -> MeasuredClip | QuarantineRow:
         header=clip.header,
         num_frames=clip.num_frames,
         num_padded=clip.num_padded,
+        height=clip.height,
+        width=clip.width,
+        fps=clip.fps,
+        duration_seconds=clip.duration_seconds,
+        decode_errors=clip.decode_errors,
         frame_index=clip.frame_index,
         crc32=crc32_of(frames),
         decoder=clip.decoder,
+        gpu_error=gpu_error,
         statistics=statistics,
     )
-
-
-def _decode(job: ClipJob) -> DecodedClip:
-    if job.device != "cpu":
-        try:
-            return decode_clip(job.video, job.shape, device=job.device)
-        except (VideoError, RuntimeError):
-            pass  # what the GPU cannot decode the CPU may; the manifest's ``decoder`` says which it was
-    return decode_clip(job.video, job.shape, device="cpu")
 
 
 def probe_size(folder: Path, path: str) -> tuple[int, int] | QuarantineRow:
@@ -105,20 +127,21 @@ def probe_size(folder: Path, path: str) -> tuple[int, int] | QuarantineRow:
 
 
 def clip_row(video: Video, clip: MeasuredClip, facts: ClipFacts, *, shard: str, row: int) -> ClipRow:
-    """The manifest row of a measured clip. duration_seconds is num_frames / fps, 0 where the header gives no rate."""
+    """The manifest row of a measured clip."""
     return ClipRow(
         clip_id=video.clip_id,
         class_name=video.class_name,
         label=facts.labels[video.clip_id],
         path=video.path,
         codec=clip.header.codec,
-        fps=clip.header.fps,
-        width=clip.header.width,
-        height=clip.header.height,
+        fps=clip.fps,
+        width=clip.width,
+        height=clip.height,
         num_frames=clip.num_frames,
         num_frames_header=clip.header.num_frames,
-        duration_seconds=clip.num_frames / clip.header.fps if clip.header.fps else 0.0,
+        duration_seconds=clip.duration_seconds,
         num_padded=clip.num_padded,
+        decode_errors=clip.decode_errors,
         decoder=clip.decoder,
         shard=shard,
         row=row,
@@ -126,4 +149,14 @@ def clip_row(video: Video, clip: MeasuredClip, facts: ClipFacts, *, shard: str, 
         **dataclasses.asdict(parse_name(video.stem, class_name=video.class_name)),
         **dataclasses.asdict(facts.splits[video.clip_id]),
         **dataclasses.asdict(clip.statistics),
+    )
+
+
+def notes_on(path: str, header: VideoHeader) -> tuple[NoteRow, ...]:
+    """What no column of the manifest says of a video: that its pixels are not square."""
+    ratio = header.sample_aspect_ratio
+    if abs(ratio - 1) < _ALMOST_SQUARE:
+        return ()
+    return (
+        NoteRow(path=path, note=f"its pixels are {ratio:.3f} times as wide as high; stored as if they were square"),
     )

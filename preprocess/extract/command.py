@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.extract.decoders import say_who_decoded
 from preprocess.extract.extraction_plan import (
     DECODING_MODULES,
     Extraction,
@@ -34,11 +35,13 @@ from shared.classes import Video, find_videos, is_synthetic
 from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, QuarantineRow, read_dataset
+from shared.notes import NOTES_FILE
 from shared.workers import start_server
 
 DEVICES = ("cpu", "cuda", "auto")
 ENGINES = ("local", "ray")
 DEFAULT_GPUS_PER_TASK = 0.25
+MOST_WORKERS_ON_GPU = 8  # unless asked for: each has a CUDA context of its own, of some 0.5 GB of the GPU's memory
 _SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own needs
 
 
@@ -52,7 +55,10 @@ class ExtractionSettings:
     parameters: ExtractionParameters
     device: str = "cpu"
     num_workers: int | None = None
-    """Decoding processes, of the whole run or with engine ``ray`` of each task. None: one a core, or one a task."""
+    """Decoding processes, of the whole run or with engine ``ray`` of each task.
+
+    None: one a core but at most 8 on a GPU, or one a task.
+    """
     timeout_seconds: float = 300.0
     num_tasks: int = 1
     task_id: int = 0
@@ -184,14 +190,18 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[Plan
         timeout_seconds=settings.timeout_seconds,
     )
     if is_local:
-        from preprocess.extract.shards import decoding_device, extract_shards
+        from preprocess.extract.device import choose_extraction
+        from preprocess.extract.shards import extract_shards
 
-        extract_shards(dataclasses.replace(extraction, device=decoding_device(extraction)), todo)
+        extraction = choose_extraction(extraction, most_on_gpu=settings.num_workers or MOST_WORKERS_ON_GPU)
+        decoders = extract_shards(extraction, todo)
     else:
         from preprocess.extract.ray_engine import extract_on_ray
 
         share = DEFAULT_GPUS_PER_TASK if settings.gpus_per_task is None else settings.gpus_per_task
-        extract_on_ray(extraction, todo, gpus_per_task=share if settings.device == "cuda" else 0.0)
+        decoders = extract_on_ray(extraction, todo, gpus_per_task=share if settings.device == "cuda" else 0.0)
+    if extraction.device != "cpu":
+        say_who_decoded(decoders)
 
 
 def _num_workers(settings: ExtractionSettings) -> int:
@@ -240,5 +250,7 @@ def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:
         f"{settings.shards}; "
         f"manifests: {settings.manifests}; {quarantine}"
     )
+    if (settings.manifests / NOTES_FILE).is_file():
+        say(f"some videos are unusual in a way that no column says: see {settings.manifests / NOTES_FILE}")
     if settings.strict and dataset.num_quarantined:
         raise DataError(f"--strict: {quarantine}")

@@ -30,6 +30,7 @@ from shared.manifests import (
     write_dataset,
     write_quarantine,
 )
+from shared.notes import NoteRow, write_notes
 from shared.shards.reader import ShardReader
 
 _COLOURS = ("red", "green", "blue")
@@ -41,6 +42,7 @@ class MergedShard:
 
     rows: tuple[ClipRow, ...]
     quarantined: tuple[QuarantineRow, ...]
+    notes: tuple[NoteRow, ...]
     entry: ShardEntry | None
 
 
@@ -67,13 +69,14 @@ def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Da
 
 
 def write_all(manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedShard], *, synthetic: bool) -> Dataset:
-    """Write the class manifests, quarantine.csv and, last, dataset.json."""
+    """Write the class manifests, quarantine.csv, notes.csv and, last, dataset.json."""
     rows = [row for shard in merged for row in shard.rows]
     quarantined = [*plan.rejected, *(row for shard in merged for row in shard.quarantined)]
     entries = tuple(shard.entry for shard in merged if shard.entry is not None)
     dataset = summarise(plan, rows, num_quarantined=len(quarantined), shards=entries, synthetic=synthetic)
     write_clip_manifests(manifests, rows)
     write_quarantine(manifests, quarantined)
+    write_notes(manifests, [row for shard in merged for row in shard.notes])
     write_dataset(manifests, dataset)
     return dataset
 
@@ -89,7 +92,7 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
     assert outcome is not None  # finished shards have one
     file = folder / shard.name
     if not file.is_file():
-        return MergedShard(rows=(), quarantined=outcome.quarantined, entry=None)
+        return MergedShard(rows=(), quarantined=outcome.quarantined, notes=(), entry=None)
     with ShardReader(file) as reader:
         if reader.layout != plan.layout(shard):
             raise DataError(f"{file} belongs to another extraction; delete it and run `hmdb-prep extract` again")
@@ -108,7 +111,7 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
         num_bytes=file.stat().st_size,
         sha256=sha256_of(file) if rehash else outcome.sha256,
     )
-    return MergedShard(rows=rows, quarantined=outcome.quarantined, entry=entry)
+    return MergedShard(rows=rows, quarantined=outcome.quarantined, notes=outcome.notes, entry=entry)
 
 
 def summarise(

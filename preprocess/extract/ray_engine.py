@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
 from preprocess.extract.extraction_plan import ClipFacts, Extraction, PlannedShard
 from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_files
 from shared.console import progress, say
@@ -42,7 +43,7 @@ def require_ray() -> None:
         )
 
 
-def extract_on_ray(extraction: Extraction, shards: Sequence[PlannedShard], *, gpus_per_task: float) -> None:
+def extract_on_ray(extraction: Extraction, shards: Sequence[PlannedShard], *, gpus_per_task: float) -> DecoderCounts:
     """Write the shards, each in a Ray task with ``num_workers`` decoding processes and as many CPUs.
 
     gpus_per_task: the share of a GPU that a task takes up, 0 with device ``cpu``. Interrupted at any moment it leaves
@@ -54,7 +55,7 @@ def extract_on_ray(extraction: Extraction, shards: Sequence[PlannedShard], *, gp
     try:
         with _connected(needs) as ray:
             remote = ray.remote(num_cpus=num_cpus, num_gpus=gpus_per_task, max_retries=_MAX_RETRIES)(extract_shard)
-            _run_all(ray, remote, tasks)
+            return _run_all(ray, remote, tasks)
     finally:
         remove_temporary_files(extraction.shards_folder)  # of finished shards too: a killed task may have left a note
 
@@ -74,16 +75,16 @@ def shard_task(extraction: Extraction, shard: PlannedShard) -> Extraction:
     )
 
 
-def extract_shard(task: Extraction) -> int:
-    """What a Ray task does: write its one shard. Returns the number of the shard's videos."""
+def extract_shard(task: Extraction) -> DecoderCounts:
+    """What a Ray task does: write its one shard."""
     from preprocess.extract.shards import extract_shards
 
     _check_node(task)
     (shard,) = task.plan.shards
-    if not is_finished(task.shards_folder, shard):  # a task may be run again though it had all but reported
-        with _nameless_program():
-            extract_shards(task, task.plan.shards)
-    return len(shard.videos)
+    if is_finished(task.shards_folder, shard):  # a task may be run again though it had all but reported
+        return DecoderCounts()
+    with _nameless_program():
+        return extract_shards(task, task.plan.shards)
 
 
 @contextlib.contextmanager
@@ -115,8 +116,9 @@ def _check_node(task: Extraction) -> None:
             raise DataError(f"--device cuda: torch sees no GPU on node {node}; see `hmdb-prep doctor` there")
 
 
-def _run_all(ray: Any, remote: Any, tasks: deque[Extraction]) -> None:
+def _run_all(ray: Any, remote: Any, tasks: deque[Extraction]) -> DecoderCounts:
     """Run the tasks, a window of them at a time: Ray need not keep track of more than it can run soon."""
+    decoders = DecoderCounts()
     in_flight: dict[Any, Extraction] = {}
     with progress("extracting", sum(len(task.plan.videos) for task in tasks)) as advance:
         while tasks or in_flight:
@@ -125,12 +127,19 @@ def _run_all(ray: Any, remote: Any, tasks: deque[Extraction]) -> None:
                 in_flight[remote.remote(task)] = task
             done, _ = ray.wait(list(in_flight), num_returns=1)
             for reference in done:
-                advance(_result(ray, reference, in_flight.pop(reference)))
+                task = in_flight.pop(reference)
+                found = _result(ray, reference, task)
+                if task.device != "cpu" and not decoders.num_clips:
+                    warn_of_idle_gpu(found)
+                decoders += found
+                advance(len(task.plan.videos))
+    return decoders
 
 
-def _result(ray: Any, reference: Any, task: Extraction) -> int:
+def _result(ray: Any, reference: Any, task: Extraction) -> DecoderCounts:
     try:
-        return int(ray.get(reference))
+        counts: DecoderCounts = ray.get(reference)
+        return counts
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, DataError | OSError | MemoryError):
             raise error.cause from None

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from preprocess.extract.clips import ClipJob, MeasuredClip, clip_row, extract_clip, probe_size
+from preprocess.extract.clips import ClipJob, MeasuredClip, clip_row, extract_clip, notes_on, probe_size
+from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
 from preprocess.extract.extraction_plan import DECODING_MODULES, Extraction, PlannedShard
 from preprocess.extract.state import ShardOutcome, write_outcome
 from shared.classes import Video
-from shared.console import progress, say
-from shared.errors import DataError
+from shared.console import progress
 from shared.files import sha256_of
 from shared.manifests import QuarantineRow, row_to_json
+from shared.notes import NoteRow
 from shared.shards.format import ClipRecord
 from shared.shards.writer import ClipPlace, PendingShard, remove_pending_shards
 from shared.workers import Ticket, WorkerDied, WorkerOverran, WorkerPool
 
 _NUM_SHARDS_AHEAD = 2
-_NUM_TRIAL_VIDEOS = 16
 Done = TypeVar("Done")
 
 
@@ -43,14 +41,18 @@ class ShardInWork:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """What the workers made of a shard's videos. records: in the order of its rows, None for a quarantined video."""
+    """What the workers made of a shard's videos."""
 
     records: tuple[ClipRecord | None, ...]
+    """In the order of its rows; None for a quarantined video."""
     quarantined: tuple[QuarantineRow, ...]
+    notes: tuple[NoteRow, ...]
+    decoders: DecoderCounts
 
 
-def extract_shards(extraction: Extraction, shards: Sequence[PlannedShard]) -> None:
+def extract_shards(extraction: Extraction, shards: Sequence[PlannedShard]) -> DecoderCounts:
     """Write the shards, in order. Interrupted at any moment it leaves complete shards and no others."""
+    decoders = DecoderCounts()
     waiting: deque[ShardInWork] = deque()
     with (
         contextlib.ExitStack() as pending,
@@ -62,9 +64,12 @@ def extract_shards(extraction: Extraction, shards: Sequence[PlannedShard]) -> No
         publishing: Future[None] = thread.submit(lambda: None)
 
         def finish_first() -> None:
-            nonlocal publishing
+            nonlocal publishing, decoders
             work = waiting.popleft()
             collected = _collect(work, extraction, pool, advance)
+            if extraction.device != "cpu" and not decoders.num_clips:
+                warn_of_idle_gpu(collected.decoders)
+            decoders += collected.decoders
             publishing.result()
             publishing = thread.submit(_publish, work, collected)
 
@@ -75,6 +80,7 @@ def extract_shards(extraction: Extraction, shards: Sequence[PlannedShard]) -> No
         while waiting:
             finish_first()
         publishing.result()
+    return decoders
 
 
 def decoding_pool(*, num_workers: int, timeout_seconds: float) -> WorkerPool:
@@ -100,12 +106,13 @@ def _start(extraction: Extraction, shard: PlannedShard, pool: WorkerPool, pendin
     path = extraction.shards_folder / shard.name
     file = PendingShard(path, extraction.plan.layout(shard), capacity=len(shard.videos))
     pending.enter_context(file)
-    jobs = tuple(_clip_job(extraction, shard, video, place=file.place(row)) for row, video in enumerate(shard.videos))
+    jobs = tuple(clip_job(extraction, shard, video, place=file.place(row)) for row, video in enumerate(shard.videos))
     tickets = tuple(pool.submit(extract_clip, job) for job in jobs)
     return ShardInWork(planned=shard, pending=file, jobs=jobs, tickets=tickets)
 
 
-def _clip_job(extraction: Extraction, shard: PlannedShard, video: Video, *, place: ClipPlace | None) -> ClipJob:
+def clip_job(extraction: Extraction, shard: PlannedShard, video: Video, *, place: ClipPlace | None) -> ClipJob:
+    """The job of one video. place: where its frames go, None for a trial."""
     return ClipJob(
         video=extraction.videos_folder / video.path,
         path=video.path,
@@ -121,6 +128,8 @@ def _collect(work: ShardInWork, extraction: Extraction, pool: WorkerPool, advanc
     """Wait for a shard's clips."""
     records: list[ClipRecord | None] = []
     quarantined: list[QuarantineRow] = []
+    notes: list[NoteRow] = []
+    decoders = DecoderCounts()
     for video, job, ticket in zip(work.planned.videos, work.jobs, work.tickets, strict=True):
         result = _result(pool, job, ticket)
         if isinstance(result, QuarantineRow):
@@ -128,6 +137,8 @@ def _collect(work: ShardInWork, extraction: Extraction, pool: WorkerPool, advanc
             records.append(None)
         else:
             num_kept = len(records) - len(quarantined)
+            notes += notes_on(video.path, result.header)
+            decoders += decoder_of(result)
             row = clip_row(video, result, extraction.facts, shard=work.planned.name, row=num_kept)
             records.append(
                 ClipRecord(
@@ -139,7 +150,13 @@ def _collect(work: ShardInWork, extraction: Extraction, pool: WorkerPool, advanc
                 )
             )
         advance(1)
-    return Collected(records=tuple(records), quarantined=tuple(quarantined))
+    return Collected(records=tuple(records), quarantined=tuple(quarantined), notes=tuple(notes), decoders=decoders)
+
+
+def decoder_of(clip: MeasuredClip) -> DecoderCounts:
+    """The counts of this one clip."""
+    on_cpu = clip.decoder == "cpu"
+    return DecoderCounts(on_gpu=not on_cpu, on_cpu=on_cpu, gpu_error=clip.gpu_error)
 
 
 def _publish(work: ShardInWork, collected: Collected) -> None:
@@ -152,7 +169,9 @@ def _publish(work: ShardInWork, collected: Collected) -> None:
         return
     pending.complete(collected.records)
     file = pending.temporary
-    outcome = ShardOutcome(sha256=sha256_of(file), num_bytes=file.stat().st_size, quarantined=quarantined)
+    outcome = ShardOutcome(
+        sha256=sha256_of(file), num_bytes=file.stat().st_size, quarantined=quarantined, notes=collected.notes
+    )
     write_outcome(folder, work.planned, outcome)
     pending.publish()
 
@@ -161,9 +180,12 @@ def _result(
     pool: WorkerPool, job: ClipJob, ticket: Ticket[MeasuredClip | QuarantineRow]
 ) -> MeasuredClip | QuarantineRow:
     outcome = pool.wait(ticket)
-    if isinstance(outcome, WorkerDied):
-        # Once may be the kernel short of memory; twice is the video.
-        outcome = pool.wait(pool.submit(extract_clip, job))
+    on_gpu = job.device != "cpu"
+    if isinstance(outcome, WorkerDied) or (on_gpu and isinstance(outcome, WorkerOverran)):
+        # Once may be the kernel short of memory, or the GPU's driver; twice is the video.
+        again = pool.wait(pool.submit(extract_clip, dataclasses.replace(job, device="cpu")))
+        gpu_error = _or_quarantine(outcome, job.path).error if on_gpu else ""
+        outcome = dataclasses.replace(again, gpu_error=gpu_error) if isinstance(again, MeasuredClip) else again
     return _or_quarantine(outcome, job.path)
 
 
@@ -175,45 +197,3 @@ def _or_quarantine(outcome: Done | WorkerDied | WorkerOverran, path: str) -> Don
         error = f"decoding took more than {outcome.seconds:g} s (--timeout)"
         return QuarantineRow(path=path, stage="timeout", error=error)
     return outcome
-
-
-def decoding_device(extraction: Extraction) -> str:
-    """``cpu`` or ``cuda``. For device ``auto`` a few of the videos are decoded on both, and the faster one is taken.
-
-    Raises DataError where cuda is asked for and there is none.
-    """
-    device = extraction.device
-    if device == "cpu":
-        return device
-    import torch
-
-    if not torch.cuda.is_available():
-        if device == "cuda":
-            raise DataError("--device cuda: no CUDA GPU is to be seen; see `hmdb-prep doctor`, or use --device cpu")
-        say("--device auto: no CUDA GPU is to be seen, decoding on the CPU")
-        return "cpu"
-    if device == "cuda":
-        return device
-    rates = {name: clips_per_second(dataclasses.replace(extraction, device=name)) for name in ("cpu", "cuda")}
-    faster = max(rates, key=lambda name: rates[name])
-    say(f"--device auto: {rates['cpu']:.1f} clips/s on the CPU, {rates['cuda']:.1f} on the GPU: {faster}")
-    return faster
-
-
-def clips_per_second(extraction: Extraction) -> float:
-    """Decode and measure a few of the planned videos, once to warm up and once timed. Nothing is written."""
-    jobs = list(islice(_trial_jobs(extraction), _NUM_TRIAL_VIDEOS))
-    with decoding_pool(num_workers=extraction.num_workers, timeout_seconds=extraction.timeout_seconds) as pool:
-        seconds = 0.0
-        for _ in range(2):
-            started = time.monotonic()
-            for ticket in [pool.submit(extract_clip, job) for job in jobs]:
-                pool.wait(ticket)
-            seconds = time.monotonic() - started
-    return len(jobs) / max(seconds, 1e-9)
-
-
-def _trial_jobs(extraction: Extraction) -> Iterator[ClipJob]:
-    return (
-        _clip_job(extraction, shard, video, place=None) for shard in extraction.plan.shards for video in shard.videos
-    )

@@ -21,6 +21,7 @@ from shared.classes import Video
 from shared.errors import DataError
 from shared.files import remove_leftovers, write_text
 from shared.manifests import QuarantineRow
+from shared.notes import NoteRow
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
 from shared.shards.writer import remove_pending_shards
@@ -123,6 +124,8 @@ class ShardOutcome:
     num_bytes: int
     """The size of its file, or 0."""
     quarantined: tuple[QuarantineRow, ...]
+    notes: tuple[NoteRow, ...] = ()
+    """What is noted of its other videos."""
 
 
 def write_outcome(folder: Path, shard: PlannedShard, outcome: ShardOutcome) -> None:

@@ -30,10 +30,12 @@ from shared.manifests import (
     write_dataset,
     write_quarantine,
 )
+from shared.notes import NoteRow, read_notes, write_notes
 
 DESIGN_COLUMNS = """
 clip_id class_name label path source split1 split2 split3 split_full body camera_motion num_people viewpoint
-quality codec fps width height num_frames num_frames_header duration_seconds num_padded decoder shard row crc32
+quality codec fps width height num_frames num_frames_header duration_seconds num_padded decode_errors decoder shard row
+crc32
 brightness brightness_std contrast blur colorfulness red_mean green_mean blue_mean red_std green_std blue_std
 saturation_mean hue_hist_0 hue_hist_1 hue_hist_2 hue_hist_3 hue_hist_4 hue_hist_5 hue_hist_6 hue_hist_7 motion
 """.split()
@@ -76,6 +78,27 @@ def test_damaged_rows_are_refused(damage: str) -> None:
     values = json.loads(row_to_json(clip_row())) | {"label": "seven"}
     with pytest.raises(DataError, match="label"):
         row_from_json(json.dumps(values))
+
+
+def test_manifests_written_before_errors_were_counted(tmp_path: Path) -> None:
+    values = json.loads(row_to_json(clip_row()))
+    del values["decode_errors"]
+    assert row_from_json(json.dumps(values)) == dataclasses.replace(clip_row(), decode_errors=0)
+    write_clip_manifests(tmp_path, [clip_row("a"), clip_row("b")])
+    file = tmp_path / "clips" / "walk.csv"
+    pd.read_csv(file).drop(columns="decode_errors").to_csv(file, index=False)
+    frame = read_manifests(tmp_path)
+    assert list(frame.columns) == DESIGN_COLUMNS
+    assert frame["decode_errors"].tolist() == [0, 0]
+
+
+def test_notes(tmp_path: Path) -> None:
+    assert read_notes(tmp_path).empty
+    notes = [NoteRow(path="b/x.avi", note='wide, "really"'), NoteRow(path="a/x.avi", note="1")]
+    write_notes(tmp_path, notes)
+    assert read_notes(tmp_path).to_dict("records") == [dataclasses.asdict(note) for note in notes[::-1]]
+    write_notes(tmp_path, [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_classes_that_are_no_more_lose_their_manifest(tmp_path: Path) -> None:

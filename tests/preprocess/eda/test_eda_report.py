@@ -16,6 +16,7 @@ from eda_data import HEIGHT, NUM_SEGMENTS, WIDTH, picture_of, write_data_set
 from preprocess.eda.command import run_eda
 from shared.errors import DataError
 from shared.manifests import QuarantineRow
+from shared.notes import NoteRow, write_notes
 from shared.splits import ClipSplits, official_splits
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -49,6 +50,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifests, shards = write_data_set(
         folder, clips, splits=splits, pictures=copy, quarantined=QUARANTINED, synthetic=True
     )
+    write_notes(manifests, [NoteRow(path=f"walk/{ATTACK}.mp4", note="its pixels are wide")])
     return run_eda(manifests=manifests, shards=shards, out=folder / "deep" / "eda.html")
 
 
@@ -104,6 +106,8 @@ def test_hostile_names_are_text(visit: Visit) -> None:
     assert visit.page.locator("img[src=x]").count() == 0
     assert visit.page.locator("script").count() == 2
     assert ATTACK in visit.page.locator("#quarantine").inner_text()
+    assert visit.column("notes", 0) == [f"walk/{ATTACK}.mp4"]
+    assert visit.column("decode_errors", 1) == ["2", "2", "2"]
     assert "<img src=x onerror=hacked>" in visit.column("classes", 0)
     visit.page.fill("#table-clips input", "window.hacked")
     assert visit.column("clips", 0) == [f"<img src=x onerror=hacked>/{ATTACK}_{index}" for index in range(6)]

@@ -15,6 +15,7 @@ from preprocess.eda.summary import (
     Summary,
     class_counts,
     crop_loss_counts,
+    decode_errors_of,
     deviations_of,
     extreme_clips,
     is_marked,
@@ -27,6 +28,7 @@ from preprocess.eda.summary import (
 from preprocess.eda.tables import bar, cell_text, print_summary
 from shared.classes import parse_name
 from shared.manifests import read_dataset, read_manifests, read_quarantine
+from shared.notes import NoteRow, read_notes, write_notes
 from shared.splits import official_splits
 
 
@@ -42,7 +44,9 @@ def official() -> pd.DataFrame:
 
 
 def summary_of(folder: Path) -> Summary:
-    return summarize(read_manifests(folder), read_dataset(folder), read_quarantine(folder))
+    return summarize(
+        read_manifests(folder), read_dataset(folder), quarantine=read_quarantine(folder), notes=read_notes(folder)
+    )
 
 
 def test_hmdb51_leaks_across_classes(official: pd.DataFrame) -> None:
@@ -103,7 +107,8 @@ def test_crop_loss_of_the_widths_of_hmdb51(tmp_path: Path) -> None:
     assert losses[320] == pytest.approx(1 - 224 / 228)
     assert summary.crop_losses["clips"].tolist() == [0, 3, 0, 3, 0, 3]
     squashed = dataclasses.replace(summary.dataset, fit="squash")
-    assert set(summarize(summary.clips, squashed, summary.quarantine).clips["crop_loss"]) == {0.0}
+    again = summarize(summary.clips, squashed, quarantine=summary.quarantine, notes=summary.notes)
+    assert set(again.clips["crop_loss"]) == {0.0}
 
 
 def test_crop_losses_fall_into_the_bin_that_starts_with_them() -> None:
@@ -132,6 +137,12 @@ def test_shortfalls_leave_out_the_frames_that_headers_count_too_many() -> None:
     assert shortfalls_of(clips)["clip_id"].tolist() == ["d", "c"]
 
 
+def test_damaged_videos_come_with_the_worst_first() -> None:
+    clips = pd.DataFrame({"clip_id": list("dcba"), "decode_errors": [1, 0, 7, 1]})
+    clips = clips.assign(num_frames=5, num_frames_header=9)
+    assert decode_errors_of(clips)["clip_id"].tolist() == ["b", "a", "d"]
+
+
 def test_extremes_are_ordered_and_ties_are_settled_by_name() -> None:
     clips = pd.DataFrame({"clip_id": list("dcba"), "brightness": [5.0, 1.0, 1.0, 9.0]})
     darkest, brightest = OUTLIERS[0], OUTLIERS[1]
@@ -157,8 +168,10 @@ def test_cells_are_readable() -> None:
 def test_terminal_tables_say_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips = [clip_id for clip_id in official_splits() if clip_id.split("/")[0] in ("walk", "run", "wave")][:400]
     manifests, _ = write_data_set(tmp_path, clips, with_shards=False, synthetic=True)
+    write_notes(manifests, [NoteRow(path="walk/a.avi", note="its pixels are 2.000 times as wide as high")])
     print_summary(summary_of(manifests), None)
     text = capsys.readouterr().out
     for word in ("SYNTHETIC", "imbalance ratio", "standard deviations", "padded", "centre crop", "split_full",
-                 "both sides", "camera_motion", "Quarantined videos: 0", "num_frames_header", "█"):  # fmt: skip
+                 "both sides", "camera_motion", "Quarantined videos: 0", "num_frames_header", "█",
+                 "packets that did not decode: 8", "Notes on videos: 1", "2.000 times as wide"):  # fmt: skip
         assert word in text

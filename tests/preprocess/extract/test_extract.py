@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from commands import command_line, fail, run, succeed
 from extraction import OPTIONS, content, kill_and_continue, places, wait_until
-from media import ffmpeg_frames
+from media import HMDB_LIKE, ffmpeg_frames, make_video
 
 from shared.manifests import read_dataset, read_manifests, read_quarantine
+from shared.notes import read_notes
 from shared.shards.reader import ShardReader
 from shared.video.resizing import FrameSize
 
@@ -44,10 +45,35 @@ def test_manifest_values(extracted: Path) -> None:
     row = frame.loc["walk/src3_walk_f_cm_np1_le_goo_3"]
     assert (row["label"], row["source"], row["body"], row["num_people"]) == (2, "src3", "f", "1")
     assert (row["codec"], row["fps"], row["width"], row["height"]) == ("mpeg4", 30.0, 320, 240)
-    assert (row["num_frames"], row["num_padded"], row["decoder"]) == (23, 0, "cpu")
+    assert (row["num_frames"], row["num_padded"], row["decode_errors"], row["decoder"]) == (23, 0, 0, "cpu")
     assert row["duration_seconds"] == pytest.approx(23 / 30)
     assert frame.loc["sit/__short", "num_padded"] == 11
     assert frame.loc["sit/wide", "source"] == "wide"
+
+
+def test_damage_and_odd_pixels_can_be_seen(tmp_path: Path, ffmpeg: str) -> None:
+    videos = tmp_path / "videos"
+    whole = make_video(videos / "run" / "whole.mp4", "-c:v", "libx264", "-bf", "0", "-g", "8").read_bytes()
+    middle = whole.index(b"mdat") + int(0.3 * len(whole))
+    (videos / "run" / "damaged.mp4").write_bytes(whole[:middle] + b"\xff" * 4000 + whole[middle + 4000 :])
+    make_video(videos / "run" / "wide.avi", *HMDB_LIKE, "-vf", "setsar=2/1")
+    out = succeed("hmdb-prep", "extract", "--videos", videos, *places(tmp_path), "--size", "native")
+    manifests = tmp_path / "manifests"
+    assert str(manifests / "notes.csv") in out
+    frame = read_manifests(manifests).set_index("clip_id")
+    assert frame["decode_errors"].to_dict() == {"run/damaged": 1, "run/wide": 0, "run/whole": 0}
+    damaged = frame.loc["run/damaged"]
+    assert damaged["num_frames"] < 40
+    assert damaged["duration_seconds"] == pytest.approx(4 / 3)
+    assert damaged["fps"] == pytest.approx((damaged["num_frames"] - 1) / (4 / 3 - 1 / 30))
+    note = "its pixels are 2.000 times as wide as high; stored as if they were square"
+    assert read_notes(manifests).to_dict("records") == [{"path": "run/wide.avi", "note": note}]
+    shown = succeed("hmdb-prep", "eda", *places(tmp_path))
+    assert "packets that did not decode: 1" in shown
+    assert note in shown
+    shutil.rmtree(manifests)
+    assert "notes.csv" in succeed("hmdb-prep", "extract", "--videos", videos, *places(tmp_path), "--size", "native")
+    check_native(videos, tmp_path, num_clips=3)
 
 
 def test_no_source_is_on_both_sides(extracted: Path) -> None:
