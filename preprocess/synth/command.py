@@ -32,7 +32,7 @@ from shared.files import write_text
 from shared.workers import WorkerDied, WorkerOverran, WorkerPool
 
 GENERATOR = "hmdb-prep synth"
-GENERATOR_VERSION = 1  # rises whenever the same parameters give other pixels or names
+GENERATOR_VERSION = 2  # rises whenever the same parameters give other pixels, bytes or names
 
 _SECONDS_PER_CLIP = 300.0
 

@@ -17,6 +17,7 @@ from shared.files import write_bytes
 _KEY_FRAME_INTERVAL = 300
 _MPEG4_BITS_PER_SECOND = 700_000
 _H264_RATE_FACTOR = 23
+_X264 = {"mbtree": 0}  # the macroblock tree gives other bytes in one encode of the same frames than in the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def encode(frames: torch.Tensor, *, suffix: str) -> bytes:
         if suffix == ".mp4":
             video = encoder.to_tensor(
                 "mp4", codec="libx264", pixel_format="yuv420p", crf=_H264_RATE_FACTOR, preset="veryfast",
-                extra_options=common,
+                extra_options=common | _X264,
             )  # fmt: skip
         else:
             rate = {"b": _MPEG4_BITS_PER_SECOND, "qmin": 2, "qmax": 12}
