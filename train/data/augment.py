@@ -133,8 +133,8 @@ def _crop_boxes(
 ) -> npt.NDArray[np.int64]:
     """Boxes (B, 4): first the shape (log-uniform), then the share of the largest box of that shape, then the place."""
     bounded = np.minimum(strength, 1)
-    least = np.clip(1 - (1 - settings.scale[0]) * strength, 0.02, settings.scale[1])
     most = 1 - (1 - settings.scale[1]) * bounded
+    least = np.clip(1 - (1 - settings.scale[0]) * strength, 0.02, most)
     side = np.sqrt(least + draws[:, 0] * (most - least))
     low, high = np.log(settings.ratio)
     ratio = np.exp((low + draws[:, 1] * (high - low)) * bounded)

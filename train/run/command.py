@@ -156,7 +156,7 @@ def _begin(
         model, new_parameters = make_model(config, data, processes, weights)
     else:
         model, new_parameters = LSViT(model_config(config, data, weights)), found.new_parameters
-    facts = _facts(config, data, model)
+    facts = run_facts(config, data, model)
     if found is not None and (changed := found.facts.differences(facts)):
         raise DataError(f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}")
     learner = make_learner(
@@ -165,7 +165,7 @@ def _begin(
     if found is not None:
         for note in restore(learner, found):
             processes.say(note)
-    for note in idle_options(_setting(config, data, learner)):
+    for note in idle_options(setting_of(config, data, learner)):
         processes.say(note)
     progress = Progress() if found is None else found.progress
     processes.say(_start_line(learner, config, progress))
@@ -178,7 +178,8 @@ def _begin(
     return learner, facts, progress, new_parameters
 
 
-def _setting(config: RunConfig, data: RunData, learner: Learner) -> Setting:
+def setting_of(config: RunConfig, data: RunData, learner: Learner) -> Setting:
+    """What decides which options do nothing."""
     counts = np.bincount(data.samples.label, minlength=len(data.dataset.class_names))
     return Setting(
         config=config,
@@ -193,7 +194,8 @@ def _setting(config: RunConfig, data: RunData, learner: Learner) -> Setting:
     )
 
 
-def _facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
+def run_facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
+    """What the run's checkpoints will belong to."""
     return RunFacts(
         model_config=model.config,
         class_names=data.dataset.class_names,

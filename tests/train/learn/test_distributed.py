@@ -40,6 +40,7 @@ def launch(made: MadeDataset, runs: Path, name: str, *, processes: int, words: t
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr, done.stderr
     return runs
 
 
@@ -67,3 +68,15 @@ def test_a_run_of_two_processes_is_continued_by_one(made: MadeDataset, tmp_path:
     assert checkpoint(tmp_path / "cut")["progress"]["step"] == 1
     train(made, tmp_path, "cut", resume=True, **OPTIONS, max_minutes=0.0)
     np.testing.assert_allclose(history(tmp_path / "cut"), history(whole), rtol=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["classic", "directional"])
+def test_clips_of_one_frame_train_together(tmp_path: Path, variant: str) -> None:
+    """Every parameter takes part, also those of LMI, which has nothing to compare there."""
+    still = make_dataset(tmp_path / "still", num_segments=1)
+    options: dict[str, Value] = {**OPTIONS, "epochs": 1, "smif": variant, "lmi": variant}
+    alone = train(still, tmp_path, "alone", **options)
+    words = ("--epochs", "1", "--smif", variant, "--lmi", variant)
+    launch(still, tmp_path, "together", processes=2, words=words)
+    np.testing.assert_allclose(history(tmp_path / "together"), history(alone), rtol=2e-4)

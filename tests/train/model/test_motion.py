@@ -269,3 +269,20 @@ def test_smif_keeps_full_precision_under_autocast(kind: type[nn.Module]) -> None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = smif(clip)
     assert torch.equal(output, smif(clip))
+
+
+def test_smif_keeps_full_precision_when_compiled() -> None:
+    """A compiler sees plain expressions in the place of the pieces; autocast must not reach those either."""
+    smif, clip = randomised(DirectionalSMIF()).float(), video(5).float()
+    compiled = torch.compile(smif, backend="eager", fullgraph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(compiled(clip), smif(clip), rtol=0, atol=1e-6)
+        torch.testing.assert_close(smif.motion_map(clip), smif(clip) - clip, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["classic", "directional"])
+def test_with_one_frame_every_parameter_of_lmi_has_a_gradient(kind: str) -> None:
+    """Without one, processes that train together wait for it in vain."""
+    lmi = randomised(ClassicLMI(32) if kind == "classic" else DirectionalLMI(32, num_frames=1)).float()
+    lmi(torch.rand(2, 1, 5, 32)).sum().backward()
+    assert all(parameter.grad is not None for parameter in lmi.parameters())
