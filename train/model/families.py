@@ -80,7 +80,7 @@ def _of_checkpoint(source: str, stored: StoredWeights) -> Weights:
     try:
         config = from_builtins(ModelConfig, facts["model_config"])
         class_names = from_builtins(tuple[str, ...], facts["class_names"])
-    except (KeyError, ValueError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise DataError(f"{source} is damaged or of another version of lsvit-train: {error}") from error
     tensors = {name: tensor.float() for name, tensor in stored.tensors.items()}
     weights = own_weights(source, tensors, config, class_names=class_names)

@@ -227,6 +227,15 @@ def test_a_head_of_other_classes_is_left_out(tmp_path: Path) -> None:
     assert {skipped.reason for skipped in report.skipped} == {"the classes in the file are others"}
 
 
+@pytest.mark.parametrize("facts", [[1], {"model_config": {}}, {"model_config": {"embed_dim": "wide"}}, "facts"])
+def test_facts_that_lie_are_refused(tmp_path: Path, facts: object) -> None:
+    own_checkpoint(tmp_path / "x.pt", average=False)
+    content = torch.load(tmp_path / "x.pt", weights_only=True)
+    torch.save(content | {"facts": facts}, tmp_path / "x.pt")
+    with pytest.raises(DataError, match="is damaged or of another version"):
+        load_weights(str(tmp_path / "x.pt"))
+
+
 def test_a_run_over_several_splits_is_asked_for_one(tmp_path: Path) -> None:
     own_checkpoint(tmp_path / "x/split1/checkpoints/last.pt", average=False)
     with pytest.raises(DataError, match=r"several splits; name one of them: .*x/split1"):
