@@ -117,3 +117,38 @@ def test_every_family_goes_all_the_way(made: MadeDataset, tmp_path: Path, family
     explanation = explain_clip(loaded, torch.zeros(4, 24, 32, 3, dtype=torch.uint8))
     assert explanation.rollout.shape == explanation.gradient.shape == (4, 2, 2)
     assert (folder / "report.html").is_file()
+
+
+def made_weights(family: str, path: Path) -> str:
+    """A file of a family's weights."""
+    shapes = json.loads((script.FOLDER / f"{family}.json").read_text())["shapes"]
+    torch.save({name: script.made_tensor(name, tuple(each)) for name, each in shapes.items()}, path)
+    return str(path)
+
+
+def test_describe_shows_what_weights_are(tmp_path: Path, runs: Path) -> None:
+    weights = made_weights("dinov2_registers", tmp_path / "dino.pth")
+    result = call(["describe", "--init", weights, "--num-heads", "2", "--img-size", "42", "--json"])
+    assert result.returncode == 0, result.stderr
+    stages = {stage["name"]: stage for stage in json.loads(result.stdout)["stages"]}
+    assert stages["reg_token"]["output"] == [16, 13, 32] and stages["blocks.0.attn"]["input"] == [16, 14, 32]
+    assert "ImageNet's, which DeiT-3, DINOv2 and DINOv3 expect" in result.stderr
+    assert "(0.485, 0.456, 0.406)" in stages["normalise"]["explanation"]
+    own = call(["describe", "--init", "plain", "--runs", str(runs), "--img-size", "16"])
+    assert own.returncode == 0 and "LS-ViT plain" in own.stdout and "(16, 5, 64)" in own.stdout
+
+
+def test_the_command_refuses_and_asks(tmp_path: Path) -> None:
+    foreign = json.loads((script.FOLDER / "foreign.json").read_text())["qk_norm"]
+    torch.save({name: script.made_tensor(name, tuple(each)) for name, each in foreign.items()}, tmp_path / "qk.pth")
+    refused = call(["describe", "--init", str(tmp_path / "qk.pth"), "--num-heads", "2"])
+    assert refused.returncode == 1 and "blocks.0.attn.q_norm.weight" in refused.stderr
+    clip = made_weights("clip_openai", tmp_path / "clip.pth")
+    asking = call(["describe", "--init", clip, "--num-heads", "2", "--img-size", "32"])
+    assert asking.returncode == 1 and "--activation quick_gelu" in asking.stderr
+    told = json.dumps({"architecture": "vit_base_patch16_clip_224", "pretrained_cfg": {"tag": "openai"}})
+    (tmp_path / "config.json").write_text(told)
+    answered = call(["describe", "--init", clip, "--num-heads", "2", "--img-size", "32"])
+    assert answered.returncode == 0 and "quick_gelu" in answered.stdout
+    both = call(["describe", "--init", clip, "--preset", "base"])
+    assert both.returncode == 2 and "leave one of them out" in both.stderr
