@@ -12,6 +12,7 @@ import typer
 
 from shared.console import run_app
 from shared.errors import UsageError
+from train.probe.options import add_probe_command
 from train.run.options import add_run_command
 
 Variant = Literal["none", "classic", "directional"]
@@ -56,6 +57,7 @@ def options(
 
 
 add_run_command(app)
+add_probe_command(app)
 
 
 @app.command("evaluate")

@@ -16,8 +16,8 @@ from train.learn.inference import clip_answers, probabilities_of
 from train.learn.lessons import send_lessons
 from train.learn.metrics import Metrics, measure
 from train.learn.step import check_weights, diverged, train_step
-from train.run.progress import EpochRow, Progress, Timing, append_timing, validation_key, write_metrics
-from train.run.session import Session, save
+from train.run.progress import EpochRow, Progress, Timing, append_timing, epoch_row, write_metrics
+from train.run.session import Session, log_epoch, save
 
 
 def train(session: Session, progress: Progress) -> Progress:
@@ -123,48 +123,26 @@ def _validate(session: Session, progress: Progress) -> Metrics | None:
     return measure(probabilities, lessons.table.label[session.validation])
 
 
-def _epoch_row(session: Session, progress: Progress, metrics: Metrics | None) -> EpochRow:
-    row = EpochRow(
-        epoch=progress.epoch + 1,
-        step=progress.step,
-        learning_rate=session.learner.schedule.rate(progress.step - 1),
-        train_loss=progress.loss_sum / progress.num_clips,
-        train_top1=progress.num_right / progress.num_clips,
-        val_clips=0 if metrics is None else metrics.num_clips,
-        val_loss=None if metrics is None else metrics.loss,
-        val_top1=None if metrics is None else metrics.top1,
-        val_top5=None if metrics is None else metrics.top5,
-        val_mean_class_accuracy=None if metrics is None else metrics.mean_class_accuracy,
-        val_calibration_error=None if metrics is None else metrics.calibration_error,
-        best=0,
-    )
-    key = validation_key(row)
-    is_best = key is None or progress.best_key is None or key > progress.best_key
-    return dataclasses.replace(row, best=int(is_best))
-
-
-def _confusion(metrics: Metrics | None) -> tuple[tuple[int, ...], ...] | None:
-    return None if metrics is None else tuple(tuple(row) for row in metrics.confusion.tolist())
+def _last_rate(session: Session, progress: Progress) -> float:
+    """The learning rate of the step before."""
+    return session.learner.schedule.rate(progress.step - 1)
 
 
 def _end_epoch(session: Session, progress: Progress) -> Progress:
     """Validate, decide about best and the end, save, and say so."""
-    metrics = _validate(session, progress)
-    row = _epoch_row(session, progress, metrics)
-    progress = progress.after_epoch(row, _confusion(metrics))
-    config = session.config
-    if progress.epoch >= config.epochs:
-        progress = dataclasses.replace(progress, finished="all epochs done")
-    elif config.patience and len(session.validation) and progress.epochs_since_best >= config.patience:
-        reason = f"no better validation for {config.patience} epochs (--patience)"
-        progress = dataclasses.replace(progress, finished=reason)
+    metrics, config = _validate(session, progress), session.config
+    progress = progress.after_epoch(
+        metrics, learning_rate=_last_rate(session, progress), epochs=config.epochs, patience=config.patience
+    )
+    row = progress.history[-1]
     _record(session, progress, row)
     return progress
 
 
 def _measure_midway(session: Session, progress: Progress) -> None:
     """Say what an unfinished epoch has reached. It is no epoch: nothing is noted, and it is never the best."""
-    row = dataclasses.replace(_epoch_row(session, progress, _validate(session, progress)), best=0)
+    metrics = _validate(session, progress)
+    row = dataclasses.replace(epoch_row(progress, metrics, learning_rate=_last_rate(session, progress)), best=0)
     done = f"{progress.step_in_epoch} of {session.steps_per_epoch} steps"
     session.call.processes.say(f"{epoch_line(row, epochs=session.config.epochs)} ({done}, not counted as an epoch)")
 
@@ -175,10 +153,7 @@ def _record(session: Session, progress: Progress, row: EpochRow) -> None:
         return
     write_metrics(session.folder, progress.history)
     if session.events is not None:
-        for name, value in dataclasses.asdict(row).items():
-            if value is not None and name not in ("epoch", "step", "val_clips", "best"):
-                session.events.add_scalar(f"epoch/{name}", value, row.epoch)
-        session.events.flush()
+        log_epoch(session.events, row)
     session.learner.processes.say(epoch_line(row, epochs=session.config.epochs))
 
 

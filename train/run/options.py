@@ -28,21 +28,26 @@ def add_run_command(app: typer.Typer) -> None:
         given: dict[str, Value] = {key: arguments[key] for key in known if arguments[key] not in (None, [])}
         run_training(command_line=given, config_file=arguments["config"], resume=arguments["resume"])
 
-    parameters = [_parameter("config", ConfigFile, None), _parameter("resume", Resume, False)]
-    parameters += [_parameter(key, _annotation(key, kind, flag), None) for key, (kind, flag) in known.items()]
+    defaults = RunConfig()
+    parameters = [keyword("config", ConfigFile, None), keyword("resume", Resume, False)]
+    parameters += [
+        keyword(key, annotation(key, kind, flag, default=getattr(defaults, key)), None)
+        for key, (kind, flag) in known.items()
+    ]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app.command("run")(run)
 
 
-def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
+def keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    """A parameter of a command's signature."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _annotation(key: str, kind: Any, flag: Flag) -> Any:
+def annotation(key: str, kind: Any, flag: Flag, *, default: Value) -> Any:
     """The option of a key. Nothing given is None, so that the configuration file can tell."""
     name = key.replace("_", "-")
-    text = f"{flag.help} {_choices(flag)}{_default(key)}"
+    text = f"{flag.help} {_choices(flag)}{_default(default)}"
     declaration = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
     if kind == tuple[str, ...]:
         kind = list[str]
@@ -53,8 +58,7 @@ def _choices(flag: Flag) -> str:
     return f"One of {', '.join(flag.choices)}. " if flag.choices else ""
 
 
-def _default(key: str) -> str:
-    default = getattr(RunConfig(), key)
+def _default(default: Value) -> str:
     if default in ("", ()):
         return ""
     if isinstance(default, tuple):

@@ -10,6 +10,7 @@ from typing import get_type_hints
 
 from shared.errors import DataError
 from shared.files import write_csv
+from train.learn.metrics import Metrics
 
 METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"
@@ -82,9 +83,19 @@ class Progress:
             num_clips=self.num_clips + num_clips,
         )
 
-    def after_epoch(self, row: EpochRow, confusion: tuple[tuple[int, ...], ...] | None) -> Progress:
-        """The epoch is over and measured; confusion: of its validation."""
+    def after_epoch(self, metrics: Metrics | None, *, learning_rate: float, epochs: int, patience: int) -> Progress:
+        """The epoch is over; its row is the last of ``history``, and ``finished`` says whether another one follows.
+
+        metrics: of its validation, None without one. learning_rate: of its last step. patience: 0 for none.
+        """
+        row = epoch_row(self, metrics, learning_rate=learning_rate)
         key = self.best_key if not row.best else validation_key(row)
+        confusion = None if metrics is None else tuple(tuple(row) for row in metrics.confusion.tolist())
+        since_best, finished = 0 if row.best else self.epochs_since_best + 1, ""
+        if self.epoch + 1 >= epochs:
+            finished = "all epochs done"
+        elif patience and metrics is not None and since_best >= patience:
+            finished = f"no better validation for {patience} epochs (--patience)"
         return dataclasses.replace(
             self,
             epoch=self.epoch + 1,
@@ -97,8 +108,30 @@ class Progress:
             best_key=key,
             best_epoch=row.epoch if row.best else self.best_epoch,
             best_confusion=confusion if row.best else self.best_confusion,
-            epochs_since_best=0 if row.best else self.epochs_since_best + 1,
+            epochs_since_best=since_best,
+            finished=finished,
         )
+
+
+def epoch_row(progress: Progress, metrics: Metrics | None, *, learning_rate: float) -> EpochRow:
+    """What the current epoch has reached so far; metrics: of its validation, None without one."""
+    row = EpochRow(
+        epoch=progress.epoch + 1,
+        step=progress.step,
+        learning_rate=learning_rate,
+        train_loss=progress.loss_sum / progress.num_clips,
+        train_top1=progress.num_right / progress.num_clips,
+        val_clips=0 if metrics is None else metrics.num_clips,
+        val_loss=None if metrics is None else metrics.loss,
+        val_top1=None if metrics is None else metrics.top1,
+        val_top5=None if metrics is None else metrics.top5,
+        val_mean_class_accuracy=None if metrics is None else metrics.mean_class_accuracy,
+        val_calibration_error=None if metrics is None else metrics.calibration_error,
+        best=0,
+    )
+    key = validation_key(row)
+    is_best = key is None or progress.best_key is None or key > progress.best_key
+    return dataclasses.replace(row, best=int(is_best))
 
 
 def validation_key(row: EpochRow) -> tuple[float, float] | None:

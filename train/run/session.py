@@ -23,7 +23,7 @@ from train.learn.processes import Processes
 from train.learn.step import Learner
 from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
 from train.run.config import RunConfig
-from train.run.progress import Progress
+from train.run.progress import EpochRow, Progress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -72,27 +72,34 @@ class Session:
 
 def save(session: Session, progress: Progress, *, is_best: bool) -> None:
     """Write a checkpoint, in the first process only. Raises DataError where it cannot be written."""
-    learner = session.learner
-    if not learner.processes.is_first:
-        return
-    used = dataclasses.replace(session.config, device=learner.processes.device.type, amp=learner.precision)
-    config = dataclasses.asdict(used)
+    if session.learner.processes.is_first:
+        checkpoint = make_checkpoint(
+            session.learner, progress, config=session.config, facts=session.facts, new_parameters=session.new_parameters
+        )
+        write_checkpoint(session.folder, checkpoint, is_best=is_best)
+
+
+def make_checkpoint(
+    learner: Learner, progress: Progress, *, config: RunConfig, facts: RunFacts, new_parameters: tuple[str, ...]
+) -> Checkpoint:
+    """Every state as it is now; the tensors are the learner's own."""
+    used = dataclasses.replace(config, device=learner.processes.device.type, amp=learner.precision)
+    values = dataclasses.asdict(used)
     rng = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         rng["cuda"] = torch.cuda.get_rng_state()
-    checkpoint = Checkpoint(
-        facts=session.facts,
+    return Checkpoint(
+        facts=facts,
         progress=progress,
-        config={key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
+        config={key: list(value) if isinstance(value, tuple) else value for key, value in values.items()},
         model=learner.model.state_dict(),
         average=None if learner.average is None else learner.average.state_dict(),
         optimizer=learner.optimizer.state_dict(),
         scheduler=dataclasses.asdict(learner.schedule),
         scaler=learner.scaler.state_dict(),
         rng=rng,
-        new_parameters=session.new_parameters,
+        new_parameters=new_parameters,
     )
-    write_checkpoint(session.folder, checkpoint, is_best=is_best)
 
 
 def restore(learner: Learner, found: Checkpoint) -> list[str]:
@@ -133,6 +140,14 @@ def open_events(folder: Path, progress: Progress) -> SummaryWriter:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder / EVENTS_FOLDER), purge_step=progress.step + 1 if progress.step else None)
+
+
+def log_epoch(events: SummaryWriter, row: EpochRow) -> None:
+    """Add what an epoch has reached to TensorBoard."""
+    for name, value in dataclasses.asdict(row).items():
+        if value is not None and name not in ("epoch", "step", "val_clips", "best"):
+            events.add_scalar(f"epoch/{name}", value, row.epoch)
+    events.flush()
 
 
 class Interruption:

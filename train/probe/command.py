@@ -1,0 +1,230 @@
+"""Trains heads on the frame features of a frozen backbone: several splits and seeds, each a run like those of `run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shared.console import say
+from shared.errors import UsageError
+from train.data.reader import BatchReader
+from train.data.seeds import Purpose, torch_seed
+from train.learn.processes import Processes, choose_device
+from train.model.families import Weights
+from train.model.lsvit import LSViT
+from train.model.pretrained import LoadReport, copy_weights
+from train.model.trainable import num_trainable
+from train.probe.config import ProbeOptions, probe_config
+from train.probe.features import FEATURES_FILE, compute_features, feature_key, open_features
+from train.probe.heads import ClipFeatures, HeadTraining, train_head
+from train.run.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from train.run.command import run_facts
+from train.run.config import RunConfig, differences, read_config, requested_splits, resolve, write_config
+from train.run.data import RunData, open_data
+from train.run.folder import CONFIG_FILE, run_folder
+from train.run.learner import make_learner, make_lessons
+from train.run.progress import Progress, Timing, append_timing, write_metrics
+from train.run.report import write_report
+from train.run.session import log_epoch, make_checkpoint, open_events
+from train.run.start import init_weights, model_config, with_shape_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """One head to train: of one split and one seed."""
+
+    folder: Path
+    config: RunConfig
+    """With every choice made."""
+    data: RunData
+
+
+def probe(options: ProbeOptions) -> None:
+    """Compute what features are missing, then train a head for each split and seed.
+
+    Raises UsageError and DataError as the command does.
+    """
+    config = probe_config(options)
+    folder = run_folder(config)
+    if folder.exists() and not options.resume:
+        raise UsageError(f"the run {folder} exists; continue it with --resume, or choose another --name")
+    weights = init_weights(config, None)
+    assert weights is not None  # a probe has --init
+    smif, lmi = motion_of(weights)
+    config = with_shape_of(dataclasses.replace(config, smif=smif, lmi=lmi), weights)
+    device = choose_device(config.device)
+    with ExitStack() as resources:
+        datas = {}
+        for split in requested_splits(config.split):
+            datas[split] = open_data(dataclasses.replace(config, split=split))
+            resources.callback(datas[split][1].reader.close)
+            for note in datas[split][1].notes:
+                say(note)
+        parts = _parts(folder, datas, seeds=options.seeds)
+        _check_parts(folder, parts)
+        features = _features(folder, parts[0], list(datas.values()), weights, device)
+        for part in parts:
+            _train_part(part, weights, features, device)
+    _note_splits(folder, config, parts)
+
+
+def motion_of(weights: Weights) -> tuple[str, str]:
+    """Which variants of SMIF and LMI the weights were trained with: a probe adds none."""
+    names = weights.tensors.keys()
+    smif = "classic" if "smif.alpha" in names else "directional" if "smif.weight" in names else "none"
+    first = "backbone.blocks.0.lmim."
+    lmi = "classic" if f"{first}delta" in names else "directional" if f"{first}squeeze.weight" in names else "none"
+    return smif, lmi
+
+
+def _parts(folder: Path, datas: Mapping[str, tuple[RunConfig, RunData]], *, seeds: int) -> list[Part]:
+    parts = []
+    for seed in range(seeds):
+        of_seed = folder / f"seed{seed}" if seeds > 1 else folder
+        for split, (config, data) in datas.items():
+            name = f"split{split}" if split.isdigit() else split
+            parts.append(
+                Part(
+                    folder=of_seed / name if len(datas) > 1 else of_seed,
+                    config=dataclasses.replace(config, seed=config.seed + seed),
+                    data=data,
+                )
+            )
+    return parts
+
+
+def _check_parts(folder: Path, parts: list[Part]) -> None:
+    """Raise UsageError where a part was begun another way, or the folder has other parts."""
+    begun = {path.parent.parent for path in folder.glob("**/checkpoints/last.pt")}
+    if strange := begun - {part.folder for part in parts}:
+        raise UsageError(
+            f"{folder} was begun with other splits or seeds ({', '.join(sorted(map(str, strange)))}); name those too, "
+            "or choose another --name: the features are found again"
+        )
+    for part in parts:
+        if part.folder in begun:
+            saved = resolve(command_line={}, file=read_config(part.folder / CONFIG_FILE))
+            if changed := differences(saved, part.config):
+                raise UsageError(
+                    f"{part.folder} was begun another way: {'; '.join(changed)}; choose another --name: the features "
+                    "are found again"
+                )
+
+
+def _features(
+    folder: Path, part: Part, datas: list[tuple[RunConfig, RunData]], weights: Weights, device: torch.device
+) -> ClipFeatures:
+    """The features of all clips that train or validate, computed where they are missing."""
+    model, report = _model(part, weights)
+    for line in report.lines():
+        say(line)
+    if new := [name for name in report.missing if name.startswith("spatial_pool.")]:
+        raise UsageError(f"{', '.join(new)} would stay random; choose --spatial-pool cls or mean")
+    table, reader = part.data.table, part.data.reader
+    clips = np.unique(np.concatenate([rows for _, data in datas for rows in (data.samples.clip, data.rows.validation)]))
+    key = feature_key(model, table, dataset_id=part.data.dataset.dataset_id, num_rows=reader.layout.num_rows)
+    with open_features(folder / FEATURES_FILE, key, others=folder.parent) as stored:
+        missing = stored.missing(clips)
+        say(
+            f"features of {len(clips)} clips, {reader.layout.num_rows} frames each, by {key.width} numbers a frame: "
+            f"{len(clips) - len(missing)} are there, {len(missing)} are computed on {device}"
+        )
+        if len(missing):
+            batches = BatchReader(reader, num_threads=part.config.workers, pinned=device.type == "cuda")
+            try:
+                compute_features(model, batches, missing, stored, device=device)
+            finally:
+                batches.close()
+        place = np.full(len(table.clip_id), -1)
+        place[clips] = np.arange(len(clips))
+        return ClipFeatures(values=stored.read(clips).to(device), place=place)
+
+
+def _model(part: Part, weights: Weights) -> tuple[LSViT, LoadReport]:
+    """The model at the start of a part, as `run` makes it."""
+    config = model_config(part.config, part.data, weights)
+    model = LSViT(config, seed=torch_seed(Purpose.WEIGHTS, part.config.seed))
+    return model, copy_weights(
+        model, weights, class_names=part.data.dataset.class_names, motion_init=config.motion_init
+    )
+
+
+def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: torch.device) -> None:
+    last = checkpoint_path(part.folder, "last")
+    if last.is_file() and (finished := read_checkpoint(last).progress.finished):
+        say(f"{part.folder} is finished ({finished}); nothing to do")
+        return
+    started = time.perf_counter()
+    config, data = part.config, part.data
+    torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
+    model, report = _model(part, weights)
+    learner = make_learner(
+        config,
+        model,
+        num_samples=len(data.samples),
+        processes=Processes(device=device),
+        new_parameters=report.missing,
+    )
+    facts = run_facts(config, data, model)
+    part.folder.mkdir(parents=True, exist_ok=True)
+    write_config(part.folder / CONFIG_FILE, config)
+    training = HeadTraining(
+        config=config,
+        data=data,
+        learner=learner,
+        lessons=make_lessons(config, data, learner),
+        features=features,
+        checkpoint=partial(make_checkpoint, learner, config=config, facts=facts, new_parameters=report.missing),
+    )
+    best, latest = train_head(training)
+    write_checkpoint(part.folder, best, is_best=True)
+    if latest is not best:
+        write_checkpoint(part.folder, latest, is_best=False)
+    _write_records(part, latest.progress, seconds=time.perf_counter() - started)
+    page = write_report(part.folder, facts=facts, config=config, progress=latest.progress)
+    say(f"{_result(part, latest.progress, model)}; wrote {part.folder}: checkpoints, metrics.csv, {page.name}")
+
+
+def _write_records(part: Part, progress: Progress, *, seconds: float) -> None:
+    """metrics.csv, timing.csv with one row for all epochs, and TensorBoard's file."""
+    write_metrics(part.folder, progress.history)
+    num_clips = len(part.data.samples) * progress.epoch
+    append_timing(
+        part.folder,
+        Timing(
+            epoch=progress.epoch,
+            steps=progress.step,
+            seconds=seconds,
+            clips_per_second=num_clips / seconds,
+            data_wait_share=0.0,
+            processes=1,
+        ),
+    )
+    with open_events(part.folder, Progress()) as events:
+        for row in progress.history:
+            log_epoch(events, row)
+
+
+def _result(part: Part, progress: Progress, model: LSViT) -> str:
+    config, best = part.config, progress.history[progress.best_epoch - 1]
+    size = f"{config.temporal_pool} head of {num_trainable(model):,} parameters"
+    text = f"split {config.split}, seed {config.seed}, {size}: "
+    if best.val_top1 is None:
+        return f"{text}training top-1 {100 * best.train_top1:.1f} %, no validation"
+    return f"{text}validation top-1 {100 * best.val_top1:.1f} % ({best.val_clips} clips) in epoch {best.epoch}"
+
+
+def _note_splits(folder: Path, config: RunConfig, parts: list[Part]) -> None:
+    """Beside several splits lies the configuration that names them, as `run` leaves it."""
+    for parent in {part.folder.parent for part in parts if part.folder.name != folder.name}:
+        seed = next(part.config.seed for part in parts if part.folder.parent == parent)
+        if parent != folder.parent and "," in config.split:
+            write_config(parent / CONFIG_FILE, dataclasses.replace(config, seed=seed))
