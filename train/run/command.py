@@ -32,7 +32,7 @@ from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, re
 from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
-from train.run.report import write_report
+from train.run.report import REPORT_FILE, write_report
 from train.run.session import Call, Interruption, Session, open_events, restore
 from train.run.start import init_weights, make_model, model_config, with_shape_of
 
@@ -107,6 +107,9 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
     if found is not None and processes.is_first and (note := restore_best(folder, found.progress)):
         processes.say(note)
     if found is not None and found.progress.finished:
+        if processes.is_first and not (folder / REPORT_FILE).is_file():  # killed between the last step and its report
+            write_metrics(folder, found.progress.history)
+            write_report(folder, facts=found.facts, config=config, progress=found.progress)
         processes.say(f"{folder} is finished ({found.progress.finished}); nothing to do")
         return False
     weights = init_weights(config, found)

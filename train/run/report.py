@@ -25,6 +25,7 @@ from train.run.progress import EpochRow, Progress, Timing, read_timing
 
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion_validation.png"
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +65,8 @@ def write_report(folder: Path, *, facts: RunFacts, config: RunConfig, progress: 
             if section.picture
         },
     }
-    write_text(folder / "report.html", render_page("train.run", "report", content))
-    return folder / "report.html"
+    write_text(folder / REPORT_FILE, render_page("train.run", "report", content))
+    return folder / REPORT_FILE
 
 
 def _confusion(progress: Progress) -> npt.NDArray[np.int64]:
@@ -81,6 +82,8 @@ def _best_row(progress: Progress) -> EpochRow | None:
 def _summary(config: RunConfig, progress: Progress) -> str:
     text = f"Epoch {progress.epoch} of {config.epochs}: {progress.finished or 'not finished'}."
     best = _best_row(progress)
+    if not progress.history:
+        return text
     if best is None:
         return f"{text} Nothing was set aside for validation: best is the last state."
     share = 100 * (best.val_top1 or 0.0)

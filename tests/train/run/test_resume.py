@@ -183,3 +183,22 @@ def test_a_run_without_its_last_state_is_not_begun_over(made: MadeDataset, tmp_p
     assert best.read_bytes() == before
     shutil.copy(best, last)
     go_on(made, tmp_path, "a")
+
+
+def test_a_run_killed_before_its_report_gets_one(
+    made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: Any, **options: Any) -> None:
+        raise ConnectionError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr("train.run.loop.write_metrics", die)
+        train(made, tmp_path, "a", **{**OPTIONS, "epochs": 1})
+    folder = go_on(made, tmp_path, "a")
+    assert (folder / "report.html").is_file() and (folder / "metrics.csv").read_text().count("\n") == 2
+
+
+def test_a_batch_may_be_cut_into_more_parts_on_resume(made: MadeDataset, tmp_path: Path) -> None:
+    """The remedy for a GPU that is too small."""
+    killed(made, tmp_path, "a", steps=2, **OPTIONS, checkpoint_every=1)
+    assert checkpoint(go_on(made, tmp_path, "a", grad_accum_steps=2))["progress"]["finished"]
