@@ -132,8 +132,8 @@ def _check_step(learner: Learner, place: Step, *, loss: float, norm: float) -> N
     if learner.scaler.get_scale() < LEAST_LOSS_SCALE:
         raise DataError(
             f"fp16 gives no finite gradient in epoch {place.epoch + 1}, step {place.index + 1}, although the loss is "
-            f"scaled by {learner.scaler.get_scale():g} only: nothing is learnt. Begin anew with another --name and --amp "
-            "bf16, --amp none or a smaller --lr"
+            f"scaled by {learner.scaler.get_scale():g} only: nothing is learnt. Begin anew with another --name and "
+            "--amp bf16, --amp none or a smaller --lr"
         )
 
 

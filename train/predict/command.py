@@ -18,12 +18,12 @@ from shared.video.streams import VideoError
 from train.data.views import Views, candidate_rows, evaluation_views, parse_views
 from train.learn.inference import probabilities_of
 from train.learn.precision import amp_dtype
-from train.learn.processes import choose_device
+from train.learn.processes import choose_device, memory_errors
 from train.predict.inputs import Input, find_inputs
 from train.predict.output import Answer, CsvFormat, print_answers, write_answers, write_json
 from train.predict.videos import ClipRequest, Frames, decode_all
 from train.trained.calibration import Calibration, read_calibration, tempered
-from train.trained.clips import NO_NUMBERS
+from train.trained.clips import NO_NUMBERS, SMALLER_BATCHES
 from train.trained.folders import find_run, run_name
 from train.trained.model import LoadedModel, load_model
 
@@ -121,7 +121,7 @@ def _answer_batch(loaded: LoadedModel, batch: Sequence[tuple[Input, torch.Tensor
     clips = [views for _, views in batch if isinstance(views, torch.Tensor)]
     probabilities: Iterator[npt.NDArray[np.float64]] = iter(())
     if clips:
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors(SMALLER_BATCHES):
             answer = probabilities_of(loaded.model, amp_dtype=amp_dtype(loaded.precision))
             shares = answer(torch.stack(clips).to(loaded.device))
         probabilities = iter(shares.cpu().numpy())

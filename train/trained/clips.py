@@ -19,13 +19,14 @@ from train.data.samples import make_table
 from train.data.views import Views
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.precision import amp_dtype
-from train.learn.processes import Processes
+from train.learn.processes import Processes, memory_errors
 from train.trained.model import LoadedModel
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NO_NUMBERS = "the model's answer is no number (NaN): its training has diverged; train it anew with a smaller --lr"
+SMALLER_BATCHES = "use a smaller --batch-size, or --device cpu"
 _READING_THREADS = 2
 
 
@@ -99,7 +100,8 @@ def _open_clips(loaded: LoadedModel, clips: pd.DataFrame, shards: Path) -> Itera
     reader = ClipReader(shards, make_table(clips), dataset_id=loaded.facts.dataset_id)
     batches = BatchReader(reader, num_threads=_READING_THREADS, pinned=loaded.device.type == "cuda")
     try:
-        yield batches
+        with memory_errors(SMALLER_BATCHES):
+            yield batches
     finally:
         batches.close()
         reader.close()

@@ -111,6 +111,21 @@ def test_a_gpu_that_is_too_small_is_two_lines_with_the_remedy(
     assert "--grad-accum-steps (2 now, 4 need about half)" in second and "--preset" in second and "--resume" in second
 
 
+def test_a_gpu_that_is_too_small_to_answer(made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shared.manifests import read_manifests
+    from train.data.views import Views
+    from train.trained.clips import stored_probabilities
+    from train.trained.model import load_model
+
+    def too_large(*arguments: object) -> object:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    loaded = load_model(train(made, tmp_path, "a", epochs=1))
+    monkeypatch.setattr(LSViT, "forward", too_large)
+    with pytest.raises(DataError, match=r"too small: CUDA out of memory\.\nuse a smaller --batch-size"):
+        stored_probabilities(loaded, read_manifests(made.manifests), shards=made.shards, views=Views(), batch_size=4)
+
+
 def test_memory_of_the_host_and_other_errors() -> None:
     with pytest.raises(DataError, match=r"the memory is too small: .*DefaultCPUAllocator"), memory_errors("less"):
         torch.empty(2**60)
