@@ -101,7 +101,7 @@ def _rich_progress(description: str, total: int | None, unit: str) -> Iterator[C
             nonlocal done
             done += count
             rate = done / max(time.monotonic() - started, 1e-9)
-            bar.update(task, completed=done, rate=f"{rate:,.1f} {unit}/s")
+            bar.update(task, completed=done, rate=f"{_rate_text(rate)} {unit}/s")
 
         yield advance
 
@@ -118,11 +118,23 @@ def _plain_progress(description: str, total: int | None, unit: str) -> Iterator[
             return
         last = now
         rate = done / (now - started)
-        left = "" if total is None or not rate else f", {(total - done) / rate:.0f} s left"
+        left = "" if total is None or not rate else f", {duration_text((total - done) / rate)} left"
         of = "" if total is None else f"/{total}"
-        say(f"{description}: {done}{of} {unit}, {rate:.1f} {unit}/s{left}", to=sys.stderr)
+        say(f"{description}: {done}{of} {unit}, {_rate_text(rate)} {unit}/s{left}", to=sys.stderr)
 
     yield advance
+
+
+def _rate_text(rate: float) -> str:
+    return f"{rate:,.1f}" if rate >= 1 else f"{rate:.2g}"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in words for people: 42 s, 12 min or 7 h 05 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 # Typer brings its own copy of click, or uses the installed one, depending on its version: this is whichever it raises.

@@ -90,7 +90,7 @@ class Backbone(nn.Module):
         x = self.embed(images, normalisation)
         after_first = torch.unflatten(drop_path, 0, (-1, 2)) if drop_path is not None else [None] * len(self.blocks)
         for block, factors in zip(self.blocks, (None, *after_first), strict=False):
-            if self.checkpoint_blocks and torch.is_grad_enabled():
+            if self.checkpoint_blocks and _keeps_for_backward(block, x):
                 # Nothing within a block draws random numbers: DropPath's factors come from outside.
                 x = checkpoint(block, x, factors, use_reentrant=False, preserve_rng_state=False)
             else:
@@ -235,6 +235,10 @@ def _make_spatial_pool(config: ModelConfig) -> AttentionPool | LatentPool | None
     if config.spatial_pool == "latent":
         return LatentPool(config)
     return AttentionPool(config.embed_dim) if config.spatial_pool == "heatmap" else None
+
+
+def _keeps_for_backward(block: nn.Module, x: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or any(each.requires_grad for each in block.parameters()))
 
 
 def _make_temporal_pool(config: ModelConfig) -> AttentionPool | DirectionalPool | None:

@@ -65,6 +65,10 @@ def test_less_is_kept_and_nothing_where_no_gradient_is_wanted() -> None:
     assert kept[True] < 0.3 * kept[False]
     with torch.no_grad():
         assert kept_bytes(model) == 0
+    freeze(model, "head")
+    before_the_head = kept_bytes(model)
+    model.backbone.checkpoint_blocks = False
+    assert before_the_head == kept_bytes(model)
 
 
 def kept_bytes(model: LSViT) -> int:
