@@ -48,11 +48,12 @@ def answers(
 def test_the_temperature_is_that_of_scipy(overconfidence: float) -> None:
     logits, probabilities, labels = answers(3, overconfidence=overconfidence)
 
-    def loss(temperature: float) -> float:
-        return float(-np.log(softmax(overconfidence * logits / temperature)[np.arange(len(labels)), labels]).mean())
+    def cost(temperature: float) -> float:
+        chosen = softmax(overconfidence * logits / temperature)[np.arange(len(labels)), labels]
+        return float(-np.log(chosen).sum() + np.log2(temperature) ** 2 / 2)
 
-    expected = minimize_scalar(loss, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-9}).x
-    assert fit_temperature(probabilities, labels) == pytest.approx(expected, rel=1e-5)
+    expected = minimize_scalar(cost, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-9}).x
+    assert fit_temperature(probabilities, labels) == pytest.approx(expected, rel=0.006)
 
 
 def test_overconfidence_is_taken_back() -> None:
@@ -64,10 +65,12 @@ def test_overconfidence_is_taken_back() -> None:
     assert expected_calibration_error(tempered(fresh, temperature), fresh_labels) < 0.02
 
 
-def test_answers_that_are_all_right_or_all_wrong_stop_at_the_limits() -> None:
+def test_a_few_clips_that_are_all_right_make_no_answer_certain() -> None:
     probabilities = np.tile([0.7, 0.2, 0.1], (4, 1))
-    assert fit_temperature(probabilities, np.zeros(4, np.int64)) == pytest.approx(0.1)
-    assert fit_temperature(probabilities, np.full(4, 2)) == pytest.approx(10.0)
+    temperature = fit_temperature(probabilities, np.zeros(4, np.int64))
+    assert 0.3 < temperature < 1
+    assert tempered(probabilities, temperature).max() < 0.98
+    assert fit_temperature(probabilities, np.full(4, 2)) > 2
 
 
 @given(seed=st.integers(0, 99), temperature=st.floats(0.1, 10))
