@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, checkpoint, train
 
@@ -59,6 +60,17 @@ def test_processes_together_match_one(made: MadeDataset, tmp_path: Path, process
         other = checkpoint(tmp_path / "together")["model"][name]
         # Adam divides by the size of a gradient, so rounding shows most where gradients are nearly zero.
         assert (value - other).abs().max() < 2e-3, name
+
+
+@pytest.mark.slow
+def test_frozen_and_checkpointed_processes_match_one(made: MadeDataset, tmp_path: Path) -> None:
+    alone = train(made, tmp_path, "alone", **OPTIONS, train="motion")
+    launch(made, tmp_path, "together", processes=2, words=("--train", "motion", "--checkpoint-blocks"))
+    np.testing.assert_allclose(history(tmp_path / "together"), history(alone), rtol=2e-4)
+    for name, value in checkpoint(alone)["model"].items():
+        other = checkpoint(tmp_path / "together")["model"][name]
+        is_frozen = name.startswith("backbone.") and ".lmim." not in name
+        assert torch.equal(value, other) if is_frozen else (value - other).abs().max() < 2e-3, name
 
 
 @pytest.mark.slow
