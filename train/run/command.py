@@ -162,6 +162,11 @@ def _begin(
     facts = run_facts(config, data, model)
     if found is not None and (changed := found.facts.differences(facts)):
         raise DataError(f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}")
+    if found is not None and found.is_of_old and config.seed and config.val_fraction:
+        raise DataError(  # else clips that it was trained on would choose `best`
+            f"{folder} was begun by an earlier version, which set other clips aside for validation with --seed "
+            f"{config.seed}; it cannot be continued: begin anew under another --name"
+        )
     learner = make_learner(
         config, model, num_samples=len(data.samples), processes=processes, new_parameters=new_parameters, found=found
     )

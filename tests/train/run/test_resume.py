@@ -120,9 +120,6 @@ def test_the_groups_of_old_checkpoints_go_on_to_the_bit(
 ) -> None:
     from train.learn.optimizer import make_optimizer
 
-    def as_of_old(*arguments: Any, **options: Any) -> torch.optim.AdamW:
-        return make_optimizer(*arguments, **{**options, "is_of_old": True})
-
     options: dict[str, Value] = {**OPTIONS, "layer_decay": 0.5, "checkpoint_every": 1}
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -137,6 +134,21 @@ def test_the_groups_of_old_checkpoints_go_on_to_the_bit(
     assert not torch.equal(
         checkpoint(new)["model"]["backbone.norm.weight"], checkpoint(cut)["model"]["backbone.norm.weight"]
     )
+
+
+def test_a_run_of_old_with_other_validation_clips_is_refused(
+    made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its validation part came from --seed: clips that it was trained on would now choose `best`."""
+    from train.learn.optimizer import make_optimizer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "train.run.learner.make_optimizer", lambda *a, **k: make_optimizer(*a, **{**k, "is_of_old": True})
+        )
+        killed(made, tmp_path, "a", steps=1, **OPTIONS, checkpoint_every=1, seed=3)
+    with pytest.raises(DataError, match="begun by an earlier version.*--seed 3.*begin anew under another --name"):
+        go_on(made, tmp_path, "a")
 
 
 def test_best_comes_back_where_last_holds_the_same(
