@@ -147,7 +147,7 @@ def test_a_run_of_old_with_other_validation_clips_is_refused(
             "train.run.learner.make_optimizer", lambda *a, **k: make_optimizer(*a, **{**k, "is_of_old": True})
         )
         killed(made, tmp_path, "a", steps=1, **OPTIONS, checkpoint_every=1, seed=3)
-    with pytest.raises(DataError, match="begun by an earlier version.*--seed 3.*begin anew under another --name"):
+    with pytest.raises(DataError, match=r"begun by an earlier version.*--seed 3.*begin anew under another --name"):
         go_on(made, tmp_path, "a")
 
 
