@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ class ClipRow:
 
 
 MANIFEST_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow))
+_values = operator.attrgetter(*MANIFEST_COLUMNS)  # of a row, in order; dataclasses.astuple would copy each of them
 _LATER_COLUMNS = {"decode_errors": "0"}  # which manifests written before lack, and what is read there
 _DTYPES = {"str": "str", "int": "int64", "float": "float64"}
 STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("brightness") :]
@@ -145,7 +147,7 @@ class Dataset:
 
 def row_to_json(row: ClipRow) -> str:
     """A manifest row as one line of JSON, keys in column order: what a shard keeps of its clips."""
-    return json.dumps(dataclasses.asdict(row), ensure_ascii=False)
+    return json.dumps(dict(zip(MANIFEST_COLUMNS, _values(row), strict=True)), ensure_ascii=False)
 
 
 def row_from_json(text: str) -> ClipRow:
@@ -169,7 +171,7 @@ def write_clip_manifests(folder: Path, rows: Iterable[ClipRow]) -> None:
         by_class.setdefault(row.class_name, []).append(row)
     for class_name, class_rows in by_class.items():
         ordered = sorted(class_rows, key=lambda row: row.clip_id)
-        write_csv(clips / f"{class_name}.csv", MANIFEST_COLUMNS, [dataclasses.astuple(row) for row in ordered])
+        write_csv(clips / f"{class_name}.csv", MANIFEST_COLUMNS, [_values(row) for row in ordered])
     for stale in set(clips.glob("*.csv")) - {clips / f"{class_name}.csv" for class_name in by_class}:
         stale.unlink(missing_ok=True)
 

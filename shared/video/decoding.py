@@ -16,11 +16,6 @@ from shared.video.sampling import candidate_frames, num_padded_frames
 from shared.video.shape import ClipShape
 from shared.video.streams import OpenVideo, VideoError, VideoHeader
 
-# A header is trusted for nothing, but it is nearly right: the frames that it and its neighbours would ask for are kept
-# while counting, so that one reading is enough for all but odd files. Short videos, whose headers may be wrong by more
-# (J-HMDB's by 8 of 40), are kept whole: that costs less than reading them again.
-_FEW_FRAMES = 64
-_HEADER_EXCESS = (0, 1, 2)
 _SPECULATION_BYTES = 256 * 1024**2
 _CHUNK_BYTES = 64 * 1024**2
 _EARLIEST_SECONDS = -1e9  # FFmpeg's mark for a missing time is far below any real one
@@ -70,7 +65,7 @@ def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu") -> Decoded
     kept: dict[int, torch.Tensor] = {}
     seconds: list[float] = []
     last_duration = 0.0
-    for frame in video.read_frames(_speculative_frames(video.header, shape)):
+    for frame in video.read_frames(_speculative_frames(video, shape)):
         if frame.picture is not None:
             kept[len(seconds)] = frame.picture
         seconds.append(frame.seconds)
@@ -122,16 +117,15 @@ def _frames_of(num_frames: int, shape: ClipShape) -> npt.NDArray[np.int32]:
     return candidate_frames(num_frames, num_segments=shape.num_segments, frames_per_segment=shape.frames_per_segment)
 
 
-def _speculative_frames(header: VideoHeader, shape: ClipShape) -> frozenset[int]:
-    """The frames that would be wanted if the header were right, or too high by one or two; and the first, to see it."""
-    if header.num_frames <= _FEW_FRAMES:
-        frames = frozenset(range(max(1, header.num_frames)))
-    else:
-        guesses = [header.num_frames - excess for excess in _HEADER_EXCESS]
-        frames = frozenset(int(frame) for guess in guesses for frame in _frames_of(guess, shape)) | {0}
-    if len(frames) * header.height * header.width * 3 > _SPECULATION_BYTES:
+def _speculative_frames(video: OpenVideo, shape: ClipShape) -> frozenset[int]:
+    """The frames that are wanted if n is one of those that are likely, and the first, to see it.
+
+    They are kept while counting, so that one reading is enough for all but odd files.
+    """
+    frames = frozenset(frame for num_frames in video.likely_counts for frame in _frames_of(num_frames, shape).tolist())
+    if len(frames) * video.header.height * video.header.width * 3 > _SPECULATION_BYTES:
         return frozenset({0})
-    return frames
+    return frames | {0}
 
 
 def _read_again(path: Path, numbers: Sequence[int], *, device: str) -> Iterator[torch.Tensor]:

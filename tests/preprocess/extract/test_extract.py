@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from commands import command_line, fail, run, succeed
 from extraction import OPTIONS, content, kill_and_continue, places, wait_until
-from media import HMDB_LIKE, ffmpeg_frames, make_video
+from media import HMDB_LIKE, REAL_JHMDB, ffmpeg_frames, make_video
 
 from shared.manifests import read_dataset, read_manifests, read_quarantine
 from shared.notes import read_notes
@@ -144,6 +144,15 @@ def test_real_videos_native(real_videos: Path, tmp_path: Path, name: str, frames
             "brush_hair": 408, "climb": 242, "climb_stairs": 74, "punch": 172, "swing_baseball": 140,
         }  # fmt: skip
         assert (frame["num_frames_header"] == frame["num_frames"] + 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ffmpeg")
+def test_jhmdb_native(tmp_path: Path) -> None:
+    if not REAL_JHMDB.is_dir():
+        pytest.skip(f"no clips of J-HMDB at {REAL_JHMDB}")
+    succeed("hmdb-prep", "extract", "--videos", REAL_JHMDB, *places(tmp_path), "--size", "native")
+    check_native(REAL_JHMDB, tmp_path, num_clips=663)
 
 
 def test_a_second_run_does_nothing(videos: Path, extracted: Path) -> None:
