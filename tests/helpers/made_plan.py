@@ -43,3 +43,13 @@ def write_made_plan(path: Path, rows: Sequence[PlanRow], *, dataset_id: str = DA
     )
     write_plan(path, rows, info)
     return path
+
+
+def write_whole_plan(path: Path) -> Path:
+    """Every training clip once, and two synthetic ones."""
+    real = [plan_row("real", f"{name}/clip{clip:02d}") for name in CLASSES for clip in range(6)]
+    synthetic = [
+        plan_row("synthetic", "walk/clip00", "walk/clip02", lam=0.4),
+        plan_row("synthetic", "run/clip01", "run/clip04", lam=0.7),
+    ]
+    return write_made_plan(path, [*real, *synthetic])

@@ -78,9 +78,13 @@ class RunFacts:
         return from_builtins(RunFacts, {**others, "shape": {**shape, "size": size}})
 
     def differences(self, other: RunFacts) -> list[str]:
-        """What differs between two runs, as ``name: own -> other``."""
+        """What differs between two runs, as ``name: own -> other``; none stands for an empty text."""
         own, others = self.to_dict(), other.to_dict()
-        return [f"{key}: {value} -> {others[key]}" for key, value in own.items() if value != others[key]]
+        return [
+            f"{key}: {'none' if value == '' else value} -> {'none' if others[key] == '' else others[key]}"
+            for key, value in own.items()
+            if value != others[key]
+        ]
 
 
 _OTHER_FACTS = ("model_config", "class_names", "dataset_id", "synthetic", "split", "plan_sha256")

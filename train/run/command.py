@@ -113,7 +113,11 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
         processes.say(f"{folder} is finished ({found.progress.finished}); nothing to do")
         return False
     weights = init_weights(config, found)
+    if found is not None and not found.facts.plan_sha256 and config.plan == "auto":
+        config = dataclasses.replace(config, plan="none")  # what earlier versions and several splits do not note
     config, data = open_data(with_shape_of(config, weights))
+    if not data.plan_sha256:
+        config = dataclasses.replace(config, plan="none")  # a plan that appears later is not taken up midway
     with ExitStack() as resources:
         resources.callback(data.reader.close)
         for note in data.notes:
@@ -161,7 +165,11 @@ def _begin(
         model, new_parameters = LSViT(model_config(config, data, weights)), found.new_parameters
     facts = run_facts(config, data, model)
     if found is not None and (changed := found.facts.differences(facts)):
-        raise DataError(f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}")
+        former = "plan" if all(change.startswith("plan_sha256:") for change in changed) else "data"
+        raise DataError(
+            f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}; begin anew "
+            f"under another --name, or put the old {former} back"
+        )
     if found is not None and found.is_of_old and config.seed and config.val_fraction:
         raise DataError(  # else clips that it was trained on would choose `best`
             f"{folder} was begun by an earlier version, which set other clips aside for validation with --seed "

@@ -189,6 +189,7 @@ _LEFT_OPEN: Mapping[str, Value] = {
     "spatial_pool": "auto",
     "activation": "auto",
     "sampling": "auto",
+    "plan": "auto",
 }
 
 

@@ -56,7 +56,10 @@ def find_folder(values: Mapping[str, Value], *, resume: bool) -> RunFolder:
     if not any(path.glob("**/checkpoints/*.pt")):
         return _all_parts(path, wanted)
     if changed := differences(saved, wanted):
-        raise UsageError(f"--resume continues {path} as it was begun, but this differs: {'; '.join(changed)}")
+        raise UsageError(
+            f"--resume continues {path} as it was begun, but this differs: {'; '.join(changed)}; leave it out, or "
+            "begin anew under another --name"
+        )
     return _begun_parts(path, wanted, begun=requested_splits(saved.split), is_asked="split" in values)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from made_dataset import MadeDataset, make_dataset
+from made_plan import write_made_plan, write_whole_plan
 from trained import assert_same, checkpoint, go_on, train
 
+from shared.balancing_plans import read_plan
 from shared.errors import DataError, UsageError
 from train.run.config_values import Value
 from train.trained.model import load_model
@@ -81,6 +83,44 @@ def test_splits_that_an_earlier_version_did_not_note_are_asked_for(made: MadeDat
         go_on(made, tmp_path, "m")
     go_on(made, tmp_path, "m", split="1,3")
     assert checkpoint(cut / "split3")["progress"]["finished"]
+
+
+@pytest.mark.parametrize(("split", "given"), [("1", {}), ("1", {"plan": "auto"}), ("1", {"plan": "none"}), ("1,3", {})])
+def test_a_plan_that_appears_is_not_taken_up_midway(tmp_path: Path, split: str, given: dict[str, Value]) -> None:
+    made = make_dataset(tmp_path / "made")
+    options: dict[str, Value] = {**OPTIONS, "split": split, "checkpoint_every": 1}
+    whole = train(made, tmp_path / "whole", "a", **options)
+    cut = killed(made, tmp_path, "a", steps=1, **options)
+    (made.manifests / "balance").mkdir()
+    write_whole_plan(made.manifests / "balance" / "1.csv")
+    go_on(made, tmp_path, "a", **given)
+    part = "" if split == "1" else "split1"
+    assert_same(checkpoint(cut / part), checkpoint(whole / part), ignored=frozenset({"runs"}))
+
+
+def test_a_run_of_an_earlier_version_goes_on_without_the_plan_that_appears(tmp_path: Path) -> None:
+    made = make_dataset(tmp_path / "made")
+    cut = killed(made, tmp_path, "a", steps=1, **OPTIONS, checkpoint_every=1)
+    config = cut / "config.toml"
+    config.write_text(config.read_text().replace('plan = "none"', 'plan = "auto"'))
+    (made.manifests / "balance").mkdir()
+    write_whole_plan(made.manifests / "balance" / "1.csv")
+    assert not checkpoint(go_on(made, tmp_path, "a"))["facts"]["plan_sha256"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_plan_that_changes_or_goes_is_named_with_the_way_out(tmp_path: Path, is_there: bool) -> None:
+    made = make_dataset(tmp_path / "made")
+    (made.manifests / "balance").mkdir()
+    plan = write_whole_plan(made.manifests / "balance" / "1.csv")
+    killed(made, tmp_path, "a", steps=1, **OPTIONS, checkpoint_every=1)
+    rows = read_plan(plan).rows
+    plan.unlink()
+    if is_there:
+        write_made_plan(plan, rows[1:])
+    said = r"plan_sha256: \w{64} -> (\w{64}|none); begin anew under another --name, or put the old plan back"
+    with pytest.raises(DataError, match=said):
+        go_on(made, tmp_path, "a")
 
 
 @pytest.mark.parametrize("asked", ["2", "1,2"])

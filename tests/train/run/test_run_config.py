@@ -51,7 +51,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
         ("epochs = 0", "at least 1"),
         ("lr = inf", "at least 0"),
         ("smoothing = 1.5", "from 0 to 0.99"),
-        ('preset = "huge"', "one of tiny, small, base"),
+        ('preset = "huge"', "one of auto, tiny, small, base"),
         ("scale = [1.0, 0.5]", "the first number is the smaller one"),
         ("scale = [0.5]", "expected a list of two numbers"),
         ('aug_class = ["walk"]', "CLASS=STRENGTH"),
