@@ -14,10 +14,6 @@ import pytest
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, assert_same, checkpoint
 
-from train.run.config import read_config, resolve
-
-RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
@@ -115,13 +111,3 @@ def test_threads_wait_without_spinning_unless_told_otherwise(given: dict[str, st
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True, timeout=60
     )
     assert done.stdout.split() == [expected, "False"]
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_recipes_can_be_read(recipe: Path) -> None:
-    config = resolve(command_line={}, file=read_config(recipe))
-    assert config.name and config.img_size % 16 == 0
-
-
-def test_there_are_recipes() -> None:
-    assert {path.stem for path in RECIPES} >= {"demo", "moving", "hmdb51", "hmdb51-small"}
