@@ -137,7 +137,7 @@ def _collect(work: ShardInWork, extraction: Extraction, pool: WorkerPool, advanc
             records.append(None)
         else:
             num_kept = len(records) - len(quarantined)
-            notes += notes_on(video.path, result.header)
+            notes += notes_on(video.path, result)
             decoders += decoder_of(result)
             row = clip_row(video, result, extraction.facts, shard=work.planned.name, row=num_kept)
             records.append(

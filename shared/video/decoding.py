@@ -18,6 +18,7 @@ from shared.video.streams import OpenVideo, VideoError, VideoHeader
 
 _SPECULATION_BYTES = 256 * 1024**2
 _CHUNK_BYTES = 64 * 1024**2
+FASTEST_FPS = 1000.0  # of a camera; a header that says more gives the units of its times, such as 90,000 a second
 _EARLIEST_SECONDS = -1e9  # FFmpeg's mark for a missing time is far below any real one
 
 
@@ -103,9 +104,12 @@ def rate_and_duration(seconds: Sequence[float], last_duration: float, *, header_
     """(frames a second on average, seconds shown) of n frames shown at ``seconds``, the last for ``last_duration``.
 
     (n - 1) / (last - first) and last - first + last_duration. But the header's rate, and n by it, where it agrees with
-    the times to half a frame, and where not every frame has a later time than the one before (AVI with B-frames).
+    the times to half a frame, and where not every frame has a later time than the one before (AVI with B-frames). A
+    single frame has no rate but the header's, and none (0, 0) where that is no camera's: the picture on an audio file.
     """
     num_frames, span = len(seconds), seconds[-1] - seconds[0]
+    if num_frames == 1 and header_fps > FASTEST_FPS:
+        return 0.0, 0.0
     timed = seconds[0] > _EARLIEST_SECONDS and all(before < after for before, after in itertools.pairwise(seconds))
     if num_frames == 1 or not timed or abs(span * header_fps - (num_frames - 1)) < 0.5:
         return header_fps, num_frames / header_fps if header_fps else 0.0

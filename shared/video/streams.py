@@ -26,6 +26,7 @@ from shared.errors import DataError, first_line
 EVERY_FRAME = range(sys.maxsize)
 # A file whose reading fails would fail for ever, and no video has so many packets without a frame.
 _MOST_ERRORS_IN_A_ROW = 10_000
+_NO_VIDEO_STREAM = "it has no video stream"
 _FEW_FRAMES = 64
 _FEW_BYTES = 64 * 1024**2  # of a file whose packets may all be in memory
 
@@ -53,7 +54,9 @@ class VideoHeader:
     num_frames: int
     """-1 where the container says nothing."""
     sample_aspect_ratio: float
-    """The width of a pixel by its height; 1 for square pixels and where the container says nothing."""
+    """The width of a pixel of the pictures, turned as they are, by its height; 1 where the container says nothing."""
+    turn_left_out: float = 0.0
+    """Degrees, -45 to 45, that the pictures would have to be turned further: what the nearest quarter turn leaves."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,15 +97,7 @@ class OpenVideo:
             self._reader = open_reader(path, device=device)
         except (RuntimeError, ValueError, TypeError) as error:
             raise VideoError("open", f"not a video that FFmpeg can open: {_reason(error, path)}") from error
-        metadata = self._reader.metadata
-        self.header = VideoHeader(
-            codec=metadata.codec or "",
-            fps=float(metadata.average_fps_from_header or 0.0),
-            width=int(metadata.width or 0),
-            height=int(metadata.height or 0),
-            num_frames=-1 if metadata.num_frames_from_header is None else int(metadata.num_frames_from_header),
-            sample_aspect_ratio=float(metadata.pixel_aspect_ratio or 1.0),
-        )
+        self.header = _header_of(self._reader.metadata)
 
     @property
     def likely_counts(self) -> tuple[int, ...]:
@@ -136,6 +131,21 @@ class OpenVideo:
             raise VideoError("decode", f"decoding failed: {_reason(error, self._path)}") from error
 
 
+def _header_of(metadata: Any) -> VideoHeader:
+    degrees = float(metadata.rotation or 0.0)
+    quarter_turns = round(degrees / 90)
+    aspect_ratio = float(metadata.pixel_aspect_ratio or 1.0)  # of the pictures before they are turned
+    return VideoHeader(
+        codec=metadata.codec or "",
+        fps=float(metadata.average_fps_from_header or 0.0),
+        width=int(metadata.width or 0),
+        height=int(metadata.height or 0),
+        num_frames=-1 if metadata.num_frames_from_header is None else int(metadata.num_frames_from_header),
+        sample_aspect_ratio=1 / aspect_ratio if quarter_turns % 2 else aspect_ratio,
+        turn_left_out=degrees - 90 * quarter_turns,
+    )
+
+
 def open_reader(path: Path, *, device: str) -> _Reader:
     """Open a video by torchcodec's public decoder blocks where it has them, else by its private function."""
     from torchcodec import decoders
@@ -154,7 +164,10 @@ class PacketReader:
     def __init__(self, file: str, *, device: str) -> None:
         from torchcodec.decoders import ColorConverter, Demuxer
 
-        self._demuxer = Demuxer(file)
+        try:
+            self._demuxer = Demuxer(file)
+        except ValueError as error:
+            raise ValueError(_NO_VIDEO_STREAM if "No valid video stream" in str(error) else str(error)) from error
         (stream,) = self._demuxer.streams
         self._decoder = stream.make_decoder(device=device, num_ffmpeg_threads=1)
         self._converter = ColorConverter(device=device)
@@ -211,7 +224,7 @@ class FrameReader:
         container = get_container_metadata(self._decoder)
         index = container.best_video_stream_index
         if index is None:
-            raise ValueError("it has no video stream")
+            raise ValueError(_NO_VIDEO_STREAM)
         ops.add_video_stream(self._decoder, stream_index=index, dimension_order="NHWC", num_threads=1, device=device)
         self.metadata = container.streams[index]
         self.errors = 0

@@ -38,4 +38,17 @@ def make_video(path: Path, *arguments: str, num_frames: int = 40, size: str = "3
     return path
 
 
+def turn(path: Path, degrees: int) -> Path:
+    """A copy of an MP4 whose display matrix says that it is to be turned clockwise."""
+    data = path.read_bytes()
+    at = data.index(b"tkhd") + 4 + 40  # version 0: the matrix stands 40 bytes after the name
+    assert data[at : at + 4] == (1 << 16).to_bytes(4, "big")
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = np.array([[cosine, sine, 0], [-sine, cosine, 0]]) * (1 << 16)
+    rows = np.round(matrix).astype(">i4").tobytes()
+    turned = path.with_stem(f"turned_{degrees}")
+    turned.write_bytes(data[:at] + rows + data[at + len(rows) :])
+    return turned
+
+
 HMDB_LIKE = ("-c:v", "mpeg4", "-bf", "2", "-vtag", "DX50", "-b:v", "600k")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from commands import command_line, fail, run, succeed
 from extraction import OPTIONS, content, kill_and_continue, places, wait_until
-from media import HMDB_LIKE, REAL_JHMDB, ffmpeg_frames, make_video
+from media import HMDB_LIKE, REAL_JHMDB, ffmpeg_frames, make_video, real_video_files, turn
 
 from shared.manifests import read_dataset, read_manifests, read_quarantine
 from shared.notes import read_notes
@@ -74,6 +74,39 @@ def test_damage_and_odd_pixels_can_be_seen(tmp_path: Path, ffmpeg: str) -> None:
     shutil.rmtree(manifests)
     assert "notes.csv" in succeed("hmdb-prep", "extract", "--videos", videos, *places(tmp_path), "--size", "native")
     check_native(videos, tmp_path, num_clips=3)
+
+
+def test_notes_on_what_no_column_says(tmp_path: Path, ffmpeg: str) -> None:
+    folder = tmp_path / "videos" / "run"
+    cover = make_video(tmp_path / "cover.png", "-update", "1", num_frames=1)
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-i", cover, "-map", "0", "-map", "1"]
+    make_video(folder / "varied.mkv", "-c:v", "libx264", "-vf", "select=lt(n\\,12)+gt(n\\,27)", "-fps_mode", "vfr")
+    subprocess.run([*command, "-c:v", "copy", "-disposition:v", "attached_pic", folder / "song.mp4"], check=True)
+    shutil.copy(cover, folder / "picture.avi")
+    whole = make_video(folder / "whole.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    turn(whole, 30)
+    succeed("hmdb-prep", "extract", "--videos", tmp_path / "videos", *places(tmp_path))
+    notes = read_notes(tmp_path / "manifests")
+    still = "a still picture: one frame, repeated in the clip; is it meant?"
+    assert dict(zip(notes["path"], notes["note"], strict=True)) == {
+        "run/picture.avi": still,
+        "run/song.mp4": still,
+        "run/turned_30.mp4": "it is 30 degrees off a quarter turn; stored turned to the nearest quarter",
+        "run/varied.mkv": "40 frames in 1.87 seconds, where the header says 30 a second: "
+        "frames are missing or the rate varies",
+    }
+    clips = read_manifests(tmp_path / "manifests").set_index("clip_id")
+    assert clips.loc["run/song", ["fps", "duration_seconds"]].tolist() == [0, 0]
+
+
+@pytest.mark.skipif(not REAL_JHMDB.is_dir(), reason=f"no clips of J-HMDB at {REAL_JHMDB}")
+def test_clips_of_hmdb51_and_jhmdb_need_no_notes(tmp_path: Path) -> None:
+    files = [*real_video_files(folder="hmdb51"), *sorted(REAL_JHMDB.glob("*/*.avi"))[::60]]
+    for file in files:
+        (tmp_path / "videos" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / "videos" / file.parent.name)
+    succeed("hmdb-prep", "extract", "--videos", tmp_path / "videos", *places(tmp_path), "--size", "32")
+    assert read_notes(tmp_path / "manifests").empty
 
 
 def test_no_source_is_on_both_sides(extracted: Path) -> None:

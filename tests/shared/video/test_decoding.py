@@ -192,6 +192,7 @@ def test_frames_left_out_lower_the_rate_and_not_the_duration() -> None:
         ([0.0, 0.2, 0.1], 0.04, 25.0, (25.0, 0.12)),  # not in order
         ([3.0], 0.04, 25.0, (25.0, 0.04)),
         ([3.0], 0.04, 0.0, (0.0, 0.0)),
+        ([0.0], 1 / 90_000, 90_000.0, (0.0, 0.0)),  # a picture on an audio file
     ],
 )
 def test_rate_and_duration(seconds: list[float], last: float, header_fps: float, expected: tuple[float, float]) -> None:
