@@ -18,6 +18,7 @@ from shared.errors import UsageError
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, choose_device
+from train.learn.step import Learner
 from train.model.families import Weights
 from train.model.lsvit import LSViT
 from train.model.pretrained import LoadReport, copy_weights
@@ -26,8 +27,9 @@ from train.probe.config import ProbeOptions, probe_config
 from train.probe.features import FEATURES_FILE, compute_features, feature_key, open_features
 from train.probe.heads import ClipFeatures, HeadTraining, train_head
 from train.run.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
-from train.run.command import run_facts
+from train.run.command import run_facts, setting_of
 from train.run.config import RunConfig, differences, read_config, requested_splits, resolve, write_config
+from train.run.conflicts import idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, run_folder
 from train.run.learner import make_learner, make_lessons
@@ -52,7 +54,7 @@ def probe(options: ProbeOptions) -> None:
 
     Raises UsageError and DataError as the command does.
     """
-    config = probe_config(options)
+    config, seeds = probe_config(options)
     folder = run_folder(config)
     if folder.exists() and not options.resume:
         raise UsageError(f"the run {folder} exists; continue it with --resume, or choose another --name")
@@ -68,12 +70,17 @@ def probe(options: ProbeOptions) -> None:
             resources.callback(datas[split][1].reader.close)
             for note in datas[split][1].notes:
                 say(note)
-        parts = _parts(folder, datas, seeds=options.seeds)
+        parts = _parts(folder, datas, seeds=seeds)
         _check_parts(folder, parts)
-        features = _features(folder, parts[0], list(datas.values()), weights, device)
+        learner, report = _learner(parts[0], weights, device)
+        for line in (*report.lines(), *_idle_options(parts[0], learner)):
+            say(line)
+        if new := [name for name in report.missing if name.startswith("spatial_pool.")]:
+            raise UsageError(f"{', '.join(new)} would stay random; choose --spatial-pool cls or mean")
+        _note_configs(folder, config, parts)
+        features = _features(folder, parts[0], list(datas.values()), learner.model, device)
         for part in parts:
             _train_part(part, weights, features, device)
-    _note_splits(folder, config, parts)
 
 
 def motion_of(weights: Weights) -> tuple[str, str]:
@@ -120,14 +127,9 @@ def _check_parts(folder: Path, parts: list[Part]) -> None:
 
 
 def _features(
-    folder: Path, part: Part, datas: list[tuple[RunConfig, RunData]], weights: Weights, device: torch.device
+    folder: Path, part: Part, datas: list[tuple[RunConfig, RunData]], model: LSViT, device: torch.device
 ) -> ClipFeatures:
     """The features of all clips that train or validate, computed where they are missing."""
-    model, report = _model(part, weights)
-    for line in report.lines():
-        say(line)
-    if new := [name for name in report.missing if name.startswith("spatial_pool.")]:
-        raise UsageError(f"{', '.join(new)} would stay random; choose --spatial-pool cls or mean")
     table, reader = part.data.table, part.data.reader
     clips = np.unique(np.concatenate([rows for _, data in datas for rows in (data.samples.clip, data.rows.validation)]))
     key = feature_key(model, table, dataset_id=part.data.dataset.dataset_id, num_rows=reader.layout.num_rows)
@@ -148,12 +150,24 @@ def _features(
         return ClipFeatures(values=stored.read(clips).to(device), place=place)
 
 
-def _model(part: Part, weights: Weights) -> tuple[LSViT, LoadReport]:
-    """The model at the start of a part, as `run` makes it."""
-    config = model_config(part.config, part.data, weights)
-    model = LSViT(config, seed=torch_seed(Purpose.WEIGHTS, part.config.seed))
-    return model, copy_weights(
-        model, weights, class_names=part.data.dataset.class_names, motion_init=config.motion_init
+def _learner(part: Part, weights: Weights, device: torch.device) -> tuple[Learner, LoadReport]:
+    """The learner at the start of a part, its model as `run` makes it."""
+    config, data = part.config, part.data
+    torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
+    shape = model_config(config, data, weights)
+    model = LSViT(shape, seed=torch_seed(Purpose.WEIGHTS, config.seed))
+    report = copy_weights(model, weights, class_names=data.dataset.class_names, motion_init=shape.motion_init)
+    processes = Processes(device=device)
+    learner = make_learner(
+        config, model, num_samples=len(data.samples), processes=processes, new_parameters=report.missing
+    )
+    return learner, report
+
+
+def _idle_options(part: Part, learner: Learner) -> list[str]:
+    """A sentence for each option that does nothing, as `run` has them; drop_path is none of a probe's."""
+    return idle_options(
+        setting_of(dataclasses.replace(part.config, drop_path=RunConfig().drop_path), part.data, learner)
     )
 
 
@@ -164,17 +178,8 @@ def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: to
         return
     started = time.perf_counter()
     config, data = part.config, part.data
-    torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
-    model, report = _model(part, weights)
-    learner = make_learner(
-        config,
-        model,
-        num_samples=len(data.samples),
-        processes=Processes(device=device),
-        new_parameters=report.missing,
-    )
-    facts = run_facts(config, data, model)
-    part.folder.mkdir(parents=True, exist_ok=True)
+    learner, report = _learner(part, weights, device)
+    facts = run_facts(config, data, learner.model)
     write_config(part.folder / CONFIG_FILE, config)
     training = HeadTraining(
         config=config,
@@ -190,7 +195,7 @@ def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: to
         write_checkpoint(part.folder, latest, is_best=False)
     _write_records(part, latest.progress, seconds=time.perf_counter() - started)
     page = write_report(part.folder, facts=facts, config=config, progress=latest.progress)
-    say(f"{_result(part, latest.progress, model)}; wrote {part.folder}: checkpoints, metrics.csv, {page.name}")
+    say(f"{_result(part, latest.progress, learner.model)}; wrote {part.folder}: checkpoints, metrics.csv, {page.name}")
 
 
 def _write_records(part: Part, progress: Progress, *, seconds: float) -> None:
@@ -222,9 +227,11 @@ def _result(part: Part, progress: Progress, model: LSViT) -> str:
     return f"{text}validation top-1 {100 * best.val_top1:.1f} % ({best.val_clips} clips) in epoch {best.epoch}"
 
 
-def _note_splits(folder: Path, config: RunConfig, parts: list[Part]) -> None:
-    """Beside several splits lies the configuration that names them, as `run` leaves it."""
-    for parent in {part.folder.parent for part in parts if part.folder.name != folder.name}:
-        seed = next(part.config.seed for part in parts if part.folder.parent == parent)
-        if parent != folder.parent and "," in config.split:
-            write_config(parent / CONFIG_FILE, dataclasses.replace(config, seed=seed))
+def _note_configs(folder: Path, config: RunConfig, parts: list[Part]) -> None:
+    """Write what --resume goes on with: for every part, and beside several splits one that names them all."""
+    for part in parts:
+        part.folder.mkdir(parents=True, exist_ok=True)
+        if not (part.folder / CONFIG_FILE).is_file():
+            write_config(part.folder / CONFIG_FILE, part.config)
+        if "," in config.split:
+            write_config(part.folder.parent / CONFIG_FILE, dataclasses.replace(config, seed=part.config.seed))

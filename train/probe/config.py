@@ -9,8 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from shared.errors import UsageError
-from train.run.config import RunConfig, default_name, read_config, resolve
+from train.run.config import RunConfig, continued_with, default_name, read_config, resolve
 from train.run.config_values import Value
+from train.run.folder import run_folder, saved_config, seed_folders
 
 # The keys of `run` that a probe has, besides temporal_pool, which is --head.
 KEYS = (
@@ -37,11 +38,13 @@ class ProbeOptions:
     """By key of RunConfig, those alone that are given."""
     config_file: Path | None
     seeds: int
+    """0: as many as the probe was begun with, one where it is new."""
     resume: bool
 
 
-def probe_config(options: ProbeOptions) -> RunConfig:
-    """The configuration of all parts, its ``split`` naming all of them and its ``seed`` the first one.
+def probe_config(options: ProbeOptions) -> tuple[RunConfig, int]:
+    """The configuration of all parts, its ``split`` naming all of them and its ``seed`` the first one; and their number
+    of seeds. With --resume, what is not given is as the probe was begun.
 
     Raises UsageError where --init is missing, or the file has keys that do nothing here.
     """
@@ -49,9 +52,15 @@ def probe_config(options: ProbeOptions) -> RunConfig:
     allowed = {*KEYS, "temporal_pool"}
     if idle := [key for key in file if key not in allowed and file[key] != SETTLED.get(key)]:
         raise UsageError(f"{options.config_file} sets {', '.join(idle)}, which a probe does not have; take it out")
-    config = resolve(command_line={**DEFAULTS, **file, **options.values, **SETTLED}, file={})
+    values = {**file, **options.values, **SETTLED}
+    config = resolve(command_line={**DEFAULTS, **values}, file={})
+    config = dataclasses.replace(config, name=config.name or default_name(config).replace("lsvit-", "probe-", 1))
+    folder = run_folder(config)
+    begun = seed_folders(folder) if options.resume else []
+    if options.resume and (saved := saved_config(begun[0] if begun else folder)):
+        config = continued_with(dataclasses.replace(saved, name=config.name), values)
     if not config.init:
         raise UsageError("--init is missing: a probe trains a head on a ViT that is there, a file, a run or hf:REPO")
     if config.normalisation == "dataset":
         raise UsageError("normalisation is dataset, which differs between splits; choose imagenet, half or auto")
-    return dataclasses.replace(config, name=config.name or default_name(config).replace("lsvit-", "probe-", 1))
+    return config, options.seeds or max(1, len(begun))

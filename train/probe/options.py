@@ -24,7 +24,10 @@ HeadOption = Annotated[
         show_default=False,
     ),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Heads of each split: seed, seed + 1, ...")]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Heads of each split: seed, seed + 1, ... [default: 1]", show_default=False),
+]
 _OTHER_HELP = {"name": "Name of the run: its folder below --runs. Default: probe-<weights>."}
 
 
@@ -43,12 +46,12 @@ def add_probe_command(app: typer.Typer) -> None:
             ProbeOptions(
                 values=values,
                 config_file=arguments["config"],
-                seeds=arguments["seeds"],
+                seeds=arguments["seeds"] or 0,
                 resume=arguments["resume"],
             )
         )
 
-    parameters = [keyword("head", HeadOption, None), keyword("seeds", Seeds, 1)]
+    parameters = [keyword("head", HeadOption, None), keyword("seeds", Seeds, None)]
     parameters += [keyword("config", ConfigFile, None), keyword("resume", Resume, False)]
     defaults = dataclasses.asdict(RunConfig()) | dict(DEFAULTS)
     for key in KEYS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from train.run.config_values import Value
 from train.run.progress import Progress
 
 CONFIG_FILE = "config.toml"
+_SEED_FOLDER = re.compile(r"seed\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,11 @@ def find_folder(values: Mapping[str, Value], *, resume: bool) -> RunFolder:
     config = resolve(command_line=values, file={})
     config = dataclasses.replace(config, name=config.name or default_name(config))
     path = run_folder(config)
-    saved = _saved_config(path) if resume else None
+    if resume and seed_folders(path):
+        raise UsageError(
+            f"{path} is a probe of several seeds; continue it with `lsvit-train probe --name {config.name} --resume`"
+        )
+    saved = saved_config(path) if resume else None
     if saved is None:
         return _all_parts(path, config)
     wanted = continued_with(saved, values)
@@ -70,7 +76,13 @@ def run_folder(config: RunConfig) -> Path:
     return Path(config.runs) / config.name
 
 
-def _saved_config(path: Path) -> RunConfig | None:
+def seed_folders(path: Path) -> list[Path]:
+    """The folders of the seeds, in their order, where ``path`` is a probe's of several seeds; else none."""
+    found = [folder for folder in path.glob("seed*/") if _SEED_FOLDER.fullmatch(folder.name)]
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix("seed")))
+
+
+def saved_config(path: Path) -> RunConfig | None:
     """The configuration that a run was begun with, if any.
 
     An earlier version noted that of several splits only after the first one: then it names those that have a folder.

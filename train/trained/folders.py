@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.errors import DataError
 from train.model.weight_files import CHECKPOINTS_FOLDER
+from train.run.folder import seed_folders
 
 _SPLIT_FOLDER = re.compile(r"split([123])|full|all")
 
@@ -19,7 +20,11 @@ def find_run(run: str, *, runs: Path) -> Path:
     for folder in (runs / run, Path(run)):
         if _holds_checkpoint(folder) or split_folders(folder):
             return folder
-    known = sorted(entry.name for entry in runs.iterdir() if _is_run(entry)) if runs.is_dir() else []
+    for folder in (runs / run, Path(run)):
+        if found := seed_folders(folder):
+            names = ", ".join(run_name(one) for one in found if _is_run(one)) or "none is trained yet"
+            raise DataError(f"{folder} has a run for each of its seeds; name one of them: {names}")
+    known = [name for entry in sorted(runs.iterdir()) for name in _run_names(entry)] if runs.is_dir() else []
     remedy = f"there are {', '.join(known)}" if known else "train one with `lsvit-train run`, or name its folder --runs"
     raise DataError(f"no run with a checkpoint at {run} or {runs / run}; {remedy}")
 
@@ -37,9 +42,14 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 
 def run_name(folder: Path) -> str:
-    """What to call a run in print: the folder's name, with the run's name before that of a split."""
+    """What to call a run in print: the folder's name, with the run's name before that of a split or a seed."""
     folder = folder.resolve()
-    return f"{folder.parent.name}/{folder.name}" if _SPLIT_FOLDER.fullmatch(folder.name) else folder.name
+    is_part = _SPLIT_FOLDER.fullmatch(folder.name) or folder in seed_folders(folder.parent)
+    return f"{run_name(folder.parent)}/{folder.name}" if is_part else folder.name
+
+
+def _run_names(folder: Path) -> list[str]:
+    return [run_name(one) for one in (folder, *seed_folders(folder)) if _is_run(one)]
 
 
 def _is_run(folder: Path) -> bool:

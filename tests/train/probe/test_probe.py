@@ -27,6 +27,7 @@ from train.probe.config import SETTLED, ProbeOptions
 from train.run.command import run
 from train.run.config import read_config
 from train.run.config_values import Value
+from train.trained.folders import run_name
 from train.trained.model import load_model
 
 HEADS = ("mean", "attention", "directional")
@@ -255,3 +256,59 @@ def test_features_beyond_float16_are_refused(made: MadeDataset, weights: Path, t
     torch.save(tensors, tmp_path / "large.pth")
     with pytest.raises(DataError, match="too large for float16"):
         probe(options(made, tmp_path, "a", init=str(tmp_path / "large.pth")))
+
+
+@pytest.fixture(scope="module")
+def of_two_seeds(made: MadeDataset, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs, in it the probe ``a`` of two seeds and two splits."""
+    runs = tmp_path_factory.mktemp("runs")
+    probe(options(made, runs, "a", init=str(weights), epochs=1, split="1,2", seed=3, seeds=2))
+    return runs
+
+
+def test_a_probe_of_several_seeds_names_them(made: MadeDataset, of_two_seeds: Path) -> None:
+    places = ["--shards", str(made.shards), "--manifests", str(made.manifests), "--runs", str(of_two_seeds)]
+    assert "a run for each of its seeds; name one of them: a/seed0, a/seed1" in fail(
+        1, "lsvit-train", "evaluate", "a", *places
+    )
+    assert "there are a/seed0, a/seed1" in fail(1, "lsvit-train", "evaluate", "b", *places)
+    assert "a probe of several seeds; continue it with `lsvit-train probe --name a --resume`" in fail(
+        2, "lsvit-train", "run", "--name", "a", "--resume", *places
+    )
+    assert run_name(of_two_seeds / "a" / "seed1" / "split2") == "a/seed1/split2"
+
+
+def test_resume_needs_the_name_alone(
+    made: MadeDataset, of_two_seeds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(of_two_seeds, runs)
+    whole = checkpoint(runs / "a" / "seed1" / "split2")
+    shutil.rmtree(runs / "a" / "seed1" / "split2" / "checkpoints")
+    output = succeed("lsvit-train", "probe", "--runs", str(runs), "--name", "a", "--resume")
+    assert output.count("is finished (all epochs done)") == 3 and "split 2, seed 4, directional head of" in output
+    assert_same(whole, checkpoint(runs / "a" / "seed1" / "split2"), ignored=frozenset({"runs"}))
+    with pytest.raises(UsageError, match=r"was begun another way: lr: 0.01 -> 0.02"):
+        probe(ProbeOptions(values={"runs": str(runs), "name": "a", "lr": 0.02}, config_file=None, seeds=0, resume=True))
+
+
+def test_an_extraction_that_was_killed_goes_on_by_name(
+    made: MadeDataset, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("train.probe.command.compute_features", killed)
+        probe(options(made, tmp_path, "a", init=str(weights), epochs=2, seeds=2))
+    probe(ProbeOptions(values={"runs": str(tmp_path), "name": "a"}, config_file=None, seeds=0, resume=True))
+    assert [len(checkpoint(tmp_path / "a" / name)["progress"]["history"]) for name in ("seed0", "seed1")] == [2, 2]
+
+
+def test_options_that_do_nothing_say_so(
+    made: MadeDataset, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe(options(made, tmp_path, "a", init=str(weights), epochs=1, patience=1, val_fraction=0.0))
+    said = capsys.readouterr().out
+    assert "--patience does nothing here: there are no validation clips" in said
+    assert said.count("does nothing here") == 1  # none about what a probe has no option for
