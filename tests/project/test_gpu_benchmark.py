@@ -18,8 +18,8 @@ import torch
 from commands import succeed
 from media import HMDB_LIKE, make_video
 
-from benchmarks import gpu_steps
-from benchmarks.gpu import steps, tasks
+from benchmarks import gpu, gpu_steps
+from benchmarks.gpu import extract, steps, tasks
 from benchmarks.gpu_decoding import agreement, num_strays
 from benchmarks.gpu_report import Bench, Report, Row, SkipError, TimeUpError, markdown, run_part
 from benchmarks.gpu_steps import Case, measure_smaller, peak_flops
@@ -41,20 +41,57 @@ def test_the_quick_form_runs_on_a_cpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     text = (tmp_path / "out" / "gpu.json").read_text()
     assert str(Path(sys.executable).parent) not in text
-    parts = {part["name"]: part for part in json.loads(text)["parts"]}
+    report = json.loads(text)
+    assert report["megabytes"] < 100
+    parts = {part["name"]: part for part in report["parts"]}
     assert list(parts) == [task.name for task in tasks(quick=True)]
     assert parts.pop("compiled steps, tiny")["state"] == "skipped"
     if not torch.cuda.is_available():
-        assert parts.pop("tests marked cuda")["error"] == "every test was skipped"
+        tests = parts.pop("tests marked cuda")
+        assert tests["error"] == "every test was skipped"
+        assert all(row["tests"] and row["result"].startswith("skipped") for row in tests["rows"])
+    for name in ("decoding, frame by frame", "predict"):  # the CPU agrees with itself: that says nothing
+        part = parts.pop(name)
+        assert part["state"] == "skipped" and part["error"].startswith("no GPU") and not part["rows"]
     assert {part["state"] for part in parts.values()} == {"passed"}
-    decoded = {row["codec"]: row for row in parts["decoding, frame by frame"]["rows"]}
-    assert set(decoded) == {"h264", "mpeg4"}
-    for row in decoded.values():
-        assert row["frames compared"] > 16 and row["largest"] == 0 and row["strayed frames"] == 0
     steps = parts["steps, tiny"]["rows"]
     assert {row["motion"] for row in steps} == {"none", "classic", "directional"}
     assert {row["precision"] for row in steps} == {"fp16", "bf16"}
     assert all(0 <= row["waiting for clips, %"] <= 100 for row in parts["run"]["rows"])
+
+
+@pytest.mark.slow
+def test_a_gpu_that_decodes_nothing_is_a_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_the_cpu(given: Bench, videos: Path, name: str, *words: str, device: str) -> Path:
+        return extract(given, videos, name, *words, device="cpu")
+
+    monkeypatch.setattr(gpu, "extract", on_the_cpu)
+    assert run_part("videos", bench, gpu.make_videos).state == "passed"
+    part = run_part("decoding", replace(bench, device="cuda"), gpu.compare_frames)
+    assert part.state == "failed" and "the GPU decoded none of these clips" in part.error
+    assert {row["codec"] for row in part.rows} == {"h264", "mpeg4"}
+    for row in part.rows:
+        assert int(row["frames compared"]) > 16 and row["largest"] == 0 and row["strayed frames"] == 0
+    assert bench.used_bytes() < 150e6
+
+
+@pytest.mark.parametrize("said", ["2 passed, 1 skipped in 3 s", "1 skipped in 3 s"])
+def test_tests_that_passed_have_a_row_only_where_some_did(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(Bench, "run", lambda *words: f"SKIPPED [1] tests/test_a.py:7: no CUDA GPU\n{said}\n")
+    part = run_part("tests", bench, gpu.cuda_tests)
+    assert part.state == ("passed" if "passed" in said else "skipped")
+    assert part.rows[-1] == {"tests": 1, "result": "skipped: tests/test_a.py:7: no CUDA GPU"}
+    assert part.rows[:-1] == (({"tests": 2, "result": "passed"},) if "passed" in said else ())
+
+
+@pytest.mark.parametrize("name", ["decoding, frame by frame", "predict"])
+def test_the_cpu_is_not_compared_with_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(Bench, "run", lambda *words: "[]")
+    (task,) = (task for task in tasks(quick=True) if task.name == name)
+    part = run_part(name, bench, task.function)
+    assert part.state == "skipped" and part.error.startswith("no GPU") and not part.rows
 
 
 def test_a_part_that_fails_keeps_its_rows_and_its_reason(bench: Bench) -> None:
