@@ -57,7 +57,8 @@ class LoadReport:
             lines.append(f"interpolated to this model's size: {', '.join(self.interpolated)}")
         lines += [f"skipped {skipped.key}: {skipped.reason}" for skipped in self.skipped]
         lines += _summary("new, not in the file", self.missing) + _summary("in the file, not used", self.unexpected)
-        lines.append(f"the weights expect mean {self.mean} and std {self.std}")
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        lines.append(f"the weights expect mean ({mean}) and std ({std})")
         return lines
 
 

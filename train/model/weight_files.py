@@ -154,10 +154,16 @@ def read_weights(path: Path) -> StoredWeights:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path} is no file of plain weights: {first_line(error)}; save its state_dict alone, or as .safetensors"
+            f"{path} is no file of plain weights: it holds more than tensors, numbers and text, or was never written "
+            "by torch; give a .safetensors file, or one with the state_dict alone"
         ) from error
-    except UNREADABLE as error:
+    except OSError as error:
         raise DataError(f"cannot read weights from {path}: {first_line(error)}; fetch it again") from error
+    except UNREADABLE as error:
+        raise DataError(
+            f"cannot read weights from {path}: it is damaged, or no file of weights; fetch it again, or give a "
+            ".safetensors or .pth file, a run or hf:REPO"
+        ) from error
     facts = None
     if isinstance(content, Mapping) and content.get("format") == CHECKPOINT_FORMAT:
         facts, content = content.get("facts"), content.get("average") or content.get("model")

@@ -140,7 +140,9 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
         progress = train(session, progress)
     if processes.is_first:
         report = write_report(folder, facts=facts, config=config, progress=progress)
-        processes.say(f"wrote {folder}: checkpoints/best.pt, checkpoints/last.pt, metrics.csv, {report.name}")
+        states = [path for which in ("best", "last") if (path := checkpoint_path(folder, which)).is_file()]
+        names = [str(path.relative_to(folder)) for path in states]
+        processes.say(f"wrote {folder}: {', '.join([*names, 'metrics.csv', report.name])}")
     return True
 
 
@@ -185,6 +187,8 @@ def _begin(
         processes.say(note)
     progress = Progress() if found is None else found.progress
     processes.say(_start_line(learner, config, progress))
+    if found is not None and config.max_minutes:
+        processes.say(f"the limit of {config.max_minutes:g} minutes counts anew; --max-minutes 0 lifts it")
     if config.train != "all" and not config.init:
         processes.say(f"the ViT is random and stays so (--train {config.train} without --init)")
     if processes.is_first:

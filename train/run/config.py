@@ -103,7 +103,9 @@ class RunConfig:
     epochs: int = _flag(10, "Passes over the training rows.", least=1)
     batch_size: int = _flag(16, "Clips of one optimiser step, over all processes and accumulation steps.", least=1)
     grad_accum_steps: int = _flag(1, "Parts into which a batch is cut to save memory; the result is the same.", least=1)
-    max_minutes: float = _flag(0.0, "Stop with a full checkpoint after so many minutes. 0: no limit.", least=0)
+    max_minutes: float = _flag(
+        0.0, "Stop with a full checkpoint after so many minutes, shared by all splits. 0: no limit.", least=0
+    )
     patience: int = _flag(0, "Stop after so many epochs without a better validation. 0: never.", least=0)
     seed: int = _flag(0, "Settles initial weights, order, sampling and augmentation.", least=0)
 
@@ -201,9 +203,10 @@ def flags() -> dict[str, tuple[type, Flag]]:
 
 def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> RunConfig:
     """Command line over file over defaults, every value checked. Absent keys are not given."""
-    values = {**file, **command_line}
     known = flags()
-    complete: dict[str, Any] = {key: checked(key, value, *known[key]) for key, value in values.items()}
+    complete: dict[str, Any] = {key: checked(key, value, *known[key]) for key, value in file.items()}
+    for key, value in command_line.items():
+        complete[key] = checked(key, value, *known[key], name=f"--{key.replace('_', '-')}")
     config = RunConfig(**complete)
     for key in ("scale", "ratio"):
         low, high = getattr(config, key)

@@ -22,19 +22,23 @@ class Flag:
     most: float = math.inf
 
 
-def checked(key: str, value: Any, kind: type, flag: Flag) -> Value:
-    """The value as the flag's type. Raises UsageError, naming the key, where it is none or out of bounds."""
+def checked(key: str, value: Any, kind: type, flag: Flag, *, name: str = "") -> Value:
+    """The value as the flag's type. Raises UsageError where it is none or out of bounds.
+
+    name: what the error calls it, such as --val-fraction; empty: the key.
+    """
+    name = name or key
     if key == "split" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # TOML's natural way to write split = 1
     converted = _converted(value, kind)
     if converted is None:
-        raise UsageError(f"{key} is {value!r}; expected {_kind_name(kind)}")
+        raise UsageError(f"{name} is {value!r}; expected {_kind_name(kind)}")
     if flag.choices and converted not in flag.choices:
-        raise UsageError(f"{key} is {converted!r}; it must be one of {', '.join(flag.choices)}")
+        raise UsageError(f"{name} is {converted!r}; it must be one of {', '.join(flag.choices)}")
     numbers = converted if isinstance(converted, tuple) else (converted,)
     for number in numbers:
         if isinstance(number, (int, float)) and not (flag.least <= number <= flag.most and math.isfinite(number)):
-            raise UsageError(f"{key} is {number}; it must be {_bounds(flag)}")
+            raise UsageError(f"{name} is {number}; it must be {_bounds(flag)}")
     return converted
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -134,12 +135,19 @@ def _describe(plan: TrainingPlan) -> str:
 def _warnings(plan: TrainingPlan, config: RunConfig, *, num_rows: int) -> list[str]:
     """What is odd about a plan that can be trained on. num_rows: clips to train on, without the validation part."""
     remedy = f"`hmdb-prep balance --split {config.split} --val-fraction {config.val_fraction:g}` makes"
-    if plan.val_fraction != config.val_fraction and (plan.num_left_out or plan.num_unmentioned):
-        return [
-            f"the plan was made for --val-fraction {plan.val_fraction:g} and this run has {config.val_fraction:g}: "
-            f"classes are uneven, and {plan.num_unmentioned} of the {num_rows} training clips are not in it and not "
-            f"trained on; {remedy} one that fits"
-        ]
+    if plan.val_fraction != config.val_fraction:
+        is_uneven = len(set(Counter(row.class_name for row in plan.rows).values())) > 1
+        wrong = ["classes are uneven"] if is_uneven and (plan.num_left_out or plan.num_unmentioned) else []
+        if plan.num_unmentioned:
+            wrong.append(f"{plan.num_unmentioned} of the {num_rows} training clips are not in it and not trained on")
+        return (
+            [
+                f"the plan was made for --val-fraction {plan.val_fraction:g} and this run has {config.val_fraction:g}: "
+                f"{', and '.join(wrong)}; {remedy} one that fits"
+            ]
+            if wrong
+            else []
+        )
     if plan.num_unmentioned:
         return [
             f"the plan does not mention {plan.num_unmentioned} of the {num_rows} training clips of split "

@@ -90,6 +90,11 @@ def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_s
     would make it of are others than the run's.
     """
     measured = loaded.measured
+    if not loaded.epoch and loaded.val_fraction:
+        raise DataError(
+            f"{loaded.path} is of a run whose first epoch is not over, so there is nothing to calibrate it on; "
+            "continue the run with --resume, or leave --calibrated out"
+        )
     if measured is None or measured.val_loss is None:
         raise DataError(
             f"{loaded.path} was not measured on validation clips, so there is nothing to calibrate it on; leave "

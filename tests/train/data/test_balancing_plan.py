@@ -206,7 +206,7 @@ def test_a_plan_for_all_rows_says_what_to_do(tmp_path: Path, made_for: float | N
     (note,) = [note for note in data.notes if "balancing plan" in note]
     assert note.endswith(f"; {24 - len(shown)} left out, as they show validation clips")
     (note,) = [note for note in data.notes if "the plan was made for" in note]
-    assert note.startswith("the plan was made for --val-fraction 0 and this run has 0.3: classes are uneven, and 0 of")
+    assert note.startswith("the plan was made for --val-fraction 0 and this run has 0.3: classes are uneven; ")
     assert note.endswith("`hmdb-prep balance --split 1 --val-fraction 0.3` makes one that fits")
     assert not any("the plan" in note for note in open_made(made, val_fraction=0.0).notes)
 
@@ -217,4 +217,4 @@ def test_a_plan_for_fewer_rows_says_what_it_lacks(tmp_path: Path) -> None:
     data = open_made(made, val_fraction=0.0)
     num_held_out = len(open_made(made, val_fraction=0.3).rows.validation)
     (note,) = [note for note in data.notes if "the plan" in note]
-    assert f"for --val-fraction 0.3 and this run has 0: classes are uneven, and {num_held_out} of the 18 " in note
+    assert f"for --val-fraction 0.3 and this run has 0: {num_held_out} of the 18 training clips are not in it" in note

@@ -258,6 +258,8 @@ def test_bad_files_are_data_errors(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     for name in ("broken.pth", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"no weights at all")
+    (tmp_path / "config.toml").write_text('shards = "data/shards"\n')
+    (tmp_path / "dataset.json").write_text('{\n  "dataset_id": "d"\n}')
     (tmp_path / "empty.pth").write_bytes(b"")
     expected = {
         "absent.pth": "no weights at .*absent.pth",
@@ -269,18 +271,22 @@ def test_bad_files_are_data_errors(tmp_path: Path) -> None:
         "broken.pth": "is no file of plain weights|cannot read weights",
         "broken.safetensors": "cannot read weights",
         "empty.pth": "cannot read weights",
+        "config.toml": "is no file of plain weights|cannot read weights",
+        "dataset.json": "is no file of plain weights|cannot read weights",
     }
     for name, message in expected.items():
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=message) as caught:
             load_pretrained(model, str(tmp_path / name))
+        assert not any(word in str(caught.value) for word in ("weights_only", "pop from", "Weights only"))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_normalisation_beside_a_local_file(tmp_path: Path) -> None:
     save_file(timm_vit(), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": MEAN, "std": STD}}))
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.48500004, *MEAN[1:]], "std": STD}}))
     report = load_pretrained(LSViT(config()), str(tmp_path / "model.safetensors"))
-    assert report.mean == tuple(MEAN) and report.std == tuple(STD)
+    assert report.mean == (0.48500004, *MEAN[1:]) and report.std == tuple(STD)
+    assert report.lines()[-1] == "the weights expect mean (0.485, 0.456, 0.406) and std (0.229, 0.224, 0.225)"
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(DataError, match=r"cannot read .*config.json"):
         load_pretrained(LSViT(config()), str(tmp_path / "model.safetensors"))

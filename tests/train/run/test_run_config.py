@@ -91,3 +91,10 @@ def test_only_what_changes_the_result_is_a_difference() -> None:
 
 def test_every_flag_has_help() -> None:
     assert all(flag.help.endswith(".") for _, flag in flags().values())
+
+
+def test_an_option_is_named_as_it_was_given() -> None:
+    with pytest.raises(UsageError, match=r"^--val-fraction is 0\.9; it must be from 0 to 0\.5$"):
+        resolve(command_line={"val_fraction": 0.9}, file={})
+    with pytest.raises(UsageError, match=r"^val_fraction is 0\.9; "):
+        resolve(command_line={}, file={"val_fraction": 0.9})

@@ -49,6 +49,8 @@ def test_half_an_epoch_is_no_epoch_and_the_run_goes_on_to_the_bit(
         a_minute_a_step(patch)
         folder = train(made, tmp_path, "a", **OPTIONS, max_minutes=minutes)
     said = capsys.readouterr().out
+    states = "checkpoints/best.pt, checkpoints/last.pt" if minutes > 4 else "checkpoints/last.pt"
+    assert f"wrote {folder}: {states}, metrics.csv, report." in said
     assert "not counted as an epoch" in said and "(--max-minutes); continue with --resume" in said
     progress, expected = checkpoint(folder)["progress"], checkpoint(whole)["progress"]
     assert progress["step"] == int(minutes + 1) and progress["epoch"] == progress["step"] // 4
@@ -102,3 +104,14 @@ def test_one_limit_holds_for_all_splits(
     assert not (folder / "split3").exists()
     go_on(made, tmp_path, "m", max_minutes=0.0)
     assert all(checkpoint(folder / f"split{split}")["progress"]["finished"] for split in (1, 2, 3))
+    go_on(made, tmp_path, "m")
+    assert "the limit of" not in capsys.readouterr().out  # no split is continued midway: the third one begins
+
+
+def test_a_limit_that_is_inherited_is_named(
+    made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(made, tmp_path, "a", **OPTIONS, max_minutes=1e-6)
+    assert "counts anew" not in capsys.readouterr().out
+    go_on(made, tmp_path, "a")
+    assert "the limit of 1e-06 minutes counts anew; --max-minutes 0 lifts it" in capsys.readouterr().out

@@ -150,6 +150,12 @@ def test_predict_applies_what_was_kept(ffmpeg: str, made: MadeDataset, run_folde
     assert f"calibrated with temperature {temperature:.2f}" in table
 
 
+def test_a_run_whose_first_epoch_is_not_over_is_to_go_on(made: MadeDataset, tmp_path: Path) -> None:
+    train(made, tmp_path, "cut", epochs=1, batch_size=3, max_minutes=1e-6)
+    said = fail(1, "lsvit-train", "evaluate", tmp_path / "cut", *places(made), "--calibrated")
+    assert "first epoch is not over, so there is nothing to calibrate it on; continue the run with --resume" in said
+
+
 def test_a_run_without_validation_is_refused_in_one_line(made: MadeDataset, tmp_path: Path) -> None:
     folder = train(made, tmp_path, "none", val_fraction=0.0, epochs=1)
     said = fail(1, "lsvit-train", "evaluate", folder, *places(made), "--calibrated")
