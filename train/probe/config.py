@@ -11,7 +11,6 @@ from types import MappingProxyType
 from shared.errors import UsageError
 from train.run.config import RunConfig, continued_with, default_name, read_config, resolve
 from train.run.config_values import Value
-from train.run.folder import run_folder, saved_config, seed_folders
 
 # The keys of `run` that a probe has, besides temporal_pool, which is --head.
 KEYS = (
@@ -48,6 +47,8 @@ def probe_config(options: ProbeOptions) -> tuple[RunConfig, int]:
 
     Raises UsageError where --init is missing, or the file has keys that do nothing here.
     """
+    from train.run.folder import run_folder, saved_config, seed_folders  # loads torch, which --help does not need
+
     file = {} if options.config_file is None else read_config(options.config_file)
     allowed = {*KEYS, "temporal_pool"}
     if idle := [key for key in file if key not in allowed and file[key] != SETTLED.get(key)]:
