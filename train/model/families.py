@@ -21,7 +21,7 @@ from shared.errors import DataError, UsageError
 from train.model.config import Activation, BackboneShape, ModelConfig, PerColour, SpatialPool, make_config
 from train.model.lsvit import Backbone
 from train.model.pools import LatentPool
-from train.model.unstated import usual_activation, usual_heads, usual_normalisation
+from train.model.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
 from train.model.weight_files import Stated, StoredWeights, find_weights, read_stated, read_weights
 
 Tensors = dict[str, Tensor]
@@ -67,8 +67,11 @@ def load_weights(
     found = find_weights(source, runs=runs, cache_dir=cache_dir)
     stored = read_weights(found.path)
     if stored.facts is not None:
-        return _of_checkpoint(source, stored)
+        weights = _of_checkpoint(source, stored)
+        check_activation(source, activation, weights.shape.activation)
+        return weights
     stated = read_stated(found.config)
+    check_activation(source, activation, stated.activation)
     if not stated.architecture:
         stated = replace(stated, architecture=found.path.stem)
     return convert(stored.tensors, source=source, stated=stated, num_heads=num_heads, activation=activation)

@@ -76,22 +76,28 @@ def load_pretrained(model: LSViT, source: str, *, cache_dir: Path | None = None)
 
 
 def copy_weights(
-    model: LSViT, weights: Weights, *, class_names: Collection[str] = (), motion_init: MotionInit = "identity"
+    model: LSViT,
+    weights: Weights,
+    *,
+    class_names: Collection[str] = (),
+    motion_init: MotionInit = "identity",
+    renew_motion: bool = False,
 ) -> LoadReport:
     """Copy weights into ``model``, in place.
 
     Position embeddings are interpolated where the number of patches or frames differs. A head of other classes than
     ``class_names``, or of another number, is left out. Directional modules that the source has no weights for start as
-    ``motion_init`` says: as the identity the model starts as the ViT. Raises DataError where the backbone is of another
-    shape than the model's.
+    ``motion_init`` says: as the identity the model starts as the ViT. renew_motion: all directional modules start so,
+    those too that the source has weights for. Raises DataError where the backbone is of another shape than the model's.
     """
     _check_shape(model.config, weights)
     others = bool(class_names and weights.class_names) and tuple(class_names) != weights.class_names
     loaded, interpolated, skipped, num_prefix = [], [], [], model.config.num_prefix_tokens
     state, accepted = model.state_dict(), dict[str, Tensor]()
+    renewed = weights.tensors.keys() & _directional_keys(model) if renew_motion else set()
     for key, target in state.items():
         tensor = weights.tensors.get(key)
-        if tensor is None:
+        if tensor is None or key in renewed:
             continue
         if key.startswith("head.") and others:
             skipped.append(Skipped(key=key, reason="the classes in the file are others"))
@@ -114,7 +120,13 @@ def copy_weights(
         skipped=tuple(skipped),
         mean=weights.mean,
         std=weights.std,
-        notes=weights.notes,
+        notes=(*weights.notes, *_renewal(renewed, motion_init)),
+    )
+
+
+def _renewal(renewed: Collection[str], start: MotionInit) -> list[str]:
+    return (
+        [f"directional modules start anew, {start}: {len(renewed)} tensors of theirs are not used"] if renewed else []
     )
 
 
@@ -174,11 +186,20 @@ def _reason(key: str, tensor: Tensor, target: Tensor) -> str:
     return f"shape {tuple(tensor.shape)} in the file, {tuple(target.shape)} here"
 
 
+def _directional(model: LSViT) -> dict[str, DirectionalSMIF | DirectionalLMI]:
+    """The directional modules by name."""
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, DirectionalSMIF | DirectionalLMI)
+    }
+
+
+def _directional_keys(model: LSViT) -> set[str]:
+    return {f"{name}.{key}" for name, module in _directional(model).items() for key in module.state_dict()}
+
+
 def _start_new_motion(model: LSViT, accepted: Collection[str], start: MotionInit) -> None:
     """Give directional modules without loaded weights their start values."""
-    for name, module in model.named_modules():
-        if not isinstance(module, DirectionalSMIF | DirectionalLMI):
-            continue
+    for name, module in _directional(model).items():
         if not all(f"{name}.{key}" in accepted for key in module.state_dict()):
             module.initialise(start)
 

@@ -55,6 +55,14 @@ def usual_activation(
     return "gelu", ""
 
 
+def check_activation(source: str, given: str, known: str) -> None:
+    """Raise DataError where the activation that is given contradicts the one that the weights come with, if any."""
+    if known and given not in ("auto", known):
+        raise DataError(
+            f"--activation {given} does not fit the weights of {source}: their MLPs use {known}; leave it out"
+        )
+
+
 def usual_normalisation(shape: BackboneShape, stated: Stated, *, is_scaled: bool) -> tuple[PerColour, PerColour, str]:
     """Mean and standard deviation of the input, and why these, where the file does not say it."""
     if stated.mean is not None and stated.std is not None:

@@ -78,7 +78,9 @@ def _has_bf16() -> bool:
 
 
 def _mixes(setting: Setting) -> bool:
-    return (setting.config.mixup > 0 or setting.config.cutmix > 0) and setting.config.mixup_prob > 0
+    """Whether any two clips are mixed: those of a pair in a batch are."""
+    config = setting.config
+    return (config.mixup > 0 or config.cutmix > 0) and config.mixup_prob > 0 and config.batch_size > 1
 
 
 def _augments(setting: Setting) -> bool:
@@ -158,6 +160,10 @@ CONFLICTS = (
         holds=lambda setting: not (setting.config.mixup or setting.config.cutmix),
         reason="--mixup and --cutmix are off",
     ),
+    *(
+        Conflict(key=key, holds=lambda setting: setting.config.batch_size == 1, reason="--batch-size 1 has no pairs")
+        for key in ("mixup", "cutmix")
+    ),
     Conflict(
         key="mixup_switch_prob",
         holds=lambda setting: not (setting.config.mixup and setting.config.cutmix and setting.config.mixup_prob),
@@ -166,7 +172,7 @@ CONFLICTS = (
     Conflict(
         key="mix_synthetic",
         holds=lambda setting: not _mixes(setting),
-        reason="--mixup and --cutmix are off",
+        reason="--mixup and --cutmix mix nothing",
     ),
     Conflict(
         key="mix_synthetic",
@@ -191,6 +197,14 @@ CONFLICTS = (
         key="drop_path",
         holds=lambda setting: setting.config.train != "all",
         reason="the ViT does not train (--train), and loses nothing by chance",
+    ),
+    *(
+        Conflict(
+            key=key,
+            holds=lambda setting: setting.config.train == "head",
+            reason="no block trains (--train head)",
+        )
+        for key in ("layer_decay", "checkpoint_blocks")
     ),
     Conflict(
         key="activation",

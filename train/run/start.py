@@ -126,7 +126,13 @@ def make_model(
     model = LSViT(model_config(config, data, weights), seed=torch_seed(Purpose.WEIGHTS, config.seed))
     if weights is None:
         return model, ()
-    report = copy_weights(model, weights, class_names=data.dataset.class_names, motion_init=_motion_init(config))
+    report = copy_weights(
+        model,
+        weights,
+        class_names=data.dataset.class_names,
+        motion_init=_motion_init(config),
+        renew_motion=config.motion_init != "auto",  # what is given is obeyed
+    )
     for line in report.lines():
         processes.say(line)
     return model, report.missing

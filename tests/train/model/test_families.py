@@ -19,6 +19,7 @@ from shared.errors import DataError
 from train.model.families import Weights, convert
 from train.model.lsvit import LSViT, make_config
 from train.model.pretrained import copy_weights
+from train.model.unstated import check_activation
 from train.model.weight_files import Stated
 
 ROOT = Path(__file__).parents[3]
@@ -176,6 +177,10 @@ def test_what_nothing_tells_is_asked_for() -> None:
     )
     with pytest.raises(DataError, match="use silu, which this model has not"):
         convert(clip, source="x", stated=Stated(activation="silu"), num_heads=2)
+    with pytest.raises(DataError, match="--activation gelu does not fit"):
+        check_activation("x", "gelu", "quick_gelu")
+    for given, known in (("auto", "gelu"), ("gelu", "gelu"), ("gelu", "")):
+        check_activation("x", given, known)
 
 
 @pytest.mark.parametrize(

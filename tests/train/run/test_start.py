@@ -14,6 +14,7 @@ from made_dataset import MadeDataset, make_dataset
 from script_files import load_script
 from trained import assert_same, checkpoint, train, training_words
 
+from shared.errors import DataError
 from train.explain.maps import explain_clip
 from train.run.config_values import Value
 from train.trained.model import load_model
@@ -54,6 +55,32 @@ def test_a_run_by_its_name(made: MadeDataset, runs: Path) -> None:
     new = after["new_parameters"]
     assert new and all("smif" in name or ".lmim." in name for name in new)
     assert {group["lr_scale"] for group in after["optimizer"]["param_groups"]} == {1.0, 0.5, 0.25, 0.125}
+
+
+def test_an_activation_that_contradicts_a_run_is_refused(made: MadeDataset, runs: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"--activation quick_gelu does not fit the weights of plain: .* use gelu"
+    ):
+        train(made, runs, "contradicts", init="plain", activation="quick_gelu", **OPEN)
+    train(made, runs, "agrees", init="plain", activation="gelu", epochs=1, **OPEN)
+
+
+@pytest.mark.parametrize("start", ["identity", "active", "auto"])
+def test_a_motion_init_that_is_given_is_obeyed(
+    made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], start: str
+) -> None:
+    still: dict[str, Value] = {"epochs": 1, "lr": 0.0, "min_lr": 0.0, "weight_decay": 0.0}
+    before = checkpoint(train(made, tmp_path, "before", epochs=1))["model"]
+    capsys.readouterr()
+    after = checkpoint(train(made, tmp_path, "after", init="before", motion_init=start, seed=3, **still))
+    moving = {name for name in before if "smif." in name or ".lmim." in name}
+    assert all(torch.equal(value, after["model"][name]) for name, value in before.items() if name not in moving)
+    renewed = {name for name in moving if not torch.equal(before[name], after["model"][name])}
+    if start == "auto":
+        assert not renewed and not after["new_parameters"]
+    else:
+        assert renewed and set(after["new_parameters"]) == moving
+        assert f"directional modules start anew, {start}: {len(moving)} tensors" in capsys.readouterr().out
 
 
 def test_the_average_is_what_is_taken(made: MadeDataset, runs: Path) -> None:
