@@ -86,7 +86,10 @@ def extract(
     ] = 1,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", help="Decoding processes; default: one a core, with --engine ray one a task."),
+        typer.Option(
+            "--workers",
+            help="Decoding processes; default: one a core (at most 8 on a GPU), with --engine ray one a task.",
+        ),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds after which one video is given up.")] = 300.0,
     clips_per_shard: Annotated[

@@ -21,8 +21,10 @@ from preprocess.extract.extraction_plan import (
 )
 from preprocess.extract.merge import has_manifests, merge
 from preprocess.extract.state import (
+    STATE_FILE,
     check_foreign_shards,
     differences,
+    has_begun,
     is_finished,
     locked,
     read_extraction_plan,
@@ -82,7 +84,11 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
         mine = [shard for shard in plan.shards if shard.index % settings.num_tasks == settings.task_id]
         todo = [shard for shard in mine if not is_finished(settings.shards, shard)]
         if todo:
+            _check_device(settings)
             _say_what_it_needs(settings, plan, todo)
+        if not (settings.shards / STATE_FILE).is_file():  # not before: a run that is refused leaves no plan behind
+            write_extraction_plan(settings.shards, plan)
+        if todo:
             _extract(settings, plan, todo)
         return _finish(settings, plan, nothing_done=not todo)
 
@@ -123,14 +129,25 @@ def _check_engine(settings: ExtractionSettings) -> None:
     require_ray()
 
 
+def _check_device(settings: ExtractionSettings) -> None:
+    if settings.device == "cuda" and settings.engine == "local":  # the tasks of Ray look on their own machines
+        from preprocess.extract.device import require_gpu
+
+        require_gpu()
+
+
 def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
-    """The plan of this extraction: the one that is there, or a new one, written down."""
+    """The plan of this extraction: the one that is there, or a new one. Of one that is replaced nothing is left."""
     if settings.overwrite:
+        _check_device(settings)
         remove_extraction(settings.shards)
     old = read_extraction_plan(settings.shards)
     if old is not None:
         changes = differences(old, parameters=settings.parameters, videos=videos)
-        if changes:
+        if changes and settings.num_tasks == 1 and not has_begun(settings.shards):
+            remove_extraction(settings.shards)  # its run came to nothing
+            old = None
+        elif changes:
             raise DataError(
                 f"{settings.shards} holds another extraction: {'; '.join(changes)}. "
                 "Name another folder with --shards, or start anew with --overwrite"
@@ -139,8 +156,6 @@ def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPla
     check_foreign_shards(settings.shards, plan)
     if settings.num_tasks == 1:
         remove_temporary_files(settings.shards)
-    if old is None:
-        write_extraction_plan(settings.shards, plan)
     return plan
 
 

@@ -43,12 +43,19 @@ def choose_extraction(extraction: Extraction, *, most_on_gpu: int) -> Extraction
         return extraction
     on_cpu = dataclasses.replace(extraction, device="cpu")
     on_gpu = dataclasses.replace(extraction, device="cuda", num_workers=min(extraction.num_workers, most_on_gpu))
+    if extraction.device == "cuda":
+        require_gpu()
+        return on_gpu
     if not torch.cuda.is_available():
-        if extraction.device == "cuda":
-            raise DataError("--device cuda: no CUDA GPU is to be seen; see `hmdb-prep doctor`, or use --device cpu")
         say("--device auto: no CUDA GPU is to be seen, decoding on the CPU")
         return on_cpu
-    return on_gpu if extraction.device == "cuda" else _faster(on_cpu, on_gpu)
+    return _faster(on_cpu, on_gpu)
+
+
+def require_gpu() -> None:
+    """Raise DataError where torch sees no GPU."""
+    if not torch.cuda.is_available():
+        raise DataError("--device cuda: no CUDA GPU is to be seen; see `hmdb-prep doctor`, or use --device cpu")
 
 
 def _faster(on_cpu: Extraction, on_gpu: Extraction) -> Extraction:

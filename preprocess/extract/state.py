@@ -156,6 +156,11 @@ def is_finished(folder: Path, shard: PlannedShard) -> bool:
     return (folder / shard.name).is_file() or len(outcome.quarantined) == len(shard.videos)
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether anything is there but a plan: a shard, or the note on one."""
+    return any(next(folder.glob(pattern), None) is not None for pattern in (SHARD_NAMES, "block-*.json"))
+
+
 def check_foreign_shards(folder: Path, plan: ExtractionPlan) -> None:
     """Raise DataError where the folder holds a shard that is not of this plan (or of another format version)."""
     expected = {shard.name for shard in plan.shards}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_gpus
 import pytest
@@ -15,6 +16,7 @@ from preprocess.extract.command import ExtractionSettings, run_extraction
 from preprocess.extract.decoders import DecoderCounts
 from preprocess.extract.device import Trial, choose_extraction
 from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
+from preprocess.extract.state import write_extraction_plan
 from shared.classes import find_videos
 from shared.errors import DataError
 from shared.manifests import read_manifests
@@ -42,7 +44,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return install
 
 
-def run(videos: Path, folder: Path, *, device: str, timeout_seconds: float = 60.0) -> dict[str, str]:
+def run(
+    videos: Path, folder: Path, *, device: str, timeout_seconds: float = 60.0, overwrite: bool = False
+) -> dict[str, str]:
     """Extract; returns the decoder of each clip."""
     settings = ExtractionSettings(
         videos=videos,
@@ -53,6 +57,7 @@ def run(videos: Path, folder: Path, *, device: str, timeout_seconds: float = 60.
         num_workers=1,
         timeout_seconds=timeout_seconds,
         strict=True,
+        overwrite=overwrite,
     )
     run_extraction(settings)
     clips = read_manifests(folder / "manifests")
@@ -138,6 +143,40 @@ def test_auto_takes_the_faster_one(
     monkeypatch.setattr(device_module, "try_out", lambda extraction: trials[extraction.device])
     extraction = choose_extraction(made_extraction(videos, device="auto"), most_on_gpu=8)
     assert (extraction.device, extraction.num_workers) == chosen
+
+
+def test_a_gpu_that_is_not_there_leaves_no_trace(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DataError, match="--device cuda: no CUDA GPU is to be seen"):
+        run(videos, tmp_path, device="cuda")
+    assert capsys.readouterr().out == ""
+    assert [file.name for file in (tmp_path / "shards").iterdir()] == [".lock"]
+    run(videos, tmp_path, device="cpu")
+    before = sorted((tmp_path / "shards").iterdir())
+    with pytest.raises(DataError, match="--device cuda: no CUDA GPU is to be seen"):
+        run(videos, tmp_path, device="cuda", overwrite=True)
+    assert sorted((tmp_path / "shards").iterdir()) == before
+
+
+def test_a_disk_too_small_leaves_no_plan(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1))
+    with pytest.raises(DataError, match="GB are needed"):
+        run(videos, tmp_path, device="cpu")
+    assert [file.name for file in (tmp_path / "shards").iterdir()] == [".lock"]
+
+
+def test_a_plan_of_which_nothing_came_is_replaced(videos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    write_extraction_plan(folder, make_plan(find_videos(videos), ExtractionParameters(size="24x24")))
+    assert run(videos, tmp_path, device="cpu") == ALL_ON_CPU
+    for file in folder.glob("shard-*"):
+        file.unlink()
+    write_extraction_plan(folder, make_plan(find_videos(videos), ExtractionParameters(size="24x24")))
+    with pytest.raises(DataError, match="size was 24x24, now 16x16"):  # the note on a shard is there
+        run(videos, tmp_path, device="cpu")
 
 
 def test_without_a_gpu(videos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
