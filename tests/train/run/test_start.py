@@ -58,9 +58,7 @@ def test_a_run_by_its_name(made: MadeDataset, runs: Path) -> None:
 
 
 def test_an_activation_that_contradicts_a_run_is_refused(made: MadeDataset, runs: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"--activation quick_gelu does not fit the weights of plain: .* use gelu"
-    ):
+    with pytest.raises(DataError, match=r"--activation quick_gelu does not fit the weights of plain: .* use gelu"):
         train(made, runs, "contradicts", init="plain", activation="quick_gelu", **OPEN)
     train(made, runs, "agrees", init="plain", activation="gelu", epochs=1, **OPEN)
 
