@@ -59,7 +59,7 @@ def probe_config(options: ProbeOptions) -> tuple[RunConfig, int]:
     folder = run_folder(config)
     begun = seed_folders(folder) if options.resume else []
     if options.resume and (saved := saved_config(begun[0] if begun else folder)):
-        config = continued_with(dataclasses.replace(saved, name=config.name), values)
+        config = continued_with(dataclasses.replace(saved, runs=config.runs, name=config.name), values)
     if not config.init:
         raise UsageError("--init is missing: a probe trains a head on a ViT that is there, a file, a run or hf:REPO")
     if config.normalisation == "dataset":
