@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from loading import load_pretrained
 from made_dataset import DATASET_ID
 from made_run import make_run, small_config
 from mutations import HOSTILE_VALUES, Case, mutate_bytes, mutate_csv, mutate_json, mutate_toml
@@ -20,7 +21,6 @@ from preprocess.balance.descriptors import read_features
 from train.ablate.command import _read_result
 from train.ablate.grid import read_grid
 from train.model.lsvit import LSViT
-from train.model.pretrained import load_pretrained
 from train.run.config import RunConfig, read_config, resolve, write_config
 from train.run.progress import Timing, append_timing, read_timing
 from train.trained.model import load_model

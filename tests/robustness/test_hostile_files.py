@@ -20,7 +20,7 @@ from shared.checks import check_clip_names
 from shared.errors import DataError
 from shared.manifests import read_dataset, read_manifests, row_from_json, row_to_json
 from train.ablate.grid import read_grid
-from train.model.weight_files import read_tensors
+from train.model.weight_files import read_weights
 from train.run.config import read_config
 from train.trained.model import load_model
 
@@ -152,4 +152,4 @@ def test_a_checkpoint_that_unpacks_to_more_is_refused(tmp_path: Path) -> None:
 def test_weights_without_content_are_refused(tmp_path: Path) -> None:
     torch.save({"pos_embed": torch.zeros(1).expand(1, 10**9, 10**9)}, tmp_path / "x.pth")
     with pytest.raises(DataError, match="pos_embed is no plain tensor"):
-        read_tensors(tmp_path / "x.pth")
+        read_weights(tmp_path / "x.pth")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from shared.errors import DataError
 from train.model.config import BackboneShape, MotionInit, PerColour
-from train.model.families import Weights, load_weights
+from train.model.families import Weights
 from train.model.lmi import DirectionalLMI
 from train.model.lsvit import LSViT
 from train.model.smif import DirectionalSMIF
@@ -60,19 +59,6 @@ class LoadReport:
         mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
         lines.append(f"the weights expect mean ({mean}) and std ({std})")
         return lines
-
-
-def load_pretrained(model: LSViT, source: str, *, cache_dir: Path | None = None) -> LoadReport:
-    """Copy the weights of ``source`` into ``model``, in place; see `find_weights` and `copy_weights`.
-
-    What the file leaves open (heads, a CLIP's activation) is taken to be as the model has it. Raises DataError where
-    the source cannot be read, is of no family that loads exactly, or does not fit the model.
-    """
-    config = model.config
-    activation = config.activation if config.norm_pre else "auto"
-    return copy_weights(
-        model, load_weights(source, num_heads=config.num_heads, activation=activation, cache_dir=cache_dir)
-    )
 
 
 def copy_weights(

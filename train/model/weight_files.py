@@ -137,11 +137,6 @@ def _unreachable(repo: str, name: str) -> str:
     )
 
 
-def read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of `read_weights` alone."""
-    return read_weights(path).tensors
-
-
 def read_weights(path: Path) -> StoredWeights:
     """A `.safetensors` file, or a pickle read with ``weights_only=True``; of a checkpoint the state dict inside it.
 

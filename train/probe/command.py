@@ -21,7 +21,7 @@ from train.learn.processes import Processes, choose_device
 from train.learn.step import Learner
 from train.model.families import Weights
 from train.model.lsvit import LSViT
-from train.model.pretrained import LoadReport, copy_weights
+from train.model.pretrained import LoadReport
 from train.model.trainable import num_trainable
 from train.probe.config import ProbeOptions, probe_config
 from train.probe.features import FEATURES_FILE, compute_features, feature_key, open_features
@@ -31,12 +31,12 @@ from train.run.command import run_facts, setting_of
 from train.run.config import RunConfig, differences, read_config, requested_splits, resolve, write_config
 from train.run.conflicts import idle_options
 from train.run.data import RunData, open_data
-from train.run.folder import CONFIG_FILE, run_folder
+from train.run.folder import CONFIG_FILE, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
 from train.run.progress import Progress, Timing, append_timing, write_metrics
 from train.run.report import write_report
 from train.run.session import log_epoch, make_checkpoint, open_events
-from train.run.start import init_weights, model_config, with_shape_of
+from train.run.start import init_weights, make_model, with_shape_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,10 +97,9 @@ def _parts(folder: Path, datas: Mapping[str, tuple[RunConfig, RunData]], *, seed
     for seed in range(seeds):
         of_seed = folder / f"seed{seed}" if seeds > 1 else folder
         for split, (config, data) in datas.items():
-            name = f"split{split}" if split.isdigit() else split
             parts.append(
                 Part(
-                    folder=of_seed / name if len(datas) > 1 else of_seed,
+                    folder=split_folder(of_seed, split) if len(datas) > 1 else of_seed,
                     config=dataclasses.replace(config, seed=config.seed + seed),
                     data=data,
                 )
@@ -154,9 +153,8 @@ def _learner(part: Part, weights: Weights, device: torch.device) -> tuple[Learne
     """The learner at the start of a part, its model as `run` makes it."""
     config, data = part.config, part.data
     torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
-    shape = model_config(config, data, weights)
-    model = LSViT(shape, seed=torch_seed(Purpose.WEIGHTS, config.seed))
-    report = copy_weights(model, weights, class_names=data.dataset.class_names, motion_init=shape.motion_init)
+    model, report = make_model(config, data, weights)
+    assert report is not None  # there are weights
     processes = Processes(device=device)
     learner = make_learner(
         config, model, num_samples=len(data.samples), processes=processes, new_parameters=report.missing

@@ -24,7 +24,7 @@ from train.model.families import Weights
 from train.model.lsvit import LSViT
 from train.model.trainable import num_trainable
 from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint
-from train.run.config import RunConfig, flags, read_config, write_config
+from train.run.config import RunConfig, read_config, write_config
 from train.run.config_values import Value
 from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData, open_data
@@ -74,11 +74,10 @@ def _run_splits(folder: RunFolder, call: Call) -> None:
 @contextmanager
 def _memory_advice(config: RunConfig) -> Iterator[None]:
     """Tell in two lines what to change where a device's memory is too small."""
-    blocks = ", --checkpoint-blocks" if "checkpoint_blocks" in flags() else ""
     parts = config.grad_accum_steps
     with memory_errors(
-        f"raise --grad-accum-steps ({parts} now, {2 * parts} need about half){blocks}, take a smaller --preset or "
-        "--img-size; --resume goes on from the last checkpoint"
+        f"raise --grad-accum-steps ({parts} now, {2 * parts} need about half), --checkpoint-blocks, take a smaller "
+        "--preset or --img-size; --resume goes on from the last checkpoint"
     ):
         yield
 
@@ -162,7 +161,10 @@ def _begin(
     # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
     torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
     if found is None:
-        model, new_parameters = make_model(config, data, processes, weights)
+        model, report = make_model(config, data, weights)
+        new_parameters = () if report is None else report.missing
+        for line in () if report is None else report.lines():
+            processes.say(line)
     else:
         model, new_parameters = LSViT(model_config(config, data, weights)), found.new_parameters
     facts = run_facts(config, data, model)

@@ -95,7 +95,7 @@ def saved_config(path: Path) -> RunConfig | None:
 
 def _all_parts(path: Path, config: RunConfig) -> RunFolder:
     splits = requested_splits(config.split)
-    parts = {splits[0]: path} if len(splits) == 1 else {split: _part(path, split) for split in splits}
+    parts = {splits[0]: path} if len(splits) == 1 else {split: split_folder(path, split) for split in splits}
     return RunFolder(path=path, config=config, parts=parts)
 
 
@@ -118,11 +118,12 @@ def _begun_parts(path: Path, config: RunConfig, *, begun: tuple[str, ...], is_as
     return RunFolder(
         path=path,
         config=dataclasses.replace(config, split=",".join(dict.fromkeys((*begun, *splits)))),
-        parts={split: _part(path, split) for split in splits},
+        parts={split: split_folder(path, split) for split in splits},
     )
 
 
-def _part(path: Path, split: str) -> Path:
+def split_folder(path: Path, split: str) -> Path:
+    """Where the part of a run over several splits lies that trains on ``split``."""
     return path / (f"split{split}" if split.isdigit() else split)
 
 

@@ -8,7 +8,6 @@ from typing import cast
 
 from shared.errors import DataError
 from train.data.seeds import Purpose, torch_seed
-from train.learn.processes import Processes
 from train.model.config import (
     PRESETS,
     BackboneShape,
@@ -22,7 +21,7 @@ from train.model.config import (
 )
 from train.model.families import Weights, load_weights, own_weights
 from train.model.lsvit import LSViT
-from train.model.pretrained import copy_weights
+from train.model.pretrained import LoadReport, copy_weights
 from train.model.unstated import HALF, IMAGENET
 from train.run.checkpoint import Checkpoint
 from train.run.config import RunConfig
@@ -119,13 +118,11 @@ def _normalisation(config: RunConfig, data: RunData, weights: Weights | None) ->
     return data.rgb.mean, data.rgb.std
 
 
-def make_model(
-    config: RunConfig, data: RunData, processes: Processes, weights: Weights | None = None
-) -> tuple[LSViT, tuple[str, ...]]:
-    """The model at its start, on the host, and which of its parameters are new: --init had nothing for them."""
+def make_model(config: RunConfig, data: RunData, weights: Weights | None = None) -> tuple[LSViT, LoadReport | None]:
+    """The model at its start, on the host, and what became of the weights of --init, if there are any."""
     model = LSViT(model_config(config, data, weights), seed=torch_seed(Purpose.WEIGHTS, config.seed))
     if weights is None:
-        return model, ()
+        return model, None
     report = copy_weights(
         model,
         weights,
@@ -133,6 +130,4 @@ def make_model(
         motion_init=_motion_init(config),
         renew_motion=config.motion_init != "auto",  # what is given is obeyed
     )
-    for line in report.lines():
-        processes.say(line)
-    return model, report.missing
+    return model, report

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from loading import load_pretrained
 from safetensors.torch import save, save_file
 from torch import Tensor
 
 from shared.errors import DataError
 from train.model.families import load_weights
 from train.model.lsvit import LSViT, ModelConfig, make_config
-from train.model.pretrained import copy_weights, load_pretrained, resized_temporal_positions
+from train.model.pretrained import copy_weights, resized_temporal_positions
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -348,8 +349,8 @@ def hub() -> Iterator[str]:
 LOAD_FROM_HUB = """
 import json, sys
 from shared.errors import DataError
+from loading import load_pretrained
 from train.model.lsvit import LSViT, ModelConfig
-from train.model.pretrained import load_pretrained
 sources, cache = sys.argv[2:], sys.argv[1]
 config = ModelConfig(num_classes=5, image_size=32, embed_dim=32, depth=2, num_heads=2, num_frames=4)
 for source in sources:
@@ -365,7 +366,8 @@ def load_from_hub(*sources: str, endpoint: str, cache: Path, offline: bool = Fal
     """Load in a process of its own, since the hub's client reads its environment when it is imported."""
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": str(int(offline)), "HF_HOME": str(cache)}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    root = Path(__file__).parents[3]
+    environment["PYTHONPATH"] = os.pathsep.join([str(root), str(root / "tests" / "helpers")])
     command = [sys.executable, "-c", LOAD_FROM_HUB, str(cache), *sources]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr

@@ -90,7 +90,7 @@ class Maker:
         """What a step depends on, comparable; and what the sentences are made from."""
         config, data = open_data(resolve(command_line={**self.base, **changes}, file={}))
         data.reader.close()
-        model, _ = make_model(config, data, CPU)
+        model, _ = make_model(config, data)
         learner = make_learner(config, model, num_samples=len(data.samples), processes=CPU)
         lessons = make_lessons(config, data, learner)
         draws = draw_step(lessons, Step(epoch=0, index=0, chosen=np.arange(len(data.samples))))

@@ -61,9 +61,13 @@ class Tools:
         weights = init_weights(config, None)
         config, data = open_data(with_shape_of(config, weights))
         processes = Processes(device=torch.device("cpu"))
-        model, new_parameters = make_model(config, data, processes, weights)
+        model, report = make_model(config, data, weights)
         learner = make_learner(
-            config, model, num_samples=len(data.samples), processes=processes, new_parameters=new_parameters
+            config,
+            model,
+            num_samples=len(data.samples),
+            processes=processes,
+            new_parameters=() if report is None else report.missing,
         )
         lessons = make_lessons(config, data, learner)
         return Built(config=config, data=data, model=model, learner=learner, lessons=lessons)
