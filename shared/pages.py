@@ -10,19 +10,21 @@ from importlib import resources
 import jinja2
 
 
-def render_page(package: str, name: str, content: Mapping[str, object]) -> str:
+def render_page(package: str, name: str, content: Mapping[str, object], *, has_tables: bool = False) -> str:
     """The page of ``templates/<name>.html.j2`` in a package, with the style and the script of the same name in it.
 
     It extends ``page.html.j2`` of this package, whose style it shares. Every text in ``content`` is escaped; a content
     security policy allows the page's own script by its hash, pictures in the page, and nothing else.
+    has_tables: it uses ``tables.html.j2``, and gets the style and the script by which tables sort and filter.
     """
     loaders = [jinja2.PackageLoader(package, "templates"), jinja2.PackageLoader("shared", "templates")]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    script = _text(package, f"{name}.js")
+    tables = ("tables",) if has_tables else ()
+    script = "".join(_text("shared", f"{part}.js") for part in tables) + _text(package, f"{name}.js")
     page = {
-        "style": _text("shared", "page.css") + _text(package, f"{name}.css"),
+        "style": "".join(_text("shared", f"{part}.css") for part in ("page", *tables)) + _text(package, f"{name}.css"),
         "script": script,
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     }
@@ -30,7 +32,7 @@ def render_page(package: str, name: str, content: Mapping[str, object]) -> str:
 
 
 def data_address(content: bytes, kind: str) -> str:
-    """A picture as an address that holds the picture itself. kind: ``png``, ``jpeg`` or ``svg+xml``."""
+    """A picture as an address that holds the picture itself. kind: ``png``, ``jpeg``, ``webp`` or ``svg+xml``."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

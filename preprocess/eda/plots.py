@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from typing import Any
-
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,11 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from preprocess.eda.summary import PICTURE_COLUMNS, Summary
+from shared.figures import BLUE, FAINT, GREY, INK, ORANGE, house_style, svg_address
 from shared.manifests import SPLIT_COLUMNS
-from shared.pages import data_address
 
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
-BLUE, ORANGE, GREY = "#2f6fb5", "#e08e2b", "#c3cbd4"
 CHANNELS = {"red": "#d64545", "green": "#3f9142", "blue": "#2f6fb5"}
 UNITS = {
     "brightness": "mean luma, 0 to 255",
@@ -29,34 +22,11 @@ UNITS = {
     "motion": "mean luma difference of adjacent frames",
 }
 LOGARITHMIC = ("blur",)
-_STYLE: Mapping[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "hmdb",
-    "text.parse_math": False,  # a class called $x$ is not a formula
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": FAINT,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "legend.frameon": False,
-}
 
 
 def draw_plots(summary: Summary) -> dict[str, str]:
     """All figures as SVG data URIs: classes, frames, splits, colour, hue, correlations, each of PICTURE_COLUMNS."""
-    with mpl.rc_context(dict(_STYLE)):
+    with house_style():
         figures = {
             "classes": _classes(summary),
             "frames": _frames(summary),
@@ -66,13 +36,7 @@ def draw_plots(summary: Summary) -> dict[str, str]:
             "correlations": _correlations(summary.correlations),
         }
         figures.update({column: _distribution(summary.clips, column) for column in PICTURE_COLUMNS})
-        return {name: _data_uri(figure) for name, figure in figures.items()}
-
-
-def _data_uri(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return data_address(buffer.getvalue(), "svg+xml")
+        return {name: svg_address(figure) for name, figure in figures.items()}
 
 
 def _class_axis(axes: Axes, names: list[str]) -> None:

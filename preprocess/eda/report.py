@@ -23,6 +23,7 @@ from preprocess.eda.summary import (
 )
 from preprocess.eda.tables import cell_text
 from shared.manifests import SPLIT_COLUMNS
+from shared.page_tables import Cell, Table
 from shared.pages import render_page
 
 CLIPS_A_KIND = 12  # thumbnails of each kind of outlier, at most; of a small data set a quarter of its clips
@@ -31,32 +32,6 @@ CLIP_COLUMNS = (
     "clip_id", "split1", "split_full", "num_frames", "num_padded", "width", "height",
     *PICTURE_COLUMNS, "saturation_mean", "crop_loss", "shard", "row",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A table cell. key: what it sorts by; mark: ``high`` or ``low`` where it deviates; bar: 0 to 1, drawn behind."""
-
-    text: str
-    key: str | float
-    mark: str = ""
-    bar: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table that sorts and filters. name: its id in the page."""
-
-    name: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-    @property
-    def numeric(self) -> tuple[bool, ...]:
-        """For each column whether all its keys are numbers."""
-        if not self.rows:
-            return (False,) * len(self.columns)
-        return tuple(all(isinstance(row[i].key, (int, float)) for row in self.rows) for i in range(len(self.columns)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +85,7 @@ def render_report(
         "shortfall_share": SHORTFALL_SHARE,
         "note": note,
     }
-    return render_page("preprocess.eda", "eda", content)
+    return render_page("preprocess.eda", "eda", content, has_tables=True)
 
 
 def _figures(summary: Summary) -> list[tuple[str, str]]:
