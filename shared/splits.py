@@ -17,7 +17,7 @@ from shared.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-Part = Literal["train", "test", "unused"]
+Part = Literal["train", "val", "test", "unused"]
 _NUM_FOLDS = 10
 _NUM_TEST_FOLDS = 3
 
