@@ -26,6 +26,17 @@ def say(message: str, *, to: TextIO | None = None) -> None:
     stream.flush()
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, which takes the plural where it has to: 1 clip, 0 clips, 3 classes, 2 entries."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "sh", "ch", "x")):
+        return f"{number} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}s"
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: Rich's on a terminal, tab-free aligned text elsewhere. Numbers align right.
 

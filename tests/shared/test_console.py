@@ -31,3 +31,19 @@ def test_slow_work_shows_its_rate_and_the_hours_left(
         advance(0)
         advance(1)
     assert capsys.readouterr().err == "frame features: 1/1001 clips, 0.013 clips/s, 22 h 13 min left\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [
+        (1, "clip", "1 clip"),
+        (0, "clip", "0 clips"),
+        (2, "class", "2 classes"),
+        (1, "class", "1 class"),
+        (3, "batch", "3 batches"),
+        (2, "entry", "2 entries"),
+        (2, "day", "2 days"),
+    ],
+)
+def test_nouns_after_numbers(number: int, noun: str, expected: str) -> None:
+    assert console.counted(number, noun) == expected
