@@ -14,7 +14,7 @@ from pathlib import Path
 
 from preprocess.extract.command import ExtractionSettings, run_extraction
 from preprocess.extract.extraction_plan import ExtractionParameters
-from shared.classes import VIDEO_SUFFIXES
+from shared.videos import VIDEO_SUFFIXES
 
 REAL_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "real"
 

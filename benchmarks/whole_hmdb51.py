@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from shared.classes import VIDEO_SUFFIXES
 from shared.splits import official_splits
+from shared.videos import VIDEO_SUFFIXES
 
 
 def lay_out(originals: list[Path], videos: Path) -> None:

@@ -149,8 +149,8 @@ def merge(
 ) -> None:
     """Rebuild the manifests from the shards, after --num-tasks or to repair them."""
     from preprocess.extract.merge import merge as merge_shards
-    from shared.classes import is_synthetic
     from shared.console import say
+    from shared.videos import is_synthetic
 
     dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True)
     say(f"manifests of {dataset.num_clips} clips in {len(dataset.shards)} shards written to {manifests}")

@@ -15,7 +15,7 @@ import torch
 
 from preprocess.extract.extraction_plan import ClipFacts
 from preprocess.extract.statistics import ClipStatistics, measure_clip
-from shared.classes import Video, parse_name
+from shared.classes import parse_name
 from shared.errors import first_line
 from shared.manifests import ClipRow, QuarantineRow
 from shared.notes import NoteRow
@@ -25,6 +25,7 @@ from shared.video.decoding import FASTEST_FPS, decode_clip, picture_size
 from shared.video.sampling import evaluation_slice
 from shared.video.shape import ClipShape
 from shared.video.streams import VideoError, VideoHeader
+from shared.videos import Video
 
 _ALMOST_SQUARE = 0.01  # nobody sees it, and containers round
 _ALMOST_UPRIGHT = 1.0  # degrees

@@ -33,11 +33,11 @@ from preprocess.extract.state import (
     remove_temporary_files,
     write_extraction_plan,
 )
-from shared.classes import Video, find_videos, is_synthetic
 from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, QuarantineRow, read_dataset
 from shared.notes import NOTES_FILE
+from shared.videos import Video, find_videos, is_synthetic
 from shared.workers import start_server
 
 DEVICES = ("cpu", "cuda", "auto")

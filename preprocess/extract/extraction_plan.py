@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.classes import Video, parse_name
+from shared.classes import parse_name
 from shared.errors import UsageError
 from shared.manifests import QuarantineRow
 from shared.shards.format import MAX_FRAME_BYTES, SHARD_VERSION, ShardLayout, shard_name
@@ -19,6 +19,7 @@ from shared.splits import ClipSplits, assign_splits
 from shared.video.resizing import FrameSize, parse_size
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import ClipShape
+from shared.videos import Video
 
 # What decoding processes import before their first job. Names, because this process need not import it all.
 DECODING_MODULES = ("preprocess.extract.clips", "preprocess.extract.pixel_sums", "torchcodec.decoders")

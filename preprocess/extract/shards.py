@@ -16,13 +16,13 @@ from preprocess.extract.clips import ClipJob, MeasuredClip, clip_row, extract_cl
 from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
 from preprocess.extract.extraction_plan import DECODING_MODULES, Extraction, PlannedShard
 from preprocess.extract.state import ShardOutcome, write_outcome
-from shared.classes import Video
 from shared.console import progress
 from shared.files import sha256_of
 from shared.manifests import QuarantineRow, row_to_json
 from shared.notes import NoteRow
 from shared.shards.format import ClipRecord
 from shared.shards.writer import ClipPlace, PendingShard, remove_pending_shards
+from shared.videos import Video
 from shared.workers import Ticket, WorkerDied, WorkerOverran, WorkerPool
 
 _NUM_SHARDS_AHEAD = 2

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from preprocess.extract.extraction_plan import ExtractionParameters, ExtractionPlan, PlannedShard, dataset_id_of
 from shared.checks import check_name, from_builtins, parse_json
-from shared.classes import Video
 from shared.errors import DataError
 from shared.files import remove_leftovers, write_text
 from shared.manifests import QuarantineRow
@@ -25,6 +24,7 @@ from shared.notes import NoteRow
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
 from shared.shards.writer import remove_pending_shards
+from shared.videos import Video
 
 STATE_FILE = "extraction.json"
 _LOCK_FILE = ".lock"

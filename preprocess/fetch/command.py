@@ -15,10 +15,10 @@ from preprocess.fetch.archives import checked_members
 from preprocess.fetch.download import Retry, download, sha256_of
 from preprocess.fetch.members import Budget, Limits
 from preprocess.fetch.unpack import Tally, Unpacker
-from shared.classes import find_videos, is_synthetic
 from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
 from shared.splits import official_splits
+from shared.videos import find_videos, is_synthetic
 
 _STAGING = ".fetch-partial"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")

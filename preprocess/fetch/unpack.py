@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from preprocess.fetch.archives import ARCHIVE_SUFFIXES, checked_members, copy_stream, read_members
 from preprocess.fetch.members import Budget, HostileArchiveError, Limits, Member, safe_parts
-from shared.classes import HMDB51_CLASSES, VIDEO_SUFFIXES
+from shared.classes import HMDB51_CLASSES
 from shared.errors import DataError
+from shared.videos import VIDEO_SUFFIXES
 
 
 @dataclass

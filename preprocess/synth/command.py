@@ -25,10 +25,10 @@ from preprocess.synth.specs import (
     clip_specs,
 )
 from shared.checks import from_builtins, parse_json
-from shared.classes import SYNTHETIC_MARKER, VIDEO_SUFFIXES, is_synthetic
 from shared.console import progress
 from shared.errors import DataError, UsageError
 from shared.files import write_text
+from shared.videos import SYNTHETIC_MARKER, VIDEO_SUFFIXES, is_synthetic
 from shared.workers import WorkerDied, WorkerOverran, WorkerPool
 
 GENERATOR = "hmdb-prep synth"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.classes import VIDEO_SUFFIXES
+from shared.videos import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from preprocess.extract.decoders import DecoderCounts
 from preprocess.extract.device import Trial, choose_extraction
 from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
 from preprocess.extract.state import write_extraction_plan
-from shared.classes import find_videos
 from shared.errors import DataError
 from shared.manifests import read_manifests
+from shared.videos import find_videos
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from preprocess.extract.command import ExtractionSettings, run_extraction
 from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
 from preprocess.extract.ray_engine import extract_on_ray, extract_shard, shard_task
 from preprocess.extract.state import write_extraction_plan
-from shared.classes import find_videos
 from shared.errors import DataError, UsageError
+from shared.videos import find_videos
 
 PATIENCE_SECONDS = 1800
 SHARDS_OF_FOUR = ("--clips-per-shard", "4")

@@ -32,9 +32,10 @@ from preprocess.synth.specs import (
     clip_specs,
 )
 from preprocess.synth.stage import camera_path
-from shared.classes import HMDB51_CLASSES, find_videos, is_synthetic, parse_name
+from shared.classes import HMDB51_CLASSES, parse_name
 from shared.errors import DataError, UsageError
 from shared.video.streams import OpenVideo
+from shared.videos import find_videos, is_synthetic
 
 DEFAULT = clip_specs(SetParameters())
 SMALL = {"num_clips": 8, "num_classes": 4, "seed": 3}
