@@ -135,3 +135,21 @@ def _hold_out_at_random(groups: Sequence[str], *, share: float, seed: int) -> np
 def part_of(frame: pd.DataFrame, *, split: str, part: Part) -> pd.DataFrame:
     """The manifest rows of one part of a split. split: 1, 2, 3 or full."""
     return frame[frame[f"split_{split}" if split == "full" else f"split{split}"] == part]
+
+
+def has_val_rows(frame: pd.DataFrame, *, split: str) -> bool:
+    """Whether a split names the clips that choose the best state of a model, as splits of one's own may."""
+    return split != "all" and not part_of(frame, split=split, part="val").empty
+
+
+def train_and_val(frame: pd.DataFrame, *, split: str, val_fraction: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest rows of a split that are trained on, and those that choose the best state of a model.
+
+    The latter are its ``val`` rows; where it has none, ``validation_part`` of its training rows. Split ``all`` trains
+    on every clip.
+    """
+    training = frame if split == "all" else part_of(frame, split=split, part="train")
+    if has_val_rows(frame, split=split):
+        return training, part_of(frame, split=split, part="val")
+    held_out = validation_part(list(training["class_name"]), list(training["source"]), fraction=val_fraction)
+    return training[~held_out], training[held_out]

@@ -28,7 +28,7 @@ from shared.balancing_plans import Plan, PlanInfo, PlanRow, imbalance_ratio, pla
 from shared.console import print_table, progress, say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, read_dataset, read_manifests
-from shared.splits import part_of, validation_part
+from shared.splits import part_of, train_and_val
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,19 +65,20 @@ def run_balance(settings: BalanceSettings) -> Plan:
     path = plan_path(settings.manifests, settings.split)
     strategy = _check(settings)
     dataset = read_dataset(settings.manifests)
-    everything = part_of(read_manifests(settings.manifests), split=settings.split, part="train")
+    frame = read_manifests(settings.manifests)
+    everything = part_of(frame, split=settings.split, part="train")
     if everything.empty:
         raise DataError(f"split {settings.split} has no training clips in {settings.manifests}; name another --split")
-    held_out = validation_part(
-        list(everything["class_name"]), list(everything["source"]), fraction=settings.val_fraction
-    )
-    training = everything[~held_out]
+    num_val = len(part_of(frame, split=settings.split, part="val"))
+    if num_val:
+        settings = dataclasses.replace(settings, val_fraction=0.0)  # nothing more is set aside
+    training, _ = train_and_val(frame, split=settings.split, val_fraction=settings.val_fraction)
     clips = _training_clips(training)
     target = target_count(settings.target, list(clips.counts.values()))
     changes = plan_changes(clips.counts, strategy=strategy, target=target)
     features = _features(training, dataset, settings) if changes.synthesize else None
     rows = _make_rows(clips, changes, features, settings)
-    notes = _notes(dataset, clips, changes, everything=everything, settings=settings)
+    notes = _notes(dataset, clips, changes, everything=everything, num_val=num_val, settings=settings)
     info = _describe(dataset, clips, rows, notes, settings=settings, target=target)
     write_plan(path, rows, info)
     draw_counts(path.with_suffix(".png"), rows, info)
@@ -127,10 +128,21 @@ def _make_rows(
 
 
 def _notes(
-    dataset: Dataset, clips: TrainingClips, changes: Changes, *, everything: pd.DataFrame, settings: BalanceSettings
+    dataset: Dataset,
+    clips: TrainingClips,
+    changes: Changes,
+    *,
+    everything: pd.DataFrame,
+    num_val: int,
+    settings: BalanceSettings,
 ) -> tuple[str, ...]:
-    """What to say besides the counts. everything: the split's training rows, the validation part among them."""
+    """What to say besides the counts. everything: the split's training rows, those set aside for validation among them.
+
+    num_val: rows of part ``val``, in whose place nothing is set aside.
+    """
     notes = describe_changes(clips, changes, k=settings.k)
+    if num_val:
+        notes.append(f"split {settings.split} has {num_val} val clips of its own, so --val-fraction sets none aside")
     num_held_out = len(everything) - len(clips.clip_ids)
     if num_held_out:
         notes.append(

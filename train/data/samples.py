@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from shared.balancing_plans import PlanRow
 from shared.errors import DataError
-from shared.splits import part_of, validation_part
+from shared.splits import part_of, train_and_val
 from shared.video.sampling import clip_key
 from train.data.augment import Statistics
 
@@ -43,6 +43,7 @@ class Rows:
     training: Integers
     """Without the validation part."""
     validation: Integers
+    """The split's ``val`` rows; of a split without, those set aside by source."""
     test: Integers
 
 
@@ -93,18 +94,14 @@ def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float) -> Rows
 
     Raises DataError where the split has no training rows.
     """
-    if split == "all":
-        training, test = np.arange(len(frame)), np.arange(0)
-    else:
-        training = part_of(frame, split=split, part="train").index.to_numpy(np.int64)
-        test = part_of(frame, split=split, part="test").index.to_numpy(np.int64)
-    if not len(training):
+    training, validation = train_and_val(frame, split=split, val_fraction=val_fraction)
+    test = frame[:0] if split == "all" else part_of(frame, split=split, part="test")
+    if training.empty:
         raise DataError(
             f"split {split} has no training clips here; use another --split, or --split all for a sanity check"
         )
-    classes, sources = frame["class_name"].to_numpy(object)[training], frame["source"].to_numpy(object)[training]
-    held_out = validation_part(list(classes), list(sources), fraction=val_fraction)
-    return Rows(training=training[~held_out], validation=training[held_out], test=test)
+    places = [part.index.to_numpy(np.int64) for part in (training, validation, test)]
+    return Rows(training=places[0], validation=places[1], test=places[2])
 
 
 def real_samples(table: ClipTable, rows: Integers) -> Samples:
