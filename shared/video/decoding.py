@@ -1,4 +1,7 @@
-"""The clip of a video: the T·K of its frames that are sampled, decoded exactly and fitted into the stored size."""
+"""The clip of a video: the T·K of its frames that are sampled, decoded exactly and fitted into the stored size.
+
+A video is a file, or a folder of numbered pictures.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shared.video.frame_folders import OpenFrameFolder
 from shared.video.resizing import resize_frames
 from shared.video.sampling import candidate_frames, num_padded_frames
 from shared.video.shape import ClipShape
@@ -42,27 +46,32 @@ class DecodedClip:
     duration_seconds: float
     """How long the video is shown; 0 where the file does not say."""
     decode_errors: int
-    """Packets that did not decode: their frames are missing."""
+    """Packets that did not decode, or pictures that could not be read: their frames are missing."""
     header: VideoHeader
     decoder: str
     """``cpu`` or ``cuda``."""
+    notes: tuple[str, ...]
+    """What is odd about the pictures of a frame folder, a sentence each."""
 
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels of a video's first frame, decoded. Raises VideoError where there is none."""
-    for frame in OpenVideo(path).read_frames(wanted=(0,)):
+    for frame in _open(path).read_frames(wanted=(0,)):
         if frame.picture is not None:
             return frame.picture.shape[0], frame.picture.shape[1]
     raise VideoError("decode", "no frame decodes")
 
 
-def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu") -> DecodedClip:
+def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu", folder_fps: float = 0.0) -> DecodedClip:
     """Decode the T·K rows of a video's clip, exactly, and fit them into ``shape.size``.
 
+    folder_fps: the frames a second of a frame folder, 0 where it is not known; its pictures are read on the CPU.
     Memory is bounded by the rows and some 256 MiB, however long the video. Raises VideoError where no frame decodes, or
     where the picture changes its size and frames are to be stored as they are decoded.
     """
-    video = OpenVideo(path, device=device)
+    if path.is_dir():
+        device = "cpu"
+    video = _open(path, device=device, folder_fps=folder_fps)
     kept: dict[int, torch.Tensor] = {}
     seconds: list[float] = []
     last_duration = 0.0
@@ -97,7 +106,12 @@ def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu") -> Decoded
         decode_errors=video.decode_errors,
         header=video.header,
         decoder=device.partition(":")[0],
+        notes=video.notes if isinstance(video, OpenFrameFolder) else (),
     )
+
+
+def _open(path: Path, *, device: str = "cpu", folder_fps: float = 0.0) -> OpenVideo | OpenFrameFolder:
+    return OpenFrameFolder(path, fps=folder_fps) if path.is_dir() else OpenVideo(path, device=device)
 
 
 def rate_and_duration(seconds: Sequence[float], last_duration: float, *, header_fps: float) -> tuple[float, float]:
@@ -121,7 +135,7 @@ def _frames_of(num_frames: int, shape: ClipShape) -> npt.NDArray[np.int32]:
     return candidate_frames(num_frames, num_segments=shape.num_segments, frames_per_segment=shape.frames_per_segment)
 
 
-def _speculative_frames(video: OpenVideo, shape: ClipShape) -> frozenset[int]:
+def _speculative_frames(video: OpenVideo | OpenFrameFolder, shape: ClipShape) -> frozenset[int]:
     """The frames that are wanted if n is one of those that are likely, and the first, to see it.
 
     They are kept while counting, so that one reading is enough for all but odd files.
@@ -135,7 +149,7 @@ def _speculative_frames(video: OpenVideo, shape: ClipShape) -> frozenset[int]:
 def _read_again(path: Path, numbers: Sequence[int], *, device: str) -> Iterator[torch.Tensor]:
     """The pictures of the frames with these numbers, which rise."""
     missing = len(numbers)
-    for frame in OpenVideo(path, device=device).read_frames(frozenset(numbers)):
+    for frame in _open(path, device=device).read_frames(frozenset(numbers)):
         if frame.picture is not None:
             yield frame.picture
             missing -= 1

@@ -1,0 +1,64 @@
+"""What a listing of videos leaves out, so that nothing is passed over in silence: one line, and a file of the names."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shared.files import write_csv
+
+LEFT_OUT_FILE = "left_out.csv"
+
+Reason = Literal[
+    "too deep",
+    "no video by its suffix",
+    "picture outside a clip's folder",
+    "picture without a number",
+    "beside the pictures of a clip",
+    "beside the class folders",
+    "hidden",
+    "class without a video",
+    "folder without a video",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A file or folder that is no video."""
+
+    path: str
+    """Relative to the folder that was listed."""
+    reason: Reason
+    """docs/format.md says of each what to do about it."""
+
+
+LEFT_OUT_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(LeftOut))
+
+
+def left_out_line(rows: Sequence[LeftOut]) -> str:
+    """All of it in one line, the most frequent reason first: ``left out: 12 too deep (a/b/x.avi), 3 hidden (.git)``."""
+    firsts: dict[str, str] = {}
+    for row in rows:
+        firsts.setdefault(row.reason, row.path)
+    counts = Counter(row.reason for row in rows).most_common()
+    return "left out: " + ", ".join(f"{count} {reason} ({_shown(firsts[reason])})" for reason, count in counts)
+
+
+def write_left_out(folder: Path, rows: Sequence[LeftOut]) -> None:
+    """Write ``left_out.csv``, sorted by path; where nothing was left out there is no such file."""
+    if not rows:
+        (folder / LEFT_OUT_FILE).unlink(missing_ok=True)
+        return
+    ordered = sorted(rows, key=lambda row: row.path)
+    write_csv(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, [(_shown(row.path), row.reason) for row in ordered])
+
+
+def _shown(path: str) -> str:
+    """A name as text: bytes that are not UTF-8 and control characters become escapes, as no rule is kept by these."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
