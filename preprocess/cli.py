@@ -55,13 +55,19 @@ def synth(
 
 @app.command()
 def fetch(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Address or local path of a .rar or .zip archive.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="An address, a .rar, .zip, .tar or .tar.gz archive, a folder, or hf:OWNER/NAME[@REVISION][/FILE].",
+        ),
+    ],
     destination: Annotated[Path, typer.Argument(metavar="[DEST]", help="Folder to write to.")] = DEFAULT_VIDEOS,
     sha256: Annotated[str | None, typer.Option("--sha256", help="Expected SHA-256 of the archive.")] = None,
 ) -> None:
-    """Bring a real HMDB51 to DEST/<class>/: download (continued after a break), check and unpack."""
+    """Bring HMDB51 or another data set to DEST/<class>/: download (continued after a break), check and unpack."""
     from preprocess.fetch.command import fetch as fetch_archive
-    from preprocess.fetch.command import print_summary
+    from preprocess.fetch.summary import print_summary
 
     raise typer.Exit(print_summary(fetch_archive(source, destination, sha256=sha256)))
 

@@ -1,1 +1,1 @@
-"""hmdb-prep fetch: an archive into folders of videos."""
+"""hmdb-prep fetch: an archive, a folder or an address into folders of videos."""

@@ -1,7 +1,7 @@
-"""Reads .zip and .rar archives without trusting them: names, kinds, sizes and checksums are checked.
+"""Reads .zip, .tar and .rar archives without trusting them: names, kinds, sizes and checksums are checked.
 
-A .zip is read by Python's zipfile: no tool needed, checksums verified. A .rar needs a tool of the system (see rar).
-Neither writes to the disk, so no member can become a link or a device, or land anywhere but where the caller writes it.
+A .zip is read by Python's zipfile: no tool needed, checksums verified; for the others see tar and rar. None of them
+writes to the disk, so no member can become a link or a device, or land anywhere but where the caller writes it.
 """
 
 from __future__ import annotations
@@ -14,31 +14,53 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from preprocess.fetch.members import Budget, ByteSource, Member, check_member
+from preprocess.fetch.members import Budget, ByteSource, Limits, Member, check_member, read_head
 from preprocess.fetch.rar import list_rar, read_rar
+from preprocess.fetch.tar import is_tar, list_tar, read_tar
+from preprocess.fetch.web_pages import is_web_page, page_name
 from shared.errors import DataError
 
-ARCHIVE_SUFFIXES = frozenset({".rar", ".zip"})
+ArchiveKind = Literal["rar", "zip", "tar"]
+
 _CHUNK_BYTES = 1 << 20
-_SIGNATURES = ((b"Rar!\x1a\x07", "rar"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"))
+_SIGNATURES: tuple[tuple[bytes, ArchiveKind], ...] = (
+    (b"Rar!\x1a\x07", "rar"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+)
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 _ENCRYPTED = 0x1
 
 
-def archive_kind(path: Path) -> Literal["rar", "zip"]:
-    """What the first bytes of a file say that it is. Raises DataError where that is neither RAR nor ZIP."""
-    with path.open("rb") as file:
-        head = file.read(16)
+def kind_of(head: bytes) -> ArchiveKind | None:
+    """What the first bytes of a file, 512 or more, say that it is; None where that is no archive that is read."""
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
-            return "rar" if kind == "rar" else "zip"
-    what = "it is empty" if not head else f"it begins with {head!r}"
-    raise DataError(f"{path.name} is neither a RAR nor a ZIP archive: {what}; check the source or fetch it anew")
+            return kind
+    return "tar" if is_tar(head) else None
 
 
-def checked_members(archive: Path) -> list[Member]:
+def archive_kind(path: Path) -> ArchiveKind:
+    """What a file is. Raises DataError where that is neither RAR, ZIP nor TAR."""
+    head = read_head(path)
+    kind = kind_of(head)
+    if kind is not None:
+        return kind
+    if is_web_page(head):
+        raise DataError(
+            f"{path} is {page_name(head)}, not an archive; delete it and give the address of the file itself"
+        )
+    what = "it is empty" if not head else f"it begins with {head[:16]!r}"
+    raise DataError(f"{path.name} is neither a RAR, a ZIP nor a TAR archive: {what}; check the source or fetch it anew")
+
+
+def checked_members(archive: Path, *, limits: Limits | None = None) -> list[Member]:
     """List an archive without unpacking it, and refuse all of it (HostileArchiveError) for one hostile member."""
-    members = _list_zip(archive) if archive_kind(archive) == "zip" else list_rar(archive)
+    kind = archive_kind(archive)
+    if kind == "tar":
+        members = list_tar(archive, limits=limits or Limits())
+    else:
+        members = _list_zip(archive) if kind == "zip" else list_rar(archive)
     for member in members:
         check_member(member)
     return members
@@ -49,8 +71,8 @@ def read_members(archive: Path) -> Iterator[tuple[Member, ByteSource]]:
 
     Raises HostileArchiveError for a hostile member, DataError where the archive is damaged or cannot be read.
     """
-    stream = _read_zip(archive) if archive_kind(archive) == "zip" else read_rar(archive)
-    for member, data in stream:
+    read = {"zip": _read_zip, "tar": read_tar, "rar": read_rar}[archive_kind(archive)]
+    for member, data in read(archive):
         check_member(member)
         if member.kind == "file":
             yield member, data

@@ -1,4 +1,4 @@
-"""Brings a real HMDB51 to ``<destination>/<class>/<file>``: download, unpacking, check against the official list."""
+"""Brings a data set to ``<destination>/<class>/<file>``: download, unpacking, check against HMDB51's official list."""
 
 from __future__ import annotations
 
@@ -6,34 +6,28 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.fetch.archives import checked_members
-from preprocess.fetch.download import Retry, download, sha256_of
+from preprocess.fetch.archives import archive_kind, checked_members
+from preprocess.fetch.download import Retry, sha256_of
+from preprocess.fetch.folders import list_folder
+from preprocess.fetch.layout import joined, split_table_of
 from preprocess.fetch.members import Budget, Limits
+from preprocess.fetch.sources import bring, check_form
+from preprocess.fetch.summary import FetchSummary
 from preprocess.fetch.unpack import Tally, Unpacker
 from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
-from shared.splits import official_splits
+from shared.split_files import SPLITS_FILE, read_split_table, write_split_table
+from shared.splits import Part, official_splits
 from shared.videos import find_videos, is_synthetic
 
 _STAGING = ".fetch-partial"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_NUM_SHOWN = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class FetchSummary:
-    """What a fetch did. The tally's paths are relative to ``destination``, with forward slashes."""
-
-    destination: Path
-    archive: Path
-    tally: Tally
-    num_official: int
-    missing_official: tuple[str, ...]  # clip_ids of the official list without a video here, of ``num_official`` in all
+OFFICIAL_NAME = "hmdb51_org.rar"
+OFFICIAL_SHA256 = "9e714a0d8b76104d76e932764a7ca636f929fff66279cda3f2e326fa912a328e"  # of the Serre lab's archive
 
 
 def fetch(
@@ -44,7 +38,7 @@ def fetch(
     limits: Limits | None = None,
     retry: Retry | None = None,
 ) -> FetchSummary:
-    """Bring the videos of ``source``, an http(s) address or a local .rar or .zip, to ``destination/<class>/<file>``.
+    """Bring the videos of ``source`` to ``destination/<class>/<file>``: see sources for what it may be.
 
     A download lands beside ``destination`` and stays there. ``sha256`` is that of the archive, in hexadecimal.
     Videos in place are never overwritten; a killed fetch is continued by the same command.
@@ -53,40 +47,25 @@ def fetch(
     """
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise UsageError(f"--sha256 {sha256!r} is not 64 hexadecimal digits")
+    check_form(source, has_checksum=sha256 is not None)
     _refuse_destination(destination)
-    archive = _bring(source, destination, retry=retry)
-    if sha256 is not None:
-        _check_sha256(archive, sha256)
+    brought = bring(source, destination, retry=retry)
+    if brought.path.is_file():
+        archive_kind(brought.path)  # before its checksum is computed, which takes a while
+        _check_sha256(brought.path, sha256)
     tally = Tally()
     with _staging_folder(destination) as staging:
-        _unpack_all(archive, destination, staging=staging, limits=limits or Limits(), tally=tally)
-    return _summarise(archive, destination, tally)
-
-
-def print_summary(summary: FetchSummary) -> int:
-    """Say what was fetched and what is missing. Returns the exit code: 1 where a part of the archive was unreadable."""
-    tally = summary.tally
-    say(
-        f"{tally.num_written} videos written, {tally.num_kept} there already, "
-        f"{tally.num_ignored} other files in the archive left out"
+        _unpack_all(brought.path, destination, staging=staging, limits=limits or Limits(), tally=tally)
+    missing = _missing_official(brought.path, destination, tally)
+    return FetchSummary(
+        destination=destination,
+        archive=brought.path,
+        aftermath=brought.aftermath,
+        tally=tally,
+        splits=_keep_parts(destination, tally.parts),
+        num_official=len(official_splits()),
+        missing_official=missing,
     )
-    _say_some("in place with other content, kept (delete a file to fetch it again)", tally.conflicts)
-    _say_some("videos without a class folder, left out", tally.unplaced)
-    _say_some("unreadable parts of the archive", tally.failures)
-    present = summary.num_official - len(summary.missing_official)
-    say(f"official list: {present} of {summary.num_official} clips of HMDB51 are there")
-    if present:
-        _say_some("missing", summary.missing_official)
-    else:
-        say("none of the videos bears a name of the official list: they get seeded splits of their own")
-    say(f"videos are in {summary.destination}; the archive {summary.archive} is no longer needed")
-    return 1 if tally.failures else 0
-
-
-def _say_some(what: str, names: Sequence[str]) -> None:
-    if names:
-        more = f" and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else ""
-        say(f"{len(names)} {what}: {', '.join(names[:_NUM_SHOWN])}{more}")
 
 
 def _refuse_destination(destination: Path) -> None:
@@ -99,22 +78,19 @@ def _refuse_destination(destination: Path) -> None:
         )
 
 
-def _bring(source: str, destination: Path, *, retry: Retry | None) -> Path:
-    if "://" in source:
-        return download(source, destination.absolute().parent, retry=retry)
-    archive = Path(source).expanduser()
-    if archive.is_dir():
-        raise DataError(f"{archive} is a folder; videos in {archive}/<class>/ need no fetching: name it with --videos")
-    if not archive.is_file():
-        raise DataError(f"no archive at {archive}; SOURCE is an http(s) address or a local .rar or .zip")
-    return archive
-
-
-def _check_sha256(archive: Path, expected: str) -> None:
+def _check_sha256(archive: Path, expected: str | None) -> None:
+    """Say whether it is the official archive where that is to be expected; raise DataError for another checksum."""
     actual = sha256_of(archive)
-    if actual != expected.lower():
+    if expected is not None and actual != expected.lower():
         raise DataError(
             f"{archive} has SHA-256 {actual}, not {expected.lower()}; delete it and fetch it anew, or correct --sha256"
+        )
+    if actual == OFFICIAL_SHA256:
+        say(f"{archive} is the official archive of HMDB51: its SHA-256 is {actual}")
+    elif archive.name.lower() == OFFICIAL_NAME:
+        say(
+            f"{archive} is not the official archive of HMDB51, whose SHA-256 is {OFFICIAL_SHA256}: this one has "
+            f"{actual}, so it is packed anew, cut or another; what it holds is unpacked all the same"
         )
 
 
@@ -139,23 +115,45 @@ def _staging_folder(destination: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _unpack_all(archive: Path, destination: Path, *, staging: Path, limits: Limits, tally: Tally) -> None:
-    members = checked_members(archive)
-    with progress_in_megabytes(f"Unpacking {archive.name}", sum(member.num_bytes for member in members)) as advance:
-        unpacker = Unpacker(destination, limits=limits, budget=Budget(limits, archive=archive), tally=tally)
-        unpacker.unpack(archive, label="", members=members, staging=staging, depth=1, advance=advance)
+def _unpack_all(source: Path, destination: Path, *, staging: Path, limits: Limits, tally: Tally) -> None:
+    if source.is_dir():
+        members, depth, num_bytes = list_folder(source, without=destination), 0, 0
+    else:
+        members, depth, num_bytes = checked_members(source, limits=limits), 1, source.stat().st_size
+    total = sum(member.num_bytes for member in members)
+    budget = Budget(limits, name=source.name, num_bytes=num_bytes or total)
+    with progress_in_megabytes(f"Unpacking {source.name}", total) as advance:
+        unpacker = Unpacker(destination, limits=limits, budget=budget, tally=tally)
+        unpacker.unpack(source, label="", members=members, staging=staging, depth=depth, advance=advance)
 
 
-def _summarise(archive: Path, destination: Path, tally: Tally) -> FetchSummary:
+def _missing_official(source: Path, destination: Path, tally: Tally) -> tuple[str, ...]:
+    """The clips of the official list that are not there. Raises DataError where the source gave no video at all."""
     if not (tally.num_written or tally.num_kept or tally.conflicts):
-        reason = f": {tally.failures[0]}" if tally.failures else ""
-        raise DataError(f"{archive} gave no video in a class folder or an archive named after a class{reason}")
+        reasons = [*tally.failures, *(f"{name} lies in no class folder" for name in tally.unplaced)]
+        found = ", ".join(f"{number} {suffix}" for suffix, number in tally.ignored.most_common(3))
+        reason = reasons[0] if reasons else f"it holds {found}" if found else "it is empty"
+        raise DataError(f"{source} gave no video in a class folder or an archive named after a class: {reason}")
     present = {video.clip_id for video in find_videos(destination)}
-    official = official_splits()
-    return FetchSummary(
-        destination=destination,
-        archive=archive,
-        tally=tally,
-        num_official=len(official),
-        missing_official=tuple(clip_id for clip_id in official if clip_id not in present),
-    )
+    return tuple(clip_id for clip_id in official_splits() if clip_id not in present)
+
+
+def _keep_parts(destination: Path, parts: Mapping[str, Part | None]) -> Path | None:
+    """Write the parts that folders named to ``splits.csv``, for --splits; None where they do not divide the videos.
+
+    A file that is there is added to; where it says otherwise it is kept as it is.
+    """
+    table = split_table_of(parts)
+    if table is None:
+        return None
+    file = destination / SPLITS_FILE
+    if file.exists():
+        table = joined(read_split_table(file), table)
+        if table is None:
+            say(
+                f"{file} is there and says otherwise than the folders of the source, so it is kept; move it away and "
+                "fetch again to have it made anew"
+            )
+            return None
+    write_split_table(destination, table)
+    return file

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
+from preprocess.fetch.archives import kind_of
+from preprocess.fetch.web_pages import HEAD_BYTES, is_web_page, page_name
 from shared.checks import from_builtins, parse_json
 from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
@@ -200,7 +202,10 @@ def _attempt(url: str, file: IO[bytes], record: Path, timeout_seconds: float) ->
     try:
         with _open(request, file, timeout_seconds) as response:
             remote, offset = _remote_file(url, response.status, response.headers)
+            head = b""
             if response.status != 206:
+                head = response.read(HEAD_BYTES)
+                _refuse_web_page(response, head)  # before what is there is given up
                 file.truncate(0)
                 write_text(record, json.dumps(asdict(remote), indent=1) + "\n")
             elif known is None or offset != have or not known.may_continue(remote):
@@ -208,7 +213,7 @@ def _attempt(url: str, file: IO[bytes], record: Path, timeout_seconds: float) ->
                 raise _Broken("the file on the server has changed; starting anew")
             else:
                 remote = known
-            _copy_body(response, file, remote)
+            _copy_body(response, head, file, remote)
     except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise _Broken(str(error) or type(error).__name__) from error
 
@@ -259,13 +264,26 @@ def _remote_file(url: str, status: int, headers: Message) -> tuple[RemoteFile, i
     return remote, offset
 
 
-def _copy_body(response: http.client.HTTPResponse, file: IO[bytes], remote: RemoteFile) -> None:
+def _refuse_web_page(response: http.client.HTTPResponse, head: bytes) -> None:
+    """Raise DataError for a page instead of a file: its first bytes tell, or its header where these say nothing."""
+    is_called_html = response.headers.get_content_type() in ("text/html", "application/xhtml+xml")
+    if is_web_page(head) or (is_called_html and kind_of(head) is None):
+        dropbox = " (a Dropbox link gives the file with dl=1 at its end)" if "dropbox.com/" in response.url else ""
+        raise DataError(
+            f"{response.url} answers with {page_name(head)} instead of a file; open it in a browser, download the file "
+            f"there and give its path, or give the address of the file itself{dropbox}"
+        )
+
+
+def _copy_body(response: http.client.HTTPResponse, head: bytes, file: IO[bytes], remote: RemoteFile) -> None:
+    """Write the rest of a response after ``head``, what was read of it already."""
     have = _size(file)
     description = f"Downloading {archive_name(remote.url)}" + (f" from {have / 1e6:.0f} MB on" if have else "")
     with progress_in_megabytes(
         description, None if remote.total_bytes is None else remote.total_bytes - have
     ) as advance:
-        while chunk := response.read1(_CHUNK_BYTES):
+        while chunk := head or response.read1(_CHUNK_BYTES):
+            head = b""
             file.write(chunk)
             advance(len(chunk))
     have = _size(file)

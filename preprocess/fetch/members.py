@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 from shared.errors import DataError
 
+_HEAD_BYTES = 4096
+
 
 class HostileArchiveError(DataError):
     """An archive with a member that would leave the destination, is no plain file, or is far too large."""
@@ -26,15 +28,18 @@ class Limits:
     max_ratio: float = 20.0
     free_bytes: int = 1 << 30
 
+    def max_bytes(self, num_bytes: int) -> int:
+        """How many bytes a file of ``num_bytes`` may unpack to."""
+        return self.free_bytes + int(self.max_ratio * num_bytes)
+
 
 class Budget:
     """Counts members and bytes unpacked against the limits; shared by an archive and those within it."""
 
-    def __init__(self, limits: Limits, *, archive: Path) -> None:
-        self._archive_name = archive.name
-        self._members_left = limits.max_members
-        self._bytes_left = self._max_bytes = limits.free_bytes + int(limits.max_ratio * archive.stat().st_size)
-        self._max_members = limits.max_members
+    def __init__(self, limits: Limits, *, name: str, num_bytes: int) -> None:
+        self._archive_name = name
+        self._members_left = self._max_members = limits.max_members
+        self._bytes_left = self._max_bytes = limits.max_bytes(num_bytes)
 
     def take_member(self) -> None:
         """Count one member. Raises HostileArchiveError beyond the limit."""
@@ -63,6 +68,12 @@ class Member:
     kind: Literal["file", "folder", "other"]
     crc32: int | None = None
     """Of its bytes, for who reads it to verify; None where the archive gives none, or zipfile verifies it."""
+
+
+def read_head(path: Path) -> bytes:
+    """The first 4096 bytes of a file, or all of it: enough to tell what it is."""
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 class ByteSource(Protocol):

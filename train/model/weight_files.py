@@ -14,12 +14,12 @@ from torch import Tensor
 
 from shared.checks import parse_json
 from shared.errors import DataError, first_line
+from shared.hub import HUB_PREFIX, hub_errors
 from train.model.config import PerColour
 
 CHECKPOINT_FORMAT = "lsvit-checkpoint"
 CHECKPOINTS_FOLDER = "checkpoints"
 
-_HUB_PREFIX = "hf:"
 _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _IN_FOLDER = (f"{CHECKPOINTS_FOLDER}/best.pt", f"{CHECKPOINTS_FOLDER}/last.pt", "model.safetensors")
 _NESTED = ("state_dict", "model_state_dict", "model", "weights")
@@ -75,7 +75,7 @@ def find_weights(source: str, *, runs: Path | None = None, cache_dir: Path | Non
     is downloaded into ``cache_dir`` or the hub's own cache. Raises DataError where nothing is found or the hub is out
     of reach.
     """
-    if source.startswith(_HUB_PREFIX):
+    if source.startswith(HUB_PREFIX):
         return _find_on_hub(source, cache_dir)
     places = [Path(source)] if runs is None else [runs / source, Path(source)]
     candidates = [place / name for place in places for name in _IN_FOLDER] + places
@@ -90,7 +90,7 @@ def find_weights(source: str, *, runs: Path | None = None, cache_dir: Path | Non
 
 
 def _find_on_hub(source: str, cache_dir: Path | None) -> WeightFile:
-    repo, _, revision = source.removeprefix(_HUB_PREFIX).partition("@")
+    repo, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
     for name in _HUB_WEIGHTS:
         weights = _download(repo, name, revision=revision or None, cache_dir=cache_dir)
         if weights is not None:
@@ -103,31 +103,13 @@ def _find_on_hub(source: str, cache_dir: Path | None) -> WeightFile:
 def _download(repo: str, name: str, *, revision: str | None, cache_dir: Path | None) -> Path | None:
     """The file of the hub's repository, None where the repository does not have it."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir))
-    except HFValidationError as error:
-        raise DataError(f"hf:{repo} is no repository name; write hf:OWNER/NAME") from error
-    except GatedRepoError as error:
-        raise DataError(f"hf:{repo} is gated; accept its terms on the hub and log in with `hf auth login`") from error
-    except RepositoryNotFoundError as error:
-        raise DataError(f"the hub has no repository hf:{repo}, or it is private; check the name") from error
-    except RevisionNotFoundError as error:
-        raise DataError(f"hf:{repo} has no revision {revision!r}; leave it out or check it") from error
-    except LocalEntryNotFoundError as error:
-        raise DataError(_unreachable(repo, name)) from error
+        with hub_errors(f"{HUB_PREFIX}{repo}", revision=revision, out_of_reach=_unreachable(repo, name)):
+            return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir))
     except EntryNotFoundError:
         return None
-    except OSError as error:  # the hub's HTTP errors, lost connections and a full disk
-        raise DataError(f"{_unreachable(repo, name)} ({first_line(error)})") from error
 
 
 def _unreachable(repo: str, name: str) -> str:

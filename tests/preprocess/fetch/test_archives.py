@@ -17,9 +17,10 @@ from made_archives import RarWriter, files_below, make_rar, make_zip, needs_rar
 from rar_writer import RarMember, write_rar4, write_rar5
 
 from preprocess.fetch.archives import checked_members, read_members
-from preprocess.fetch.command import FetchSummary, fetch
+from preprocess.fetch.command import fetch
 from preprocess.fetch.members import Budget, HostileArchiveError, Limits, safe_parts
 from preprocess.fetch.rar import list_rar
+from preprocess.fetch.summary import FetchSummary
 from shared.errors import DataError
 
 ODD_NAMES = (
@@ -67,7 +68,7 @@ def test_zip_of_class_folders(tmp_path: Path, compression: int) -> None:
         opened.writestr("hmdb/run/one.mp4", content("one"))
     summary = fetch_local(archive, tmp_path / "videos")
     assert files_below(tmp_path / "videos") == videos | {"run/one.mp4": content("one")}
-    assert (summary.tally.num_written, summary.tally.num_kept, summary.tally.num_ignored) == (len(ODD_NAMES) + 1, 0, 1)
+    assert (summary.tally.num_written, summary.tally.num_kept, summary.tally.ignored.total()) == (len(ODD_NAMES) + 1, 0, 1)
 
 
 @pytest.mark.parametrize("write", [write_rar4, write_rar5])
@@ -188,7 +189,7 @@ def test_the_budget_counts_nested_archives_together(tmp_path: Path) -> None:
     outer = make_zip(tmp_path / "outer.zip", {"walk.zip": inner, "run.zip": inner})
     with pytest.raises(HostileArchiveError, match="bomb"):
         fetch_local(outer, tmp_path / "videos", limits=Limits(free_bytes=1_000_000))
-    budget = Budget(Limits(free_bytes=10, max_ratio=0), archive=outer)
+    budget = Budget(Limits(free_bytes=10, max_ratio=0), name="outer.zip", num_bytes=99)
     budget.take_bytes(10)
     with pytest.raises(HostileArchiveError):
         budget.take_bytes(1)
@@ -271,12 +272,12 @@ def test_a_damaged_inner_archive_costs_its_own_videos_only(tmp_path: Path) -> No
     assert files_below(tmp_path / "videos") == {"walk/a.avi": b"A" * 3000}
     assert len(summary.tally.failures) == 2
     assert summary.tally.failures[0].startswith("run.zip: ")
-    assert "neither a RAR nor a ZIP" in summary.tally.failures[1]
+    assert "neither a RAR, a ZIP nor a TAR" in summary.tally.failures[1]
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "it is empty"), (b"<!DOCTYPE html>", "begins with b'<!DOCTYPE"), (b"PK\x05\x06", "damaged ZIP")],
+    [(b"", "it is empty"), (b"{}", "begins with b'{}'"), (b"<!DOCTYPE html>", "is a web page, not an archive; delete it"), (b"PK\x05\x06", "damaged ZIP")],
 )
 def test_what_is_no_archive_is_named(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "a.rar").write_bytes(data)
