@@ -19,7 +19,7 @@ from shared.checks import parse_json
 from shared.errors import DataError
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)
-_LONGEST_NAME = 200  # characters of the final name that the temporary one repeats; file names end at 255 bytes
+_LONGEST_NAME = 200  # bytes of the final name that the temporary one repeats; file names end at 255
 
 
 @contextmanager
@@ -79,8 +79,9 @@ def _remove_leftovers_once(folder: Path) -> None:
 
 def _create_temporary(path: Path) -> tuple[Path, int]:
     """An empty file beside ``path``, open and locked: the lock tells others that its writer is alive."""
+    name = os.fsencode(path.name)[-_LONGEST_NAME:].decode(errors="ignore")
     while True:
-        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}-{path.name[-_LONGEST_NAME:]}")
+        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}-{name}")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with contextlib.suppress(OSError):  # some network file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -24,6 +24,7 @@ Reason = Literal[
     "hidden",
     "class without a video",
     "folder without a video",
+    "link to a folder",
 ]
 
 
@@ -32,7 +33,7 @@ class LeftOut:
     """A file or folder that is no video."""
 
     path: str
-    """Relative to the folder that was listed."""
+    """As it was found, or relative to the folder of videos."""
     reason: Reason
     """docs/format.md says of each what to do about it."""
 

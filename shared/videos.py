@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,10 +118,10 @@ def _kind_of(entry: os.DirEntry[str]) -> str:
     return "picture" if is_picture(entry.name) else "other"
 
 
-def left_out_of(content: FolderContent, *, root: Path, pictures: Reason) -> Iterator[LeftOut]:
+def left_out_of(content: FolderContent, *, root: Path | None, pictures: Reason) -> Iterator[LeftOut]:
     """What is no video in a folder: hidden ones, other files, and ``pictures`` where it is no frame folder.
 
-    root: the folder that was listed, to which paths are relative. Folders within are not looked at.
+    root: the folder to which paths become relative; None leaves them as they are. Folders within are not looked at.
     """
     frames = {entry.name for entry in content.frames}
     yield from _all(content.hidden, root, "hidden")
@@ -134,7 +134,7 @@ def left_out_of(content: FolderContent, *, root: Path, pictures: Reason) -> Iter
         yield from _all(content.pictures, root, pictures)
 
 
-def files_below(folder: Path, *, root: Path, reason: Reason) -> Iterator[LeftOut]:
+def files_below(folder: Path, *, root: Path | None, reason: Reason) -> Iterator[LeftOut]:
     """Every file below a folder with one reason; the folder itself where there is none. Hidden ones count once."""
     found = False
     for place, folders, files in os.walk(folder):
@@ -143,10 +143,10 @@ def files_below(folder: Path, *, root: Path, reason: Reason) -> Iterator[LeftOut
         for name in sorted([*hidden, *files]):
             if name.lower() not in _SYSTEM_FILES:
                 found = True
-                path = os.path.relpath(Path(place) / name, root)
+                path = _relative(str(Path(place) / name), root)
                 yield LeftOut(path=path, reason="hidden" if name.startswith(".") else reason)
     if not found:
-        yield LeftOut(path=os.path.relpath(folder, root), reason="folder without a video")
+        yield LeftOut(path=_relative(str(folder), root), reason="folder without a video")
 
 
 def list_videos(folder: Path) -> VideoListing:
@@ -215,8 +215,12 @@ def _size(entry: os.DirEntry[str]) -> int:
     return entry.stat().st_size if entry.is_file() else 0
 
 
-def _all(entries: tuple[os.DirEntry[str], ...] | list[os.DirEntry[str]], root: Path, reason: Reason) -> list[LeftOut]:
-    return [LeftOut(path=os.path.relpath(entry.path, root), reason=reason) for entry in entries]
+def _all(entries: Iterable[os.DirEntry[str]], root: Path | None, reason: Reason) -> list[LeftOut]:
+    return [LeftOut(path=_relative(entry.path, root), reason=reason) for entry in entries]
+
+
+def _relative(path: str, root: Path | None) -> str:
+    return os.path.relpath(path, root) if root else path
 
 
 def _why_no_videos(folder: Path, top: FolderContent, left_out: list[LeftOut]) -> str:

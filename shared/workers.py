@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -26,6 +27,9 @@ Result = TypeVar("Result")
 _MAX_FAILED_STARTS = 3
 _JOIN_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 3600.0
+_LONGEST_ADDRESS = 103  # bytes of a socket's path: 107 on Linux, 103 on macOS
+_SOCKET_IN_FOLDER = len("/pymp-12345678/listener-12345678")
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ def start_server(preload: Sequence[str]) -> None:
     worker would cost seconds.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
-    with _one_thread():
+    with _one_thread(), _short_temporary_folder():
         forkserver.ensure_running()
 
 
@@ -94,6 +98,30 @@ def _one_thread() -> Iterator[None]:
     finally:
         if chosen is None:
             del os.environ["OMP_NUM_THREADS"]
+
+
+@contextlib.contextmanager
+def _short_temporary_folder() -> Iterator[None]:
+    """The folder of temporary files is meanwhile one whose path is short enough for the server's socket.
+
+    Raises DataError where $TMPDIR is too long and no other folder can be written.
+    """
+    chosen = tempfile.gettempdir()
+    longest = _LONGEST_ADDRESS - _SOCKET_IN_FOLDER
+    if len(os.fsencode(chosen)) <= longest:
+        yield
+        return
+    short = next((folder for folder in _SHORT_FOLDERS if os.access(folder, os.W_OK | os.X_OK)), None)
+    if short is None:
+        raise DataError(
+            f"the folder of temporary files {chosen} has a path of {len(os.fsencode(chosen))} bytes, too long for the "
+            f"sockets of worker processes; set TMPDIR to a folder of at most {longest}"
+        )
+    before, tempfile.tempdir = tempfile.tempdir, short
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 class WorkerPool:

@@ -12,6 +12,7 @@ import torch
 from shared.console import say
 from shared.errors import UsageError
 from shared.video.decoding import DecodedClip, decode_clip
+from shared.videos import stem_of
 from train.data.views import square_boxes
 from train.explain.maps import explain_clip
 from train.explain.page import PageFacts, write_page
@@ -50,7 +51,7 @@ def explain(run: str, video: Path, options: ExplainOptions) -> Path:
     share = 100 * float(explanation.probabilities[explanation.label])
     frames = shown_frames(clip.frames)
     layers = heat_layers(explanation, class_name=class_name, side=frames.shape[1])
-    out = options.out or folder / EXPLANATIONS_FOLDER / (printable(video.stem) or "video")
+    out = options.out or folder / EXPLANATIONS_FOLDER / (printable(stem_of(video)) or "video")
     out.mkdir(parents=True, exist_ok=True)
     facts = PageFacts(
         video=printable(video.name),
@@ -100,4 +101,4 @@ def _notes(loaded: LoadedModel, clip: DecodedClip, *, has_motion: bool) -> tuple
         notes.append(f"the video has {clip.num_frames} frames: the last one is repeated {clip.num_padded} times")
     if loaded.facts.model_config.smif != "none" and not has_motion:
         notes.append("SMIF injects no motion here: its weights are zero, or nothing moves")
-    return tuple(notes)
+    return (*notes, *clip.notes)

@@ -13,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import progress, say
+from shared.console import counted, progress, say
+from shared.left_out import left_out_line
 from shared.video.streams import VideoError
 from train.data.views import Views, candidate_rows, evaluation_views, parse_views
 from train.learn.inference import probabilities_of
 from train.learn.precision import amp_dtype
 from train.learn.processes import choose_device, memory_errors
-from train.predict.inputs import Input, find_inputs
+from train.predict.inputs import Input, Inputs, find_inputs, shared_ids
 from train.predict.output import Answer, CsvFormat, print_answers, write_answers, write_json
 from train.predict.videos import ClipRequest, Frames, decode_all
+from train.trained.answers import printable
 from train.trained.calibration import Calibration, read_calibration, tempered
 from train.trained.clips import NO_NUMBERS, SMALLER_BATCHES
 from train.trained.folders import find_run, run_name
@@ -51,9 +53,11 @@ def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
     views = parse_views(options.views)
     inputs = find_inputs(videos)
     folder = find_run(run, runs=options.runs)
+    for note in _notes_on(inputs, options):
+        say(note, to=sys.stderr if options.json else sys.stdout)
     loaded = load_model(folder, device=choose_device(options.device))
     calibration = read_calibration(loaded) if options.calibrated else None
-    answers = answer_all(loaded, inputs, views=views, batch_size=options.batch_size, num_workers=options.workers)
+    answers = answer_all(loaded, inputs.videos, views=views, batch_size=options.batch_size, num_workers=options.workers)
     origin = f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}"
     if calibration is not None:
         answers = [_calibrated(answer, calibration) for answer in answers]
@@ -70,6 +74,21 @@ def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
         num_rows = write_answers(options.csv, answers, loaded.facts.class_names, form=options.csv_format)
         say(f"wrote {num_rows} videos to {options.csv}", to=sys.stderr if options.json else sys.stdout)
     return 1 if any(answer.error for answer in answers) else 0
+
+
+def _notes_on(inputs: Inputs, options: PredictOptions) -> Iterator[str]:
+    """What is to be said of the videos before they are answered for: a sentence each."""
+    if inputs.left_out:
+        yield left_out_line(inputs.left_out)
+    if options.csv is None or options.csv_format != "competition":
+        return
+    several = shared_ids([each.name for each in inputs.videos if not each.error])
+    if several:
+        first, videos = next(iter(several.items()))
+        yield (
+            f"note: {counted(len(several), 'id')} of {options.csv} will stand in several rows: {printable(first)} is "
+            f"{printable(videos[0])} and {printable(videos[1])}, for one; give such videos names of their own"
+        )
 
 
 def answer_all(

@@ -1,13 +1,15 @@
-"""What the user calls videos: files, folders and patterns, into single files."""
+"""What the user calls videos: files, frame folders, folders and patterns, into single videos."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.videos import VIDEO_SUFFIXES
+from shared.left_out import LeftOut
+from shared.videos import files_below, left_out_of, look_into, stem_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,37 +22,87 @@ class Input:
     """Why there is no video by this name."""
 
 
-def find_inputs(arguments: Sequence[str]) -> list[Input]:
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the arguments give."""
+
+    videos: tuple[Input, ...]
+    left_out: tuple[LeftOut, ...]
+    """What folders hold beside videos."""
+
+
+def find_inputs(arguments: Sequence[str]) -> Inputs:
     """Take files as they are, folders as all videos below them and patterns (``*``, ``?``, ``[``) as what they match.
 
-    A file that exists is that file, whatever characters it is made of. Videos of a folder or pattern are sorted; hidden
-    ones are left out. An argument that gives nothing becomes an Input with an error.
+    A folder that holds numbered pictures and no video is a video itself. A file that exists is that file, whatever
+    characters it is made of. Videos of a folder or pattern are sorted; hidden ones are left out. An argument that gives
+    nothing becomes an Input with an error.
     """
-    return [found for argument in arguments for found in _find(argument)]
+    found = [_find(argument) for argument in arguments]
+    return Inputs(
+        videos=tuple(each for one in found for each in one.videos),
+        left_out=tuple(each for one in found for each in one.left_out),
+    )
 
 
-def _find(argument: str) -> list[Input]:
+def ids_of(videos: Iterable[str]) -> list[str]:
+    """The id of each video in a competition's file: its name without folders and suffix."""
+    return [stem_of(Path(video)) for video in videos]
+
+
+def shared_ids(videos: Sequence[str]) -> dict[str, list[str]]:
+    """Ids that several videos share, each with these videos."""
+    ids = ids_of(videos)
+    several = {each for each, count in Counter(ids).items() if count > 1}
+    return {each: [video for video, its in zip(videos, ids, strict=True) if its == each] for each in sorted(several)}
+
+
+def _find(argument: str) -> Inputs:
     path = Path(argument)
     if path.is_dir():
-        names = _videos_below(path)
-        return names or [Input(name=argument, error=f"no videos in this folder ({', '.join(sorted(VIDEO_SUFFIXES))})")]
+        found = _in_folders([path])
+        return (
+            found
+            if found.videos
+            else _nothing(argument, "no videos in this folder, nor numbered pictures", found.left_out)
+        )
     if path.exists() or not glob.has_magic(argument):
-        return [Input(name=argument)]
-    matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    found = [
-        each
-        for match in matches
-        for each in (_videos_below(Path(match)) if Path(match).is_dir() else [Input(name=match)])
-    ]
-    return found or [Input(name=argument, error="no such file, and as a pattern it matches no video")]
+        return Inputs(videos=(Input(name=argument),), left_out=())
+    matches = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]  # noqa: PTH207 (takes any pattern)
+    found = _in_folders(matches)
+    return found if found.videos else _nothing(argument, "no such file, and as a pattern it matches no video", ())
 
 
-def _videos_below(folder: Path) -> list[Input]:
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    return [Input(name=str(path)) for path in files]
+def _nothing(argument: str, error: str, left_out: tuple[LeftOut, ...]) -> Inputs:
+    return Inputs(videos=(Input(name=argument, error=error),), left_out=left_out)
+
+
+def _in_folders(paths: Sequence[Path]) -> Inputs:
+    """The files among ``paths``, and the videos below the folders among them, in this order."""
+    videos: list[Input] = []
+    left_out: list[LeftOut] = []
+    for path in paths:
+        if path.is_dir():
+            below = list(_below(path))
+            videos += [Input(name=str(video)) for video in sorted(each for each in below if isinstance(each, Path))]
+            left_out += [each for each in below if isinstance(each, LeftOut)]
+        else:
+            videos.append(Input(name=str(path)))
+    return Inputs(videos=tuple(videos), left_out=tuple(left_out))
+
+
+def _below(folder: Path) -> Iterator[Path | LeftOut]:
+    """The videos below a folder, and what is left out there."""
+    content = look_into(folder)
+    yield from left_out_of(content, root=None, pictures="picture outside a clip's folder")
+    if content.frames:
+        yield folder
+        for deeper in content.folders:
+            yield from files_below(Path(deeper.path), root=None, reason="too deep")
+        return
+    yield from (Path(entry.path) for entry in content.videos)
+    for deeper in content.folders:
+        if deeper.is_symlink():  # it may lead back to where it lies
+            yield LeftOut(path=deeper.path, reason="link to a folder")
+        else:
+            yield from _below(Path(deeper.path))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from shared.console import print_table, say
 from shared.files import write_csv
+from train.predict.inputs import ids_of
 from train.trained.answers import printable, ranked
 
 CsvFormat = Literal["probabilities", "competition"]
@@ -75,11 +76,15 @@ def write_answers(path: Path, answers: Sequence[Answer], class_names: Sequence[s
     """Write a CSV file of one row a video; returns the number of rows.
 
     probabilities: ``video, action, probability, error`` and a column for each class; a video that failed has only its
-    name and error. competition: ``id,class``, without those that failed; the id is the file name without its suffix.
+    name and error. competition: ``id,class``, without those that failed; the id is the name of the file without its
+    suffix, or of the frame folder.
     """
     if form == "competition":
         answered = [(answer.video, answer.probabilities) for answer in answers if answer.probabilities is not None]
-        best = [(Path(printable(video)).stem, class_names[ranked(shares)[0]]) for video, shares in answered]
+        ids = ids_of(video for video, _ in answered)
+        best = [
+            (printable(each), class_names[ranked(shares)[0]]) for each, (_, shares) in zip(ids, answered, strict=True)
+        ]
         write_csv(path, ("id", "class"), best)
         return len(best)
     rows: list[list[object]] = []

@@ -35,6 +35,11 @@ from train.trained.answers import ranked
 from train.trained.clips import stored_probabilities
 from train.trained.folders import find_run
 
+
+def _found(arguments: list[str]) -> list[Input]:
+    return list(find_inputs(arguments).videos)
+
+
 SHAPE = ClipShape(num_segments=4, frames_per_segment=1, size=FrameSize(height=24, width=32))
 
 
@@ -50,16 +55,16 @@ def test_inputs_are_files_folders_and_patterns(tmp_path: Path, monkeypatch: pyte
     for name in ("a/1.avi", "a/deep/2.MP4", "a/.hidden.avi", "a/notes.txt", "b[1].avi", "-c.avi", "empty/x.txt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-    assert [each.name for each in find_inputs(["a"])] == ["a/1.avi", "a/deep/2.MP4"]
-    assert find_inputs(["b[1].avi"]) == [Input(name="b[1].avi")]  # a file, although it reads like a pattern
-    assert [each.name for each in find_inputs(["*.avi"])] == ["-c.avi", "b[1].avi"]
-    assert [each.name for each in find_inputs([str(tmp_path / "a" / "**" / "*.[aM]*")])] == [
+    assert [each.name for each in _found(["a"])] == ["a/1.avi", "a/deep/2.MP4"]
+    assert _found(["b[1].avi"]) == [Input(name="b[1].avi")]  # a file, although it reads like a pattern
+    assert [each.name for each in _found(["*.avi"])] == ["-c.avi", "b[1].avi"]
+    assert [each.name for each in _found([str(tmp_path / "a" / "**" / "*.[aM]*")])] == [
         str(tmp_path / "a/1.avi"),
         str(tmp_path / "a/deep/2.MP4"),
     ]
-    assert find_inputs(["gone.avi"]) == [Input(name="gone.avi")]  # decoding says what is wrong with it
+    assert _found(["gone.avi"]) == [Input(name="gone.avi")]  # decoding says what is wrong with it
     for nothing in ("empty", "*.mkv"):
-        (found,) = find_inputs([nothing])
+        (found,) = _found([nothing])
         assert found.name == nothing and found.error
 
 
@@ -185,7 +190,7 @@ def test_real_clips_give_the_probabilities_of_their_stored_clips(real_videos: Pa
     )
     frame = read_manifests(tmp_path / "manifests")
     stored = stored_probabilities(loaded, frame, shards=tmp_path / "shards", views=Views(), batch_size=5)
-    inputs = find_inputs([str(real_videos / "hmdb51")])
+    inputs = _found([str(real_videos / "hmdb51")])
     answers = answer_all(loaded, inputs, views=Views(), batch_size=2, num_workers=2)
     predicted = np.stack([answer.probabilities for answer in answers if answer.probabilities is not None])
     np.testing.assert_allclose(predicted, stored, rtol=0, atol=1e-5)
