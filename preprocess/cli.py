@@ -22,6 +22,23 @@ Videos = Annotated[Path, typer.Option("--videos", help="Folder of videos, <class
 Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
 Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
 
+SourcePattern = Annotated[
+    str | None,
+    typer.Option(
+        "--source-pattern",
+        help="What names the source video: the first group of this regular expression in a file name without suffix "
+        '(with a slash in it: in <class>/<name>); "": the names of HMDB51 and UCF101. Default: as before.',
+    ),
+]
+Splits = Annotated[
+    str | None,
+    typer.Option(
+        "--splits",
+        help="Splits of one's own: a CSV file, a folder of UCF101's lists or of HMDB51's; auto: official ones, and "
+        "others by source. Default: as before.",
+    ),
+]
+
 DEFAULT_VIDEOS = Path("data/videos")
 DEFAULT_SHARDS = Path("data/shards")
 DEFAULT_MANIFESTS = Path("data_manifests")
@@ -101,6 +118,11 @@ def extract(
     clips_per_shard: Annotated[
         int, typer.Option("--clips-per-shard", help="Clips of a shard, at most (and 256 MB).")
     ] = 64,
+    splits: Splits = None,
+    source_pattern: SourcePattern = None,
+    fps: Annotated[
+        float, typer.Option("--fps", help="Frames a second of folders of pictures, which do not say it; 0: not known.")
+    ] = 0.0,
     num_tasks: Annotated[
         int, typer.Option("--num-tasks", help="Divide the work among this many independent tasks.")
     ] = 1,
@@ -121,6 +143,7 @@ def extract(
     """Decode, sample and measure the videos; write shards and manifests. Continues where it stopped."""
     from preprocess.extract.command import ExtractionSettings, run_extraction
     from preprocess.extract.extraction_plan import make_parameters
+    from preprocess.extract.rules import AskedRules
 
     parameters = make_parameters(
         size=size,
@@ -128,12 +151,14 @@ def extract(
         num_segments=num_frames,
         frames_per_segment=frames_per_segment,
         clips_per_shard=clips_per_shard,
+        folder_fps=fps,
     )
     settings = ExtractionSettings(
         videos=videos,
         shards=shards,
         manifests=manifests,
         parameters=parameters,
+        asked=AskedRules(source_pattern=source_pattern, splits=splits),
         device=device,
         num_workers=workers,
         timeout_seconds=timeout,
@@ -152,21 +177,26 @@ def merge(
     videos: Videos = DEFAULT_VIDEOS,
     shards: Shards = DEFAULT_SHARDS,
     manifests: Manifests = DEFAULT_MANIFESTS,
+    splits: Splits = None,
+    source_pattern: SourcePattern = None,
 ) -> None:
-    """Rebuild the manifests from the shards, after --num-tasks or to repair them."""
+    """Rebuild the manifests from the shards: after --num-tasks, to repair them, or with other splits and sources."""
     from preprocess.extract.merge import merge as merge_shards
+    from preprocess.extract.rules import AskedRules
     from shared.console import say
     from shared.videos import is_synthetic
 
-    dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True)
+    asked = AskedRules(source_pattern=source_pattern, splits=splits)
+    dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True, asked=asked)
     say(f"manifests of {dataset.num_clips} clips in {len(dataset.shards)} shards written to {manifests}")
 
 
 @app.command()
 def verify(shards: Shards = DEFAULT_SHARDS, manifests: Manifests = DEFAULT_MANIFESTS) -> None:
     """Check every shard and manifest row against the checksums; list the faults, exit 1 if there are any."""
+    from preprocess.extract.verify import remedies
     from preprocess.extract.verify import verify as verify_shards
-    from shared.console import progress, say
+    from shared.console import counted, progress, say
     from shared.errors import DataError
     from shared.manifests import read_dataset
 
@@ -174,12 +204,11 @@ def verify(shards: Shards = DEFAULT_SHARDS, manifests: Manifests = DEFAULT_MANIF
     with progress("verifying", num_clips) as advance:
         faults = verify_shards(shards, manifests, advance=advance)
     for fault in faults:
-        say(fault)
+        say(fault.text)
     if faults:
-        raise DataError(
-            f"{len(faults)} faults in {shards} and {manifests}; delete damaged shards and run `hmdb-prep extract` again"
-        )
-    say(f"{num_clips} clips verified in {shards}: no faults")
+        way_out = remedies(faults) or "each line says what to do"
+        raise DataError(f"{counted(len(faults), 'fault')} in {shards} and {manifests}; {way_out}")
+    say(f"{counted(num_clips, 'clip')} verified in {shards}: no faults")
 
 
 @app.command()

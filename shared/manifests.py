@@ -125,7 +125,7 @@ class ColourStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What dataset.json says; counts are in clips."""
+    """What dataset.json says; counts are in clips. A field with a default is younger than the format."""
 
     dataset_id: str
     size: str  # ``HxW`` or ``native``
@@ -143,6 +143,9 @@ class Dataset:
     clips_per_split: dict[str, dict[str, int]]
     rgb: dict[str, ColourStatistics]  # by split column
     shards: tuple[ShardEntry, ...]
+    folder_fps: float = 0.0  # frames a second of the frame folders; 0 where it is not known
+    source_pattern: str = ""  # of --source-pattern; empty: the rules for names
+    splits_sha256: str = ""  # of the splits.csv beside the shards; empty: official and seeded splits
 
 
 def row_to_json(row: ClipRow) -> str:
@@ -285,3 +288,13 @@ def read_dataset(folder: Path) -> Dataset:
     except ValueError as error:
         raise _remade(f"{file} is damaged ({error})") from error
     return dataset
+
+
+def peek_dataset_id(folder: Path) -> str:
+    """The dataset_id in ``dataset.json``, also of another version of it; empty where there is none to be read."""
+    try:
+        content = parse_json((folder / DATASET_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    found = content.get("dataset_id") if isinstance(content, dict) else None
+    return found if isinstance(found, str) else ""

@@ -1,4 +1,4 @@
-"""Which clips train and which test: HMDB51's official splits, the ``full`` protocol, splits for other videos."""
+"""Which clips train and which test: HMDB51's official splits with the ``full`` protocol, and whole sources held out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Part = Literal["train", "val", "test", "unused"]
-_NUM_FOLDS = 10
-_NUM_TEST_FOLDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,33 +44,6 @@ def _table_path() -> Path:
         if path.is_file():
             return path
     raise DataError(f"the table of official splits is missing at {checkout}; install the package anew")
-
-
-def assign_splits(clip_ids: Sequence[str], class_names: Sequence[str], sources: Sequence[str]) -> list[ClipSplits]:
-    """The splits of each clip: the official ones where the clip is in the table, else seeded ones grouped by source.
-
-    Clips outside the table: three in ten sources are for test, classes kept as even as the sources allow
-    (StratifiedGroupKFold of 10 folds, 3 of them test), a seed of its own for each split; no source is on both sides.
-    A pure function of the three lists, whose order does not matter.
-    """
-    official = official_splits()
-    result = {clip_id: official[clip_id] for clip_id in clip_ids if clip_id in official}
-    others = sorted(zip(clip_ids, class_names, sources, strict=True))
-    others = [other for other in others if other[0] not in official]
-    if others:
-        ids, labels, groups = zip(*others, strict=True)
-        columns = [_seeded_test(labels, groups, seed=seed) for seed in range(4)]
-        for index, clip_id in enumerate(ids):
-            parts = ["test" if column[index] else "train" for column in columns]
-            result[clip_id] = ClipSplits(split1=parts[1], split2=parts[2], split3=parts[3], split_full=parts[0])
-    return [result[clip_id] for clip_id in clip_ids]
-
-
-def _seeded_test(labels: Sequence[str], groups: Sequence[str], *, seed: int) -> npt.NDArray[np.bool_]:
-    """True for the clips that test: three of ten folds (fewer folds where there are fewer sources)."""
-    num_folds = min(_NUM_FOLDS, len(set(groups)))
-    num_test = max(1, round(num_folds * _NUM_TEST_FOLDS / _NUM_FOLDS))
-    return hold_out_sources(labels, groups, num_folds=num_folds, num_held_out=num_test, seed=seed)
 
 
 def hold_out_sources(
@@ -134,7 +105,12 @@ def _hold_out_at_random(groups: Sequence[str], *, share: float, seed: int) -> np
 
 def part_of(frame: pd.DataFrame, *, split: str, part: Part) -> pd.DataFrame:
     """The manifest rows of one part of a split. split: 1, 2, 3 or full."""
-    return frame[frame[f"split_{split}" if split == "full" else f"split{split}"] == part]
+    return frame[frame[split_column(split)] == part]
+
+
+def split_column(split: str) -> str:
+    """The manifests' column of split 1, 2, 3 or full."""
+    return f"split_{split}" if split == "full" else f"split{split}"
 
 
 def has_val_rows(frame: pd.DataFrame, *, split: str) -> bool:

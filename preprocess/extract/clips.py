@@ -13,17 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from preprocess.extract.extraction_plan import ClipFacts
+from preprocess.extract.facts import ClipFacts
 from preprocess.extract.statistics import ClipStatistics, measure_clip
-from shared.classes import parse_name
 from shared.errors import first_line
 from shared.manifests import ClipRow, QuarantineRow
 from shared.notes import NoteRow
 from shared.shards.format import crc32_of
 from shared.shards.writer import ClipPlace, write_clip_frames
-from shared.video.decoding import FASTEST_FPS, decode_clip, picture_size
+from shared.video.decoding import decode_clip, picture_size
 from shared.video.sampling import evaluation_slice
-from shared.video.shape import ClipShape
+from shared.video.shape import FASTEST_FPS, ClipShape
 from shared.video.streams import VideoError, VideoHeader
 from shared.videos import Video
 
@@ -46,6 +45,8 @@ class ClipJob:
     device: str
     place: ClipPlace | None
     """Where the frames are written; None: they are decoded and measured only."""
+    folder_fps: float = 0.0
+    """Frames a second of a frame folder; 0 where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +67,7 @@ class MeasuredClip:
     gpu_error: str
     """Why the GPU did not decode it; empty where it did, or was not asked to."""
     statistics: ClipStatistics
+    notes: tuple[str, ...]
 
 
 def extract_clip(job: ClipJob) -> MeasuredClip | QuarantineRow:
@@ -94,8 +96,8 @@ def _extract_on_cpu(job: ClipJob, *, gpu_error: str) -> MeasuredClip | Quarantin
 
 
 def _extract(job: ClipJob, *, device: str, gpu_error: str) -> MeasuredClip:
-    clip = decode_clip(job.video, job.shape, device=device)
-    if device != "cpu" and clip.decode_errors:
+    clip = decode_clip(job.video, job.shape, device=device, folder_fps=job.folder_fps)
+    if clip.decoder != "cpu" and clip.decode_errors:
         raise VideoError("decode", f"{clip.decode_errors} packets did not decode")  # the CPU may do better
     if tuple(clip.frames.shape[1:3]) != (job.height, job.width):
         shape = f"{clip.frames.shape[1]}x{clip.frames.shape[2]}"
@@ -120,6 +122,7 @@ def _extract(job: ClipJob, *, device: str, gpu_error: str) -> MeasuredClip:
         decoder=clip.decoder,
         gpu_error=gpu_error,
         statistics=statistics,
+        notes=clip.notes,
     )
 
 
@@ -151,7 +154,7 @@ def clip_row(video: Video, clip: MeasuredClip, facts: ClipFacts, *, shard: str, 
         shard=shard,
         row=row,
         crc32=clip.crc32,
-        **dataclasses.asdict(parse_name(video.stem, class_name=video.class_name)),
+        **dataclasses.asdict(facts.tags[video.clip_id]),
         **dataclasses.asdict(facts.splits[video.clip_id]),
         **dataclasses.asdict(clip.statistics),
     )
@@ -159,7 +162,7 @@ def clip_row(video: Video, clip: MeasuredClip, facts: ClipFacts, *, shard: str, 
 
 def notes_on(path: str, clip: MeasuredClip) -> tuple[NoteRow, ...]:
     """What no column of the manifest says of a video: odd pixels, an odd turn, a still picture, too few frames."""
-    header, notes = clip.header, []
+    header, notes = clip.header, list(clip.notes)
     if abs(header.sample_aspect_ratio - 1) >= _ALMOST_SQUARE:
         notes.append(
             f"its pixels are {header.sample_aspect_ratio:.3f} times as wide as high; stored as if they were square"

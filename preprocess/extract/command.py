@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +18,15 @@ from preprocess.extract.extraction_plan import (
     ExtractionPlan,
     PlannedShard,
     clip_facts,
+    dataset_id_of,
     make_plan,
     reject_taken_names,
 )
+from preprocess.extract.facts import FactRules
 from preprocess.extract.merge import has_manifests, merge
+from preprocess.extract.ownership import check_owner, data_sets_of, disown
+from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, kept_rules, made_by, remarks, rules_for
 from preprocess.extract.state import (
-    STATE_FILE,
     check_foreign_shards,
     differences,
     has_begun,
@@ -31,13 +36,13 @@ from preprocess.extract.state import (
     read_outcome,
     remove_extraction,
     remove_temporary_files,
-    write_extraction_plan,
 )
 from shared.console import say
 from shared.errors import DataError, UsageError
+from shared.left_out import LEFT_OUT_FILE, LeftOut, left_out_line, write_left_out
 from shared.manifests import Dataset, QuarantineRow, read_dataset
 from shared.notes import NOTES_FILE
-from shared.videos import Video, find_videos, is_synthetic
+from shared.videos import Video, is_synthetic, list_videos
 from shared.workers import start_server
 
 DEVICES = ("cpu", "cuda", "auto")
@@ -55,6 +60,8 @@ class ExtractionSettings:
     shards: Path
     manifests: Path
     parameters: ExtractionParameters
+    asked: AskedRules = AS_KEPT
+    """For sources and splits."""
     device: str = "cpu"
     num_workers: int | None = None
     """Decoding processes, of the whole run or with engine ``ray`` of each task.
@@ -77,20 +84,26 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
     Raises DataError for bad data, a foreign or changed extraction, too small a disk, quarantine with ``strict``.
     """
     _check(settings)
-    videos = find_videos(settings.videos)
+    listing = list_videos(settings.videos)
+    videos = list(listing.videos)
+    if settings.parameters.folder_fps and not listing.num_frame_folders:
+        raise UsageError(f"--fps is for folders of pictures, and {settings.videos} holds none; leave it out")
     task = f"{settings.task_id}-of-{settings.num_tasks}" if settings.num_tasks > 1 else ""
     with locked(settings.shards, task=task):
+        rules = _rules(settings, videos)
         plan = _prepare(settings, videos)
         mine = [shard for shard in plan.shards if shard.index % settings.num_tasks == settings.task_id]
         todo = [shard for shard in mine if not is_finished(settings.shards, shard)]
         if todo:
             _check_device(settings)
             _say_what_it_needs(settings, plan, todo)
-        if not (settings.shards / STATE_FILE).is_file():  # not before: a run that is refused leaves no plan behind
-            write_extraction_plan(settings.shards, plan)
+        plan = keep_rules(settings.shards, plan, rules)  # not before: a run that is refused leaves no plan behind
         if todo:
-            _extract(settings, plan, todo)
-        return _finish(settings, plan, nothing_done=not todo)
+            _extract(settings, plan, rules, todo)
+        dataset = _finish(settings, plan, rules, nothing_done=not todo)
+        if dataset is not None:
+            _note_left_out(settings, listing.left_out)
+        return dataset
 
 
 def _check(settings: ExtractionSettings) -> None:
@@ -136,16 +149,35 @@ def _check_device(settings: ExtractionSettings) -> None:
         require_gpu()
 
 
+def _rules(settings: ExtractionSettings, videos: list[Video]) -> FactRules:
+    """The rules for sources and splits that are asked for or kept, once it is said how they fit the videos."""
+    plan = None
+    with contextlib.suppress(DataError) if settings.overwrite else contextlib.nullcontext():
+        plan = read_extraction_plan(settings.shards)
+    rules = rules_for(settings.asked, settings.shards, plan)
+    if settings.num_tasks > 1 and plan is not None and rules != kept_rules(settings.shards, plan):
+        raise DataError(
+            f"--source-pattern or --splits is not that of the other tasks in {settings.shards}; give all tasks the "
+            "same, or change it with `hmdb-prep merge` when they are done"
+        )
+    for sentence in remarks(videos, rules, asked=settings.asked, shards=settings.shards):
+        say(sentence)
+    return rules
+
+
 def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
     """The plan of this extraction: the one that is there, or a new one. Of one that is replaced nothing is left."""
+    dataset_id = dataset_id_of(settings.parameters, videos)
+    before = data_sets_of(settings.shards) - {dataset_id}
+    check_owner(settings.manifests, settings.shards, dataset_id=dataset_id, own=before)
     if settings.overwrite:
         _check_device(settings)
-        remove_extraction(settings.shards)
+        _remove(settings, before)
     old = read_extraction_plan(settings.shards)
     if old is not None:
         changes = differences(old, parameters=settings.parameters, videos=videos)
         if changes and settings.num_tasks == 1 and not has_begun(settings.shards):
-            remove_extraction(settings.shards)  # its run came to nothing
+            _remove(settings, before)  # its run came to nothing
             old = None
         elif changes:
             raise DataError(
@@ -157,6 +189,12 @@ def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPla
     if settings.num_tasks == 1:
         remove_temporary_files(settings.shards)
     return plan
+
+
+def _remove(settings: ExtractionSettings, data_sets: Collection[str]) -> None:
+    """Remove the extraction that is there; manifests of these data sets are nobody's then."""
+    disown(settings.manifests, data_sets)
+    remove_extraction(settings.shards)
 
 
 def _new_plan(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPlan:
@@ -191,13 +229,13 @@ def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo:
         )
 
 
-def _extract(settings: ExtractionSettings, plan: ExtractionPlan, todo: list[PlannedShard]) -> None:
+def _extract(settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRules, todo: list[PlannedShard]) -> None:
     is_local = settings.engine == "local"
     if is_local:
         start_server(DECODING_MODULES)  # before the imports of this process, which take as long
     extraction = Extraction(
         plan=plan,
-        facts=clip_facts(plan),
+        facts=clip_facts(plan, rules),
         videos_folder=settings.videos,
         shards_folder=settings.shards,
         device=settings.device,
@@ -224,7 +262,9 @@ def _num_workers(settings: ExtractionSettings) -> int:
     return settings.num_workers or len(os.sched_getaffinity(0))
 
 
-def _finish(settings: ExtractionSettings, plan: ExtractionPlan, *, nothing_done: bool) -> Dataset | None:
+def _finish(
+    settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRules, *, nothing_done: bool
+) -> Dataset | None:
     waiting = [shard for shard in plan.shards if not is_finished(settings.shards, shard)]
     if waiting:
         say(
@@ -232,7 +272,7 @@ def _finish(settings: ExtractionSettings, plan: ExtractionPlan, *, nothing_done:
             "the last task writes the manifests"
         )
         return None
-    dataset = _finished_dataset(settings, plan) if nothing_done else None
+    dataset = _finished_dataset(settings, plan, rules) if nothing_done else None
     if dataset is not None:
         say(f"nothing to do: all {dataset.num_clips} clips are in {settings.shards} already")
     else:
@@ -242,8 +282,8 @@ def _finish(settings: ExtractionSettings, plan: ExtractionPlan, *, nothing_done:
     return dataset
 
 
-def _finished_dataset(settings: ExtractionSettings, plan: ExtractionPlan) -> Dataset | None:
-    """What dataset.json says if it is of this plan and of these shards and all manifests are there, else None."""
+def _finished_dataset(settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRules) -> Dataset | None:
+    """What dataset.json says if it is of this plan, shards and rules and all manifests are there, else None."""
     try:
         dataset = read_dataset(settings.manifests)
     except DataError:
@@ -251,7 +291,13 @@ def _finished_dataset(settings: ExtractionSettings, plan: ExtractionPlan) -> Dat
     outcomes = [read_outcome(settings.shards, shard) for shard in plan.shards]
     noted = [outcome.sha256 for outcome in outcomes if outcome is not None and outcome.sha256]
     is_current = dataset.dataset_id == plan.dataset_id and [entry.sha256 for entry in dataset.shards] == noted
-    return dataset if is_current and has_manifests(settings.manifests, dataset) else None
+    return dataset if is_current and made_by(rules, dataset) and has_manifests(settings.manifests, dataset) else None
+
+
+def _note_left_out(settings: ExtractionSettings, left_out: Sequence[LeftOut]) -> None:
+    write_left_out(settings.manifests, left_out)
+    if left_out:
+        say(f"{left_out_line(left_out)}; all of it: {settings.manifests / LEFT_OUT_FILE}")
 
 
 def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:

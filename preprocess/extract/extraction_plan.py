@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.classes import parse_name
+from preprocess.extract.facts import ClipFacts, FactRules, facts_of
 from shared.errors import UsageError
 from shared.manifests import QuarantineRow
 from shared.shards.format import MAX_FRAME_BYTES, SHARD_VERSION, ShardLayout, shard_name
-from shared.splits import ClipSplits, assign_splits
 from shared.video.resizing import FrameSize, parse_size
 from shared.video.sampling import check_frames_per_segment
-from shared.video.shape import ClipShape
+from shared.video.shape import FASTEST_FPS, ClipShape
 from shared.videos import Video
 
 # What decoding processes import before their first job. Names, because this process need not import it all.
@@ -36,6 +35,8 @@ class ExtractionParameters:
     clips_per_shard: int = 64
     seed: int = 0
     shard_version: int = SHARD_VERSION
+    folder_fps: float = 0.0
+    """Frames a second of the frame folders, which pictures do not say; 0 where it is not known."""
 
     @property
     def frame_size(self) -> FrameSize | None:
@@ -78,6 +79,18 @@ class ExtractionPlan:
     """Videos that cannot be planned: their name is taken, or they have no header and the size is native."""
     synthetic: bool = False
     """The videos were rendered by `hmdb-prep synth`. Kept here so that no later merge loses that label."""
+    source_pattern: str = ""
+    """By which the sources of clips are found, as in ``FactRules``. Kept here so that merge knows it; it may change."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of all videos, sorted, also those of which no video decodes."""
+        return tuple(sorted({video.class_name for video in self.videos}))
+
+    @property
+    def planned_videos(self) -> tuple[Video, ...]:
+        """Those that have a place in a shard, in the order of shards and rows."""
+        return tuple(video for shard in self.shards for video in shard.videos)
 
     def layout(self, shard: PlannedShard) -> ShardLayout:
         """The layout of a planned shard."""
@@ -88,14 +101,6 @@ class ExtractionPlan:
             width=shard.width,
             dataset_id=self.dataset_id,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipFacts:
-    """What is known of every clip before decoding, by clip_id."""
-
-    labels: dict[str, int]
-    splits: dict[str, ClipSplits]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +120,13 @@ class Extraction:
 
 
 def make_parameters(
-    *, size: str, fit: str, num_segments: int, frames_per_segment: int, clips_per_shard: int
+    *,
+    size: str,
+    fit: str,
+    num_segments: int,
+    frames_per_segment: int,
+    clips_per_shard: int,
+    folder_fps: float = 0.0,
 ) -> ExtractionParameters:
     """Check and normalise what the user asked for (``224`` becomes ``224x224``). Raises UsageError."""
     check_frames_per_segment(frames_per_segment)
@@ -123,6 +134,8 @@ def make_parameters(
         raise UsageError(f"--num-frames is {num_segments}; it must lie between 1 and 4096")
     if clips_per_shard < 1:
         raise UsageError(f"--clips-per-shard is {clips_per_shard}; it must be at least 1")
+    if not 0 <= folder_fps <= FASTEST_FPS:  # so that nan is refused as well
+        raise UsageError(f"--fps is {folder_fps}; it must lie between 0 (not known) and {FASTEST_FPS:g}")
     frame_size = parse_size(size, fit=fit)
     return ExtractionParameters(
         size="native" if frame_size is None else f"{frame_size.height}x{frame_size.width}",
@@ -130,13 +143,20 @@ def make_parameters(
         num_segments=num_segments,
         frames_per_segment=frames_per_segment,
         clips_per_shard=clips_per_shard,
+        folder_fps=folder_fps,
     )
 
 
 def dataset_id_of(parameters: ExtractionParameters, videos: Sequence[Video]) -> str:
-    """SHA-256 (hexadecimal) of the canonical JSON of all parameters and the sorted list of paths and sizes in bytes."""
+    """SHA-256 (hexadecimal) of the canonical JSON of all parameters and the sorted list of paths and sizes in bytes.
+
+    folder_fps counts where it is not 0, so that data sets have the ids that they had before there was one.
+    """
+    named = dataclasses.asdict(parameters)
+    if not parameters.folder_fps:
+        del named["folder_fps"]
     content = {
-        "parameters": dataclasses.asdict(parameters),
+        "parameters": named,
         "videos": sorted([video.path, video.num_bytes] for video in videos),
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -157,17 +177,9 @@ def reject_taken_names(videos: Sequence[Video]) -> tuple[list[Video], list[Quara
     return kept, rejected
 
 
-def clip_facts(plan: ExtractionPlan) -> ClipFacts:
-    """Labels and splits of all planned videos, the quarantined ones too, so that they never depend on decoding."""
-    labels = {name: label for label, name in enumerate(sorted({video.class_name for video in plan.videos}))}
-    planned = [video for shard in plan.shards for video in shard.videos]
-    clip_ids = [video.clip_id for video in planned]
-    sources = [parse_name(video.stem, class_name=video.class_name).source for video in planned]
-    splits = assign_splits(clip_ids, [video.class_name for video in planned], sources)
-    return ClipFacts(
-        labels={video.clip_id: labels[video.class_name] for video in planned},
-        splits=dict(zip(clip_ids, splits, strict=True)),
-    )
+def clip_facts(plan: ExtractionPlan, rules: FactRules | None = None) -> ClipFacts:
+    """The facts of all planned videos, the quarantined ones too, so that they never depend on decoding."""
+    return facts_of(plan.planned_videos, rules or FactRules(), class_names=plan.class_names)
 
 
 def make_plan(

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.extract.extraction_plan import ExtractionPlan, PlannedShard
+from preprocess.extract.extraction_plan import ExtractionPlan, PlannedShard, clip_facts
+from preprocess.extract.facts import FactRules, with_facts
+from preprocess.extract.ownership import check_owner
+from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, remarks, rules_for, sha256_of_table
 from preprocess.extract.state import is_finished, read_extraction_plan, read_outcome
+from shared.console import say
 from shared.errors import DataError
 from shared.files import sha256_of
 from shared.manifests import (
@@ -46,16 +50,18 @@ class MergedShard:
     entry: ShardEntry | None
 
 
-def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Dataset:
+def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool, asked: AskedRules | None = None) -> Dataset:
     """Write all manifests from the folder ``shards``. rehash: read the shards whole, do not trust noted checksums.
 
-    synthetic: the videos are known to be so; where the extraction noted it, it stays so.
-    Raises DataError where there is no extraction, shards are unfinished, a shard is of another extraction or, with
-    rehash, holds frames that do not match their checksum.
+    synthetic: the videos are known to be so; where the extraction noted it, it stays so. asked: other rules for sources
+    and splits than those that are kept; they are kept from now on, and how they fit is said.
+    Raises DataError where there is no extraction, shards are unfinished, a shard is of another extraction, the
+    manifests are another data set's or, with rehash, a shard holds frames that do not match their checksum.
     """
     plan = read_extraction_plan(shards)
     if plan is None:
         raise DataError(f"no extraction in {shards}; run `hmdb-prep extract`, or name the folder with --shards")
+    check_owner(manifests, shards, dataset_id=plan.dataset_id)
     unfinished = [shard for shard in plan.shards if not is_finished(shards, shard)]
     if unfinished:
         names = ", ".join(shard.name for shard in unfinished[:3])
@@ -63,17 +69,25 @@ def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool) -> Da
             f"{len(unfinished)} of {len(plan.shards)} shards are not there yet, {names} first; "
             "run `hmdb-prep extract` to continue (or the tasks that are missing)"
         )
+    rules = rules_for(asked or AS_KEPT, shards, plan)
+    for sentence in remarks(plan.planned_videos, rules, asked=asked, shards=shards) if asked else ():
+        say(sentence)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if rehash else 1) as pool:  # checksums run side by side
         merged = list(pool.map(lambda shard: _merge_shard(shards, plan, shard, rehash=rehash), plan.shards))
-    return write_all(manifests, plan, merged, synthetic=synthetic or plan.synthetic)
+    kept = keep_rules(shards, plan, rules)
+    return write_all(manifests, kept, merged, synthetic=synthetic or plan.synthetic, rules=rules)
 
 
-def write_all(manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedShard], *, synthetic: bool) -> Dataset:
+def write_all(
+    manifests: Path, plan: ExtractionPlan, merged: Sequence[MergedShard], *, synthetic: bool, rules: FactRules
+) -> Dataset:
     """Write the class manifests, quarantine.csv, notes.csv and, last, dataset.json."""
-    rows = [row for shard in merged for row in shard.rows]
+    facts = clip_facts(plan, rules)
+    rows = [with_facts(row, facts) for shard in merged for row in shard.rows]
     quarantined = [*plan.rejected, *(row for shard in merged for row in shard.quarantined)]
     entries = tuple(shard.entry for shard in merged if shard.entry is not None)
     dataset = summarise(plan, rows, num_quarantined=len(quarantined), shards=entries, synthetic=synthetic)
+    dataset = dataclasses.replace(dataset, source_pattern=rules.source_pattern, splits_sha256=sha256_of_table(rules))
     write_clip_manifests(manifests, rows)
     write_quarantine(manifests, quarantined)
     write_notes(manifests, [row for shard in merged for row in shard.notes])
@@ -95,7 +109,7 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
         return MergedShard(rows=(), quarantined=outcome.quarantined, notes=(), entry=None)
     with ShardReader(file) as reader:
         if reader.layout != plan.layout(shard):
-            raise DataError(f"{file} belongs to another extraction; delete it and run `hmdb-prep extract` again")
+            raise DataError(_elsewhere(f"{file} is of another extraction"))
         rows = tuple(row_from_json(text) for text in reader.manifest)
         damaged = reader.damaged_clips() if rehash else []
     if damaged:
@@ -104,7 +118,7 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
         )
     without_clip = {row.path for row in outcome.quarantined}
     if {row.clip_id for row in rows} != {video.clip_id for video in shard.videos if video.path not in without_clip}:
-        raise DataError(f"{file} does not hold the clips of its plan; delete it and run `hmdb-prep extract` again")
+        raise DataError(_elsewhere(f"{file} does not hold the clips of its plan: it may be another shard, renamed"))
     entry = ShardEntry(
         file=file.name,
         num_clips=len(rows),
@@ -112,6 +126,10 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
         sha256=sha256_of(file) if rehash else outcome.sha256,
     )
     return MergedShard(rows=rows, quarantined=outcome.quarantined, notes=outcome.notes, entry=entry)
+
+
+def _elsewhere(fault: str) -> str:
+    return f"{fault}; move it to another folder and run `hmdb-prep extract`, which makes the one in its place"
 
 
 def summarise(

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
-from preprocess.extract.extraction_plan import ClipFacts, Extraction, PlannedShard
+from preprocess.extract.extraction_plan import Extraction, PlannedShard
+from preprocess.extract.facts import ClipFacts
 from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_files
 from shared.console import progress, say
 from shared.errors import DataError, UsageError, first_line
@@ -68,6 +69,7 @@ def shard_task(extraction: Extraction, shard: PlannedShard) -> Extraction:
         plan=dataclasses.replace(extraction.plan, videos=shard.videos, shards=(shard,), rejected=()),
         facts=ClipFacts(
             labels={name: extraction.facts.labels[name] for name in names},
+            tags={name: extraction.facts.tags[name] for name in names},
             splits={name: extraction.facts.splits[name] for name in names},
         ),
         videos_folder=extraction.videos_folder.absolute(),

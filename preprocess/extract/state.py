@@ -21,6 +21,7 @@ from shared.errors import DataError
 from shared.files import remove_leftovers, write_text
 from shared.manifests import QuarantineRow
 from shared.notes import NoteRow
+from shared.shards.data_sets import short_id
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
 from shared.shards.writer import remove_pending_shards
@@ -37,6 +38,7 @@ class _PlanFile:
 
     dataset_id: str
     synthetic: bool = False
+    source_pattern: str = ""
     parameters: ExtractionParameters
     videos: tuple[tuple[str, int], ...]
     """Path and size in bytes of each."""
@@ -51,6 +53,7 @@ def write_extraction_plan(folder: Path, plan: ExtractionPlan) -> None:
     content = _PlanFile(
         dataset_id=plan.dataset_id,
         synthetic=plan.synthetic,
+        source_pattern=plan.source_pattern,
         parameters=plan.parameters,
         videos=tuple((video.path, video.num_bytes) for video in plan.videos),
         blocks=tuple(
@@ -85,6 +88,7 @@ def _plan_from(content: _PlanFile) -> ExtractionPlan:
         shards=shards,
         rejected=content.rejected,
         synthetic=content.synthetic,
+        source_pattern=content.source_pattern,
     )
     for video in videos:
         check_name(video.path, num_parts=2)
@@ -141,7 +145,9 @@ def read_outcome(folder: Path, shard: PlannedShard) -> ShardOutcome | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} is damaged ({error}); delete it and its shard and run `hmdb-prep extract`") from error
+        raise DataError(
+            f"{file} is damaged ({error}); delete this file, not the shard, and run `hmdb-prep extract`"
+        ) from error
 
 
 def _outcome_file(folder: Path, shard: PlannedShard) -> Path:
@@ -169,8 +175,8 @@ def check_foreign_shards(folder: Path, plan: ExtractionPlan) -> None:
             found = reader.layout.dataset_id
         if file.name not in expected or found != plan.dataset_id:
             raise DataError(
-                f"{file} belongs to another extraction (dataset {found[:12]}, expected {plan.dataset_id[:12]}); "
-                "name another folder with --shards, or start anew with --overwrite"
+                f"{file} is of another extraction (data set {short_id(found)}, this is {short_id(plan.dataset_id)}); "
+                "move it to another folder, or name another one with --shards"
             )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared.classes import parse_name
 from shared.manifests import (
     STATISTIC_COLUMNS,
     ClipRow,
@@ -20,6 +19,7 @@ from shared.manifests import (
 )
 from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
 from shared.shards.writer import PendingShard
+from shared.sources import parse_name
 from shared.splits import ClipSplits, official_splits
 
 DATASET_ID = "0123456789abcdef" * 4

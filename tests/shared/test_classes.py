@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.classes import HMDB51_CLASSES, HMDB51_NUM_VIDEOS, parse_name
+from shared.classes import HMDB51_CLASSES, HMDB51_NUM_VIDEOS
+from shared.sources import parse_name
 from shared.splits import official_splits
 
 
@@ -23,6 +24,6 @@ def test_the_class_is_taken_from_the_folder() -> None:
     assert parse_name(name, class_name="sword_exercise").source == "Some_sword_fight"
     tags = parse_name(name, class_name="sword")
     assert tags.source == "Some_sword_fight"
-    assert tags.quality == ""
+    assert tags.quality == "bad"  # the longest class of HMDB51 that fits, not that of the folder
     assert parse_name("Drink_1_13", class_name="drink").source == "Drink_1_13"
     assert parse_name("a_walk_b_walk_f_nm_np1_fr_goo_0", class_name="walk").source == "a_walk_b"

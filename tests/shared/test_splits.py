@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import REAL_VIDEOS
 
-from shared.classes import parse_name
-from shared.splits import ClipSplits, assign_splits, hold_out_sources, official_splits, validation_part
+from shared.default_splits import assign_splits
+from shared.sources import parse_name
+from shared.splits import ClipSplits, hold_out_sources, official_splits, validation_part
 
 COLUMNS = ("split1", "split2", "split3", "split_full")
 

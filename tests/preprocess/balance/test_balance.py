@@ -15,7 +15,6 @@ from preprocess.balance.command import BalanceSettings, run_balance
 from preprocess.balance.descriptors import feature_space
 from preprocess.balance.rows import target_count
 from shared.balancing_plans import Plan, read_plan
-from shared.classes import parse_name
 from shared.errors import DataError, UsageError
 from shared.manifests import (
     SPLIT_COLUMNS,
@@ -28,6 +27,7 @@ from shared.manifests import (
 )
 from shared.shards.format import ClipRecord, ShardLayout, crc32_of
 from shared.shards.writer import PendingShard
+from shared.sources import parse_name
 from shared.splits import official_splits, validation_part
 
 SIZES = {"draw": 4, "jump": 9, "run": 14, "sit": 1, "walk": 30}  # training clips; each class has two for test besides
@@ -362,7 +362,7 @@ def test_shards_of_another_data_set_are_refused(tmp_path: Path) -> None:
     settings = _make(tmp_path, {"a": 3, "b": 6})
     file = settings.manifests / "dataset.json"
     file.write_text(file.read_text().replace(LAYOUT.dataset_id, "b" * 64))
-    with pytest.raises(DataError, match="is of another data set"):
+    with pytest.raises(DataError, match="of another data set"):
         run_balance(settings)
 
 

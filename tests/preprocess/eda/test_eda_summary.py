@@ -26,9 +26,9 @@ from preprocess.eda.summary import (
     tag_counts,
 )
 from preprocess.eda.tables import bar, cell_text, print_summary
-from shared.classes import parse_name
 from shared.manifests import read_dataset, read_manifests, read_quarantine
 from shared.notes import NoteRow, read_notes, write_notes
+from shared.sources import parse_name
 from shared.splits import official_splits
 
 

@@ -32,8 +32,9 @@ from preprocess.synth.specs import (
     clip_specs,
 )
 from preprocess.synth.stage import camera_path
-from shared.classes import HMDB51_CLASSES, parse_name
+from shared.classes import HMDB51_CLASSES
 from shared.errors import DataError, UsageError
+from shared.sources import parse_name
 from shared.video.streams import OpenVideo
 from shared.videos import find_videos, is_synthetic
 

@@ -1,0 +1,84 @@
+"""What is known of a clip without decoding it: label, source, tags and splits. ``merge`` finds them anew each time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.default_splits import assign_splits
+from shared.manifests import ClipRow
+from shared.official_names import read_name
+from shared.sources import NameTags
+from shared.split_files import SplitTable
+from shared.splits import ClipSplits
+from shared.videos import Video
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactRules:
+    """By which rules clips get their sources and splits. They are kept beside the shards and may change later."""
+
+    source_pattern: str = ""
+    """The regular expression whose first group is the source; empty: the rules of ``shared/sources.py``."""
+    table: SplitTable | None = None
+    """Splits of one's own; None: those of ``shared/default_splits.py``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFacts:
+    """What is known of every clip before decoding, by clip_id."""
+
+    labels: dict[str, int]
+    tags: dict[str, NameTags]
+    splits: dict[str, ClipSplits]
+
+
+def facts_of(videos: Sequence[Video], rules: FactRules, *, class_names: Sequence[str]) -> ClipFacts:
+    """The facts of all planned videos. class_names: those of the data set, sorted; their order makes the labels."""
+    labels = {name: label for label, name in enumerate(class_names)}
+    clip_ids = [video.clip_id for video in videos]
+    tags = name_tags(videos, source_pattern=rules.source_pattern)
+    splits = assign_splits(
+        clip_ids,
+        [video.class_name for video in videos],
+        [tags[clip_id].source for clip_id in clip_ids],
+        source_pattern=rules.source_pattern,
+    )
+    if rules.table is not None:
+        splits = [rules.table.of(video, full=split.split_full) for video, split in zip(videos, splits, strict=True)]
+    return ClipFacts(
+        labels={video.clip_id: labels[video.class_name] for video in videos},
+        tags=tags,
+        splits=dict(zip(clip_ids, splits, strict=True)),
+    )
+
+
+def name_tags(videos: Sequence[Video], *, source_pattern: str) -> dict[str, NameTags]:
+    """Source and tags of each clip, by clip_id.
+
+    With no pattern, a name that is a number alone and stands in several classes says nothing of the source: each of
+    its clips is a source of its own then, named by its clip_id.
+    """
+    tags = {
+        video.clip_id: read_name(video.stem, class_name=video.class_name, source_pattern=source_pattern)
+        for video in videos
+    }
+    classes: dict[str, set[str]] = defaultdict(set)
+    for video in videos:
+        classes[video.stem].add(video.class_name)
+    numbered = [video for video in videos if video.stem.isdecimal() and len(classes[video.stem]) > 1]
+    if not source_pattern:
+        tags |= {video.clip_id: NameTags(source=video.clip_id) for video in numbered}
+    return tags
+
+
+def with_facts(row: ClipRow, facts: ClipFacts) -> ClipRow:
+    """A manifest row as it is with these facts, whatever held when its clip was extracted."""
+    return dataclasses.replace(
+        row,
+        label=facts.labels[row.clip_id],
+        **dataclasses.asdict(facts.tags[row.clip_id]),
+        **dataclasses.asdict(facts.splits[row.clip_id]),
+    )

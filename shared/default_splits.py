@@ -1,0 +1,56 @@
+"""The splits of clips where nobody gives any: official ones, those of a known source, or seeded ones by source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.official_names import official_clip_id, side_of_source
+from shared.splits import ClipSplits, hold_out_sources, official_splits
+
+_NUM_FOLDS = 10
+_NUM_TEST_FOLDS = 3
+_SEEDS = {"split1": 1, "split2": 2, "split3": 3, "split_full": 0}
+
+
+def assign_splits(
+    clip_ids: Sequence[str], class_names: Sequence[str], sources: Sequence[str], *, source_pattern: str = ""
+) -> list[ClipSplits]:
+    """The splits of each clip, so that no source is on both sides but as HMDB51's lists themselves have it.
+
+    A clip of HMDB51, also one whose name was altered, has its official splits. A further clip of a source that the
+    lists know follows its side (``side_of_source``). Of all others, three in ten sources are for test, classes kept as
+    even as the sources allow (StratifiedGroupKFold of 10 folds, 3 of them test), a seed of its own for each split.
+    A pure function of the three lists, whose order does not matter, and the pattern that the sources were found with.
+    """
+    official = official_splits()
+    known = {clip_id: official_clip_id(clip_id.partition("/")[2]) for clip_id in clip_ids}
+    others = sorted(other for other in zip(clip_ids, class_names, sources, strict=True) if known[other[0]] is None)
+    columns = {column: _parts(others, column, source_pattern) for column in _SEEDS}
+    made = {
+        clip_id: ClipSplits(**{column: parts[index] for column, parts in columns.items()})
+        for index, (clip_id, _, _) in enumerate(others)
+    }
+    return [official[name] if (name := known[clip_id]) is not None else made[clip_id] for clip_id in clip_ids]
+
+
+def _parts(clips: Sequence[tuple[str, str, str]], column: str, source_pattern: str) -> list[str]:
+    """The parts of clips (clip_id, class, source) outside the lists in one split."""
+    parts = [
+        side_of_source(source, class_name=class_name, column=column, source_pattern=source_pattern)
+        for _, class_name, source in clips
+    ]
+    free = [clip for clip, part in zip(clips, parts, strict=True) if part is None]
+    if not free:
+        return [part for part in parts if part is not None]
+    test = iter(_seeded_test([clip[1] for clip in free], [clip[2] for clip in free], seed=_SEEDS[column]))
+    return [part or ("test" if next(test) else "train") for part in parts]
+
+
+def _seeded_test(labels: Sequence[str], groups: Sequence[str], *, seed: int) -> npt.NDArray[np.bool_]:
+    """True for the clips that test: three of ten folds (fewer folds where there are fewer sources)."""
+    num_folds = min(_NUM_FOLDS, len(set(groups)))
+    num_test = max(1, round(num_folds * _NUM_TEST_FOLDS / _NUM_FOLDS))
+    return hold_out_sources(labels, groups, num_folds=num_folds, num_held_out=num_test, seed=seed)
