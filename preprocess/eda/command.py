@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from preprocess.eda.images import missing_shards, read_small_pictures, read_thumbnails
+from preprocess.eda.images import read_small_pictures, read_thumbnails
 from preprocess.eda.near_duplicates import find_near_duplicates
 from preprocess.eda.plots import draw_plots
 from preprocess.eda.report import render_report, shown_clips
@@ -18,6 +18,7 @@ from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
 from shared.notes import read_notes
+from shared.shards.data_sets import what_is_wrong
 
 
 def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
@@ -32,10 +33,11 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     clips = read_manifests(manifests)
     _check_numbers(clips, manifests)
     summary = summarize(clips, dataset, quarantine=read_quarantine(manifests), notes=read_notes(manifests))
-    absent = missing_shards(summary.clips, shards)
+    named = set(summary.clips["shard"])
     duplicates, thumbnails, note = None, {}, ""
-    if absent:
-        note = f"no pictures and no near duplicates: {len(absent)} shards, such as {absent[0]}, are not in {shards}"
+    if not all((shards / name).is_file() for name in named):
+        wrong = what_is_wrong(shards, named, dataset_id=dataset.dataset_id)
+        note = f"no pictures and no near duplicates: {wrong}"
     else:
         duplicates = find_near_duplicates(
             summary.clips, read_small_pictures(summary.clips, shards, dataset_id=dataset.dataset_id)

@@ -19,11 +19,6 @@ THUMBNAIL_HEIGHT = 108
 _JPEG_QUALITY = 82
 
 
-def missing_shards(clips: pd.DataFrame, shards: Path) -> list[str]:
-    """Names of shards that the manifests name and the folder lacks, sorted."""
-    return sorted(name for name in set(clips["shard"]) if not (shards / name).is_file())
-
-
 def read_small_pictures(clips: pd.DataFrame, shards: Path, *, dataset_id: str) -> npt.NDArray[np.float32]:
     """``small_pictures`` of FRAMES_A_CLIP evaluation frames of each clip, evenly spread: float32 (N, n, 32, 32).
 

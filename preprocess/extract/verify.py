@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -21,17 +23,49 @@ from shared.manifests import (
     read_manifests,
     row_from_json,
 )
+from shared.shards.data_sets import look_at, short_id, what_is_wrong
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
 
+Remedy = Literal["extract", "move", "delete", "merge", "said"]
+_REMEDIES: dict[Remedy, str] = {
+    "move": "move the shards that do not belong there to another folder",
+    "delete": "delete the shards that are damaged",
+    "extract": "run `hmdb-prep extract`, which makes the shards that are missing",
+    "merge": "run `hmdb-prep merge`, which makes the manifests again",
+}
 
-def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> list[str]:
-    """Faults of a data set, a line each; empty where all is as extracted. ``advance`` is told each shard's clips.
 
-    Raises DataError where dataset.json or the manifests cannot be read at all.
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that is not as it was extracted."""
+
+    text: str
+    """One line: the file and what is wrong with it."""
+    remedy: Remedy
+    """What mends it; ``said`` where the line says it itself."""
+
+
+def remedies(faults: Sequence[Fault]) -> str:
+    """What mends these faults, in the order in which it is to be done; empty where their lines say it."""
+    needed = {fault.remedy for fault in faults}
+    if needed & {"move", "delete"}:
+        needed.add("extract")
+    return ", then ".join(text for remedy, text in _REMEDIES.items() if remedy in needed)
+
+
+def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> list[Fault]:
+    """Faults of a data set; none where all is as extracted. ``advance`` is told each shard's clips.
+
+    Raises DataError where dataset.json or the manifests cannot be read at all, and where all shards are missing or of
+    another data set.
     """
     dataset = read_dataset(manifests)
-    faults: list[str] = []
+    named = [entry.file for entry in dataset.shards]
+    found = look_at(shards, named, dataset_id=dataset.dataset_id)
+    if named and not found.own and (found.foreign or len(found.missing) == len(named)):
+        raise DataError(what_is_wrong(shards, named, dataset_id=dataset.dataset_id))
+    faults: list[Fault] = []
     rows: dict[str, ClipRow] = {}
     # Checksums leave the interpreter to others while they are taken, so threads keep every core busy.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -40,59 +74,72 @@ def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> 
             rows.update((row.clip_id, row) for row in shard_rows)
             faults += shard_faults
             advance(entry.num_clips)
-    listed = {entry.file for entry in dataset.shards}
-    faults += [
-        f"{file}: not listed in dataset.json" for file in sorted(shards.glob(SHARD_NAMES)) if file.name not in listed
-    ]
+    unlisted = [file for file in sorted(shards.glob(SHARD_NAMES)) if file.name not in named]
+    faults += [_unlisted(file, found.foreign.get(file.name, "")) for file in unlisted]
     return faults + _check_manifests(read_manifests(manifests), rows, dataset, manifests)
 
 
-def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset) -> tuple[list[ClipRow], list[str]]:
+def _unlisted(file: Path, foreign_id: str) -> Fault:
+    if foreign_id:
+        return _foreign(file, foreign_id)
+    return Fault(text=f"{file}: not listed in dataset.json", remedy="merge")
+
+
+def _foreign(file: Path, dataset_id: str) -> Fault:
+    return Fault(text=f"{file}: of another data set ({short_id(dataset_id)})", remedy="move")
+
+
+def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset) -> tuple[list[ClipRow], list[Fault]]:
     if not file.is_file():
-        return [], [f"{file}: missing"]
+        return [], [Fault(text=f"{file}: missing", remedy="extract")]
     size = file.stat().st_size
-    if size != entry.num_bytes:
-        return [], [f"{file}: {size} bytes, dataset.json says {entry.num_bytes}"]
-    intact = sha256_of(file) == entry.sha256
+    other_size = f"{size} bytes, dataset.json says {entry.num_bytes}" if size != entry.num_bytes else ""
     try:
         with ShardReader(file) as reader:
-            # Always: the checksum in dataset.json is that of a damaged file if `merge` met it so.
-            faults = [f"{file}: frames of {clip} do not match their crc32" for clip in reader.damaged_clips()]
             if reader.layout.dataset_id != dataset.dataset_id:
-                faults.append(f"{file}: of another extraction (dataset {reader.layout.dataset_id[:12]})")
+                return [], [_foreign(file, reader.layout.dataset_id)]
             rows = [row_from_json(text) for text in reader.manifest]
-            faults += _check_beside(file, reader, rows)
+            faults = _check_frames(file, reader, rows)
     except DataError as error:
-        return [], [str(error) if str(file) in str(error) else f"{file}: {error}"]
-    if not intact and not faults:
-        faults = [f"{file}: SHA-256 differs from dataset.json's"]
+        text = str(error) if str(file) in str(error) else f"{file}: {error}"
+        return [], [Fault(text=f"{text} ({other_size})" if other_size else text, remedy="said")]
+    if not faults and (other_size or sha256_of(file) != entry.sha256):
+        # Its clips are whole and its own: it was made again, and dataset.json is of the shard before.
+        faults = [Fault(text=f"{file}: {other_size or 'SHA-256 differs from that in dataset.json'}", remedy="merge")]
     return rows, faults
 
 
-def _check_beside(file: Path, reader: ShardReader, rows: list[ClipRow]) -> list[str]:
-    """Faults between a shard's own data sets and the manifest rows that it holds."""
-    return [
-        f"{file}: row {index} ({row.clip_id}) contradicts its manifest row"
+def _check_frames(file: Path, reader: ShardReader, rows: list[ClipRow]) -> list[Fault]:
+    """Faults inside a shard: frames against their checksums, the manifest rows that it holds against the rest."""
+    if names := {row.shard for row in rows} - {file.name}:
+        return [Fault(text=f"{file}: holds the clips of {min(names)}, it was renamed", remedy="move")]
+    # Always: the checksum in dataset.json is that of a damaged file if `merge` met it so.
+    faults = [
+        Fault(text=f"{file}: frames of {clip} do not match their crc32", remedy="delete")
+        for clip in reader.damaged_clips()
+    ]
+    return faults + [
+        Fault(text=f"{file}: row {index} ({row.clip_id}) contradicts its manifest row", remedy="delete")
         for index, row in enumerate(rows)
-        if (reader.clip_id[index], int(reader.label[index]), int(reader.crc32[index]), file.name, index)
-        != (row.clip_id, row.label, row.crc32, row.shard, row.row)
+        if (reader.clip_id[index], int(reader.label[index]), int(reader.crc32[index]), index)
+        != (row.clip_id, row.label, row.crc32, row.row)
     ]
 
 
-def _check_manifests(frame: pd.DataFrame, rows: dict[str, ClipRow], dataset: Dataset, manifests: Path) -> list[str]:
-    faults = []
+def _check_manifests(frame: pd.DataFrame, rows: dict[str, ClipRow], dataset: Dataset, manifests: Path) -> list[Fault]:
+    lines = []
     checkable = {entry.file for entry in dataset.shards} & {row.shard for row in rows.values()}
     for values in frame.itertuples(index=False):
         file = manifests / "clips" / f"{values.class_name}.csv"
         row = rows.get(str(values.clip_id))
         if row is None:
             if values.shard in checkable or values.shard not in {entry.file for entry in dataset.shards}:
-                faults.append(f"{file}: {values.clip_id} is in no shard")
+                lines.append(f"{file}: {values.clip_id} is in no shard")
         else:
-            faults += _changed_columns(file, row, values)
+            lines += _changed_columns(file, row, values)
     missing = sorted(rows.keys() - set(frame["clip_id"]))
-    faults += [f"{manifests / 'clips' / rows[clip_id].class_name}.csv: {clip_id} is missing" for clip_id in missing]
-    return faults
+    lines += [f"{manifests / 'clips' / rows[clip_id].class_name}.csv: {clip_id} is missing" for clip_id in missing]
+    return [Fault(text=line, remedy="merge") for line in lines]
 
 
 def _changed_columns(file: Path, row: ClipRow, values: Iterable[object]) -> list[str]:

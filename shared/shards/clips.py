@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import DataError
-from shared.shards.reader import ShardReader
+from shared.shards.data_sets import check_place, open_shard
 from shared.video.sampling import evaluation_rows
 
 if TYPE_CHECKING:
@@ -33,15 +32,11 @@ def clips_in_shards(clips: pd.DataFrame, shards: Path, *, dataset_id: str) -> It
     Raises DataError where a shard is absent, damaged or of another data set, or lacks the clip that a row says.
     """
     clip_ids, rows = clips["clip_id"].tolist(), clips["row"].tolist()
+    named = set(clips["shard"])
     for name, places in clips.groupby("shard").indices.items():
-        with ShardReader(shards / str(name)) as reader:
+        with open_shard(shards, str(name), named=named, dataset_id=dataset_id) as reader:
             layout = reader.layout
-            if layout.dataset_id != dataset_id:
-                raise DataError(f"{reader.path} is of another data set than the manifests; name others with --shards")
             evaluation = evaluation_rows(num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment)
             for place in map(int, places):
-                if not reader.holds(clip_ids[place], row=rows[place]):
-                    raise DataError(
-                        f"{reader.path} does not hold {clip_ids[place]} in row {rows[place]}; run `hmdb-prep merge`"
-                    )
+                check_place(reader, clip_ids[place], row=rows[place])
                 yield StoredClip(place=place, frames=reader.frames[rows[place]], evaluation=evaluation)

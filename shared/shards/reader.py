@@ -97,6 +97,15 @@ class ShardReader:
         self.close()
 
 
+def read_dataset_id(path: Path) -> str:
+    """The dataset_id that a shard bears, empty where the file is no shard or cannot be read. Looks at nothing else."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return str(file.attrs["dataset_id"]) if file.attrs.get("format") == SHARD_FORMAT else ""
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError):
+        return ""
+
+
 def _stamp(path: Path) -> tuple[int, int] | None:
     """Size and time of the last change of a file; None where there is none."""
     try:
@@ -113,7 +122,7 @@ def _read_layout(path: Path, file: Any) -> ShardLayout:
     if version != SHARD_VERSION:
         raise DataError(
             f"{path} has format version {version}, this program reads version {SHARD_VERSION}; "
-            "use the program that wrote it or extract anew with --overwrite"
+            "use the program that wrote it, or extract into another folder with --shards"
         )
     return ShardLayout(
         num_segments=int(file.attrs["num_segments"]),

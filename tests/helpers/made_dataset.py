@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from shared.files import sha256_of
 from shared.manifests import (
     ClipRow,
     ColourStatistics,
@@ -70,7 +71,8 @@ def make_dataset(
         part = wanted[start : start + clips_per_shard]
         name = shard_name(index)
         rows += _write_shard(made.shards / name, layout, part)
-        entries.append(ShardEntry(file=name, num_clips=len(part), num_bytes=1, sha256=""))
+        num_bytes, sha256 = (made.shards / name).stat().st_size, sha256_of(made.shards / name)
+        entries.append(ShardEntry(file=name, num_clips=len(part), num_bytes=num_bytes, sha256=sha256))
     write_clip_manifests(made.manifests, rows)
     write_dataset(made.manifests, _dataset(layout, rows, entries))
     return made
@@ -114,6 +116,9 @@ def _row(label: int, clip: int, frames: npt.NDArray[np.uint8], *, shard: str, ro
         "split2": part,
         "split3": part,
         "split_full": part,
+        "width": frames.shape[2],
+        "height": frames.shape[1],
+        "num_frames": 1,
         "shard": shard,
         "row": row,
         "crc32": crc32_of(frames),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from shared.errors import DataError
-from shared.shards.reader import ShardReader
+from shared.shards.data_sets import check_place, open_shard
 from train.data.samples import ClipTable, Samples
 
 Integers = npt.NDArray[np.int64]
@@ -54,22 +54,15 @@ class ClipReader:
         self._table = table
         names = sorted(set(table.shard))
         allow_open_files(len(names))
-        self._readers = {name: ShardReader(shards / name) for name in names}
+        self._readers = {name: open_shard(shards, name, named=names, dataset_id=dataset_id) for name in names}
         layouts = {reader.layout for reader in self._readers.values()}
-        foreign = [name for name, reader in self._readers.items() if reader.layout.dataset_id != dataset_id]
-        if foreign:
-            raise DataError(f"{shards / foreign[0]} is of another data set than the manifests; run `hmdb-prep merge`")
         if len(layouts) != 1:
             sizes = sorted({(layout.height, layout.width) for layout in layouts})
             listed = ", ".join(f"{height}x{width}" for height, width in sizes)
             raise DataError(f"{shards} holds clips of several sizes ({listed}); extract with a fixed --size to train")
         self.layout = layouts.pop()
-        self._check_clips(shards)
-
-    def _check_clips(self, shards: Path) -> None:
-        for clip_id, shard, row in zip(self._table.clip_id, self._table.shard, self._table.row, strict=True):
-            if not self._readers[shard].holds(clip_id, row=int(row)):
-                raise DataError(f"{shards / shard} does not hold {clip_id} in row {row}; run `hmdb-prep merge`")
+        for clip_id, shard, row in zip(table.clip_id, table.shard, table.row, strict=True):
+            check_place(self._readers[shard], clip_id, row=int(row))
 
     def read(self, clip: int, rows: Integers, out: Frames) -> None:
         """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3). Raises DataError where its shard changed."""

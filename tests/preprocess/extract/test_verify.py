@@ -47,7 +47,7 @@ def folder(pristine: Path, tmp_path: Path) -> Path:
 
 
 def faults_of(folder: Path) -> list[str]:
-    return verify(folder / "shards", folder / "manifests", advance=lambda count: None)
+    return [fault.text for fault in verify(folder / "shards", folder / "manifests", advance=lambda count: None)]
 
 
 def flip_a_bit(folder: Path) -> str:
@@ -109,7 +109,7 @@ def test_missing_truncated_and_foreign_shards(folder: Path) -> None:
     second.write_bytes(second.read_bytes()[:-100])
     faults = faults_of(folder)
     assert faults[0] == f"{first}: missing"
-    assert faults[1].startswith(f"{second}: ")
+    assert faults[1].startswith(f"{second} is ")
     assert "bytes, dataset.json says" in faults[1]
     assert faults[2].endswith("shard-00007.h5: not listed in dataset.json")
     assert len(faults) == 3

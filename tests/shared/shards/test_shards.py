@@ -179,7 +179,7 @@ def test_one_flipped_bit_is_found(shard: Path) -> None:
         (lambda path: (path.unlink(), path.mkdir()), "no shard at"),
         (
             lambda path: change(path, lambda file: file.attrs.__setitem__("version", 2)),
-            "format version 2, this program reads version 1; use the program that wrote it or extract anew",
+            "format version 2, this program reads version 1; use the program that wrote it, or extract",
         ),
         (lambda path: change(path, lambda file: file.attrs.__setitem__("format", "other")), "no hmdb-clip-shard"),
         (lambda path: change(path, lambda file: file.attrs.__setitem__("height", 8)), "do not fit together"),

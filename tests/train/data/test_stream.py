@@ -188,7 +188,7 @@ def test_rows_keep_sources_apart_and_every_class_in_training(made: MadeDataset) 
 def test_shards_that_do_not_fit_are_refused(made: MadeDataset, table: ClipTable, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="of another data set"):
         ClipReader(made.shards, table, dataset_id="e" * 64)
-    with pytest.raises(DataError, match="no shard at"):
+    with pytest.raises(DataError, match="no shard that the manifests name"):
         ClipReader(tmp_path, table, dataset_id=DATASET_ID)
 
 
