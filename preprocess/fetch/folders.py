@@ -13,7 +13,7 @@ from shared.videos import SYNTHETIC_MARKER
 
 
 def list_folder(folder: Path, *, without: Path) -> list[Member]:
-    """Every plain file below a folder, links followed, but those below ``without``; sorted by name.
+    """Every plain file below a folder but those below ``without``, links followed, also where to nothing; by name.
 
     Raises DataError where a folder cannot be read or is one of synthetic videos, HostileArchiveError where a name has
     control characters.
@@ -27,8 +27,9 @@ def list_folder(folder: Path, *, without: Path) -> list[Member]:
             )
         for name in sorted(names):
             path = place / name
-            if path.is_file():
-                member = Member(name=str(path.relative_to(folder)), num_bytes=path.stat().st_size, kind="file")
+            if path.is_file() or not path.exists():  # a link that leads nowhere is found when it is read
+                num_bytes = path.stat().st_size if path.exists() else 0
+                member = Member(name=str(path.relative_to(folder)), num_bytes=num_bytes, kind="file")
                 check_member(member)
                 members.append(member)
     return sorted(members, key=lambda member: member.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +23,16 @@ def make_zip(path: Path, members: dict[str, bytes], *, compression: int = zipfil
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
+    return path
+
+
+def make_tar(path: Path, members: dict[str, bytes], *, compression: str = "gz") -> Path:
+    """A .tar of files by their names, packed by gz, bz2, xz or nothing."""
+    with tarfile.open(path, f"w:{compression}") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
     return path
 
 

@@ -68,7 +68,11 @@ def test_zip_of_class_folders(tmp_path: Path, compression: int) -> None:
         opened.writestr("hmdb/run/one.mp4", content("one"))
     summary = fetch_local(archive, tmp_path / "videos")
     assert files_below(tmp_path / "videos") == videos | {"run/one.mp4": content("one")}
-    assert (summary.tally.num_written, summary.tally.num_kept, summary.tally.ignored.total()) == (len(ODD_NAMES) + 1, 0, 1)
+    assert (summary.tally.num_written, summary.tally.num_kept, summary.tally.ignored.total()) == (
+        len(ODD_NAMES) + 1,
+        0,
+        1,
+    )
 
 
 @pytest.mark.parametrize("write", [write_rar4, write_rar5])
@@ -277,7 +281,12 @@ def test_a_damaged_inner_archive_costs_its_own_videos_only(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "it is empty"), (b"{}", "begins with b'{}'"), (b"<!DOCTYPE html>", "is a web page, not an archive; delete it"), (b"PK\x05\x06", "damaged ZIP")],
+    [
+        (b"", "it is empty"),
+        (b"{}", "begins with b'{}'"),
+        (b"<!DOCTYPE html>", "is a web page, not an archive; delete it"),
+        (b"PK\x05\x06", "damaged ZIP"),
+    ],
 )
 def test_what_is_no_archive_is_named(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "a.rar").write_bytes(data)

@@ -39,6 +39,7 @@ class Served:
     claim_length: int | None = None
     sends_length: bool = True
     redirect_to: str = ""
+    content_type: str = ""
     stalls: bool = False
     change_on_request: dict[int, tuple[bytes, str]] = field(default_factory=dict)
     ranges: list[str | None] = field(default_factory=list)
@@ -60,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             served.data, served.etag = served.change_on_request[len(served.ranges)]
         if served.statuses:
             self.send_error(served.statuses.pop(0))
-        elif served.redirect_to:
+        elif served.redirect_to and self.path != "/page":
             self.send_response(302)
             self.send_header("Location", served.redirect_to)
             self.end_headers()
@@ -74,6 +75,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
+        if served.content_type:
+            self.send_header("Content-Type", served.content_type)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(served.data) - 1}/{len(served.data)}")
         if served.etag:
@@ -380,3 +383,59 @@ def test_two_fetches_do_not_mix(tmp_path: Path) -> None:
         fetch(str(archive), tmp_path / "videos")
     os.close(handle)
     assert fetch(str(archive), tmp_path / "videos").tally.num_written == 1
+
+
+PAGES = {
+    b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head></html>":
+        'a web page \\("Google Drive - Virus scan warning"\\)',
+    b"\xef\xbb\xbf\n <!-- a comment -->\n<HTML lang=de><title>\n Sign&nbsp;in \n</title>": 'a web page \\("Sign in"\\)',
+    b"<?xml version='1.0'?><!doctype HTML PUBLIC>" + b" " * 9000: "a web page instead",
+    b"<script>location='/consent'</script>": "a web page instead",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/octet-stream", ""])
+def test_a_page_is_no_file(served: Served, tmp_path: Path, page: bytes, content_type: str) -> None:
+    served.data, served.content_type = page, content_type
+    with pytest.raises(DataError, match=f"{re.escape(served.url)} answers with {PAGES[page]}.*give its path"):
+        download(served.url, tmp_path, retry=FAST)
+    assert len(served.ranges) == 1
+    assert [path.stat().st_size for path in tmp_path.iterdir()] in ([], [0])
+    served.data, served.content_type = DATA, ""
+    assert download(served.url, tmp_path, retry=FAST).read_bytes() == DATA
+
+
+def test_what_a_server_calls_html_is_looked_at(served: Served, tmp_path: Path) -> None:
+    served.data, served.content_type = b"Quota exceeded", "text/html"
+    with pytest.raises(DataError, match="answers with a web page"):
+        download(served.url, tmp_path, retry=FAST)
+    served.data = make_zip(tmp_path / "a.zip", {"walk/a.avi": DATA}).read_bytes()
+    assert download(served.url, tmp_path, retry=FAST).read_bytes() == served.data
+
+
+def test_a_page_behind_a_redirect_is_named(served: Served, tmp_path: Path) -> None:
+    served.redirect_to, served.data = "/page", b"<!doctype html><title>Consent</title>"
+    with pytest.raises(DataError, match=r'/page answers with a web page \("Consent"\)'):
+        download(served.url, tmp_path, retry=FAST)
+
+
+def test_a_page_in_the_middle_costs_nothing(served: Served, tmp_path: Path) -> None:
+    """The network asks for a login after a break: what was downloaded stays, and the next call continues."""
+    served.data, served.drop_after, served.checks_if_range = DATA, [1_000_000], True
+    served.change_on_request = {2: (b"<html><title>Hotel</title>" + b"-" * 5000, "")}
+    with pytest.raises(DataError, match="Hotel"):
+        download(served.url, tmp_path, retry=FAST)
+    assert (tmp_path / "hmdb51_org.zip.part").stat().st_size == 1_000_000
+    served.change_on_request = {3: (DATA, '"v1"')}
+    assert download(served.url, tmp_path, retry=FAST).read_bytes() == DATA
+    assert served.ranges[2] == "bytes=1000000-"
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097])
+def test_files_about_as_long_as_what_is_looked_at(served: Served, tmp_path: Path, size: int) -> None:
+    served.data = DATA[:size]
+    assert download(served.url, tmp_path, retry=FAST).read_bytes() == served.data
+    other = tmp_path / "other"
+    served.sends_length = False
+    assert download(served.url, other, retry=FAST).read_bytes() == served.data
