@@ -107,10 +107,10 @@ def compile_source_pattern(text: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise UsageError(f"--source-pattern is {text!r}, no regular expression ({error}); mend it") from error
+        raise UsageError(f"--source-pattern {text} is no regular expression ({error}); mend it") from error
     if pattern.groups < 1:
         raise UsageError(
-            f"--source-pattern is {text!r} and has no group; put brackets around what names the source, "
+            f"--source-pattern {text} has no group; put brackets around what names the source, "
             r"such as '(person\d+)_'"
         )
     return pattern

@@ -12,9 +12,14 @@ from typing import Literal
 
 import pandas as pd
 
+from preprocess.extract.extraction_plan import clip_facts
+from preprocess.extract.facts import with_facts
+from preprocess.extract.rules import kept_rules, made_by
+from preprocess.extract.state import read_extraction_plan
 from shared.errors import DataError
 from shared.files import sha256_of
 from shared.manifests import (
+    DATASET_FILE,
     MANIFEST_COLUMNS,
     ClipRow,
     Dataset,
@@ -76,7 +81,32 @@ def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> 
             advance(entry.num_clips)
     unlisted = [file for file in sorted(shards.glob(SHARD_NAMES)) if file.name not in named]
     faults += [_unlisted(file, found.foreign.get(file.name, "")) for file in unlisted]
-    return faults + _check_manifests(read_manifests(manifests), rows, dataset, manifests)
+    try:
+        merged = _as_merged(rows, dataset, shards)
+    except DataError as error:
+        return [*faults, Fault(text=str(error), remedy="said")]
+    if merged is None:
+        text = f"{manifests / DATASET_FILE}: its splits or source pattern are not those that are kept in {shards}"
+        return [*faults, Fault(text=text, remedy="merge")]
+    by_own_rules = bool(dataset.source_pattern or dataset.splits_sha256)
+    return faults + _check_manifests(
+        read_manifests(manifests), merged if by_own_rules else rows, merged, dataset, manifests
+    )
+
+
+def _as_merged(rows: dict[str, ClipRow], dataset: Dataset, shards: Path) -> dict[str, ClipRow] | None:
+    """The rows of shards with sources and splits as ``merge`` writes them; as they are where their plan is gone.
+
+    None where the manifests were made by other rules than those that are kept beside the shards.
+    """
+    plan = read_extraction_plan(shards)
+    if plan is None or plan.dataset_id != dataset.dataset_id:
+        return rows
+    rules = kept_rules(shards, plan)
+    if not made_by(rules, dataset):
+        return None
+    facts = clip_facts(plan, rules)
+    return {name: with_facts(row, facts) if name in facts.labels else row for name, row in rows.items()}
 
 
 def _unlisted(file: Path, foreign_id: str) -> Fault:
@@ -126,7 +156,9 @@ def _check_frames(file: Path, reader: ShardReader, rows: list[ClipRow]) -> list[
     ]
 
 
-def _check_manifests(frame: pd.DataFrame, rows: dict[str, ClipRow], dataset: Dataset, manifests: Path) -> list[Fault]:
+def _check_manifests(
+    frame: pd.DataFrame, rows: dict[str, ClipRow], merged: dict[str, ClipRow], dataset: Dataset, manifests: Path
+) -> list[Fault]:
     lines = []
     checkable = {entry.file for entry in dataset.shards} & {row.shard for row in rows.values()}
     for values in frame.itertuples(index=False):
@@ -136,16 +168,17 @@ def _check_manifests(frame: pd.DataFrame, rows: dict[str, ClipRow], dataset: Dat
             if values.shard in checkable or values.shard not in {entry.file for entry in dataset.shards}:
                 lines.append(f"{file}: {values.clip_id} is in no shard")
         else:
-            lines += _changed_columns(file, row, values)
+            lines += _changed_columns(file, row, merged[row.clip_id], values)
     missing = sorted(rows.keys() - set(frame["clip_id"]))
     lines += [f"{manifests / 'clips' / rows[clip_id].class_name}.csv: {clip_id} is missing" for clip_id in missing]
     return [Fault(text=line, remedy="merge") for line in lines]
 
 
-def _changed_columns(file: Path, row: ClipRow, values: Iterable[object]) -> list[str]:
-    expected = dataclasses.astuple(row)
+def _changed_columns(file: Path, row: ClipRow, merged: ClipRow, values: Iterable[object]) -> list[str]:
+    """Columns that are neither as ``merge`` writes them nor as ``row`` says, by which earlier versions went."""
+    columns = zip(MANIFEST_COLUMNS, values, dataclasses.astuple(row), dataclasses.astuple(merged), strict=True)
     return [
-        f"{file}: {row.clip_id}: {column} is {found}, the shard says {stored}"
-        for column, found, stored in zip(MANIFEST_COLUMNS, values, expected, strict=True)
-        if found != stored
+        f"{file}: {row.clip_id}: {column} is {found}, {'the shard says' if right == stored else 'it should be'} {right}"
+        for column, found, stored, right in columns
+        if found not in (stored, right)
     ]
