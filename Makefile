@@ -1,4 +1,5 @@
 # make demo: the whole chain on the embedded data set.  make test: everything that must hold.
+# make hmdb51 SOURCE=hmdb51_org.rar: from the archive to the accuracy on the official splits.
 # Both set up what they need the first time (scripts/setup) and are quick after that.
 SHELL := /bin/bash
 VENV ?= .venv
@@ -6,11 +7,21 @@ export VENV
 NUM_TEST_PROCESSES ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: demo test lint test-slow test-stress test-cuda test-newest gpu audit coverage mutation audit-tools clean
+.PHONY: demo hmdb51 test lint test-slow test-stress test-cuda test-newest gpu audit coverage mutation audit-tools clean
 
 demo:
 	@scripts/setup
 	@scripts/demo
+
+# SOURCE: archive, address or folder. Says first what it takes, goes on where it was stopped, ends with a report.
+# ROAD=auto|probe|small|motion|whole  by the GPU's memory, or this one      NAME=...   of the run; default: the recipe's
+# INIT=weights  file, run or hf:REPO; default: the recipe's                 SPLITS=1,2,3  EPOCHS=  SEED=  as `lsvit-train`
+# SIZE=224x304  of the stored pictures   WORKERS=  of the extraction        VIDEOS=  SHARDS=  MANIFESTS=  RUNS=  folders
+# Every variable given behind `make` goes to scripts/hmdb51 as it is, in quotes, and an unknown one is refused there.
+given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),'$(name)=$(subst ','\'',$(value $(name)))'))
+hmdb51:
+	@scripts/setup
+	@$(VENV)/bin/python -m scripts.hmdb51 $(given)
 
 test: lint
 	$(PYTEST) -n $(NUM_TEST_PROCESSES) -m "not slow and not cuda and not stress"

@@ -1,0 +1,66 @@
+"""Reads what the commands of a road left and writes the report: hmdb51.md and hmdb51.html in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scripts.hmdb51.journal import Journal
+from scripts.hmdb51.literature import literature
+from scripts.hmdb51.options import Options
+from scripts.hmdb51.report import DataFacts, Report, SplitFigures, make_report, markdown
+from scripts.hmdb51.roads import Road
+from scripts.hmdb51.stages import split_folder
+from shared.errors import DataError
+from shared.files import write_text
+from shared.manifests import read_dataset, read_manifests
+from shared.pages import data_address, render_page
+from shared.splits import official_splits
+
+
+def write_report(options: Options, road: Road, journal: Journal, *, archive: str) -> tuple[Report, list[Path]]:
+    """Write both forms; returns the report and the files. archive: a sentence about the archive."""
+    report = make_report(
+        options,
+        road,
+        results=[read_figures(options, split) for split in options.split_names],
+        data=read_data(options, archive=archive),
+        journal=journal,
+        literature=literature(),
+    )
+    folder = Path(options.runs) / options.name
+    page, text = folder / "hmdb51.html", folder / "hmdb51.md"
+    write_text(text, markdown(report))
+    content = {"report": report, "pictures": _confusions(options)}
+    write_text(page, render_page("scripts.hmdb51", "report", content))
+    return report, [page, text]
+
+
+def read_figures(options: Options, split: str) -> SplitFigures:
+    """What `lsvit-train evaluate` wrote of a split. Raises DataError where it is damaged."""
+    file = split_folder(options, split) / "evaluation" / "metrics.json"
+    try:
+        (found,) = (each for each in json.loads(file.read_text(encoding="utf-8"))["splits"] if each["split"] == split)
+        shares = {key: float(found[key]) for key in ("top1", "top5", "mean_class_accuracy")}
+        return SplitFigures(split=split, num_clips=int(found["num_clips"]), **shares)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} cannot be read ({error}); delete it and call make hmdb51 again") from error
+
+
+def read_data(options: Options, *, archive: str) -> DataFacts:
+    """What the manifests say of the data set."""
+    manifests = Path(options.manifests)
+    frame, official = read_manifests(manifests), official_splits()
+    known = frame[frame["clip_id"].isin(official)]
+    return DataFacts(
+        dataset=read_dataset(manifests),
+        num_official=len(known),
+        num_official_classes=known["class_name"].nunique(),
+        archive=archive,
+    )
+
+
+def _confusions(options: Options) -> dict[str, str]:
+    """The confusion matrix of each split as a picture in the page."""
+    files = {split: split_folder(options, split) / "evaluation" / "confusion.png" for split in options.split_names}
+    return {split: data_address(file.read_bytes(), "png") for split, file in files.items() if file.is_file()}

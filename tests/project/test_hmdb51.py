@@ -1,0 +1,418 @@
+"""`make hmdb51`: what it chooses, says and calls, and the whole of it on a small archive, killed in the middle."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import Outcome
+from extraction import wait_until
+from made_archives import make_zip
+from made_hmdb51 import official_clips, rar_of_rars, small_vit
+
+from scripts.hmdb51 import __main__ as command
+from scripts.hmdb51 import machine
+from scripts.hmdb51.calls import run_stages
+from scripts.hmdb51.choice import choose, with_source
+from scripts.hmdb51.estimate import evaluation_gflops, needs, training_gflops
+from scripts.hmdb51.journal import Journal, locked, read_journal, write_journal
+from scripts.hmdb51.literature import literature
+from scripts.hmdb51.options import Options, parse
+from scripts.hmdb51.report import DataFacts, SplitFigures, make_report, markdown, why_not_comparable
+from scripts.hmdb51.results import read_figures
+from scripts.hmdb51.roads import ROADS, memory_options, suiting_road
+from scripts.hmdb51.stages import Stage, make_stages
+from shared.errors import DataError, UsageError
+from shared.manifests import Dataset
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+SECTION = README.split("## From HMDB51 to a good model", 1)[1].split("\n## ", 1)[0]
+
+
+def named(options: Options, road: str) -> Options:
+    return dataclasses.replace(options, name=str(ROADS[road].settings()["name"]), source="hmdb51_org.rar")
+
+
+def commands_of(road: str, **changes: str) -> list[tuple[str, ...]]:
+    options = dataclasses.replace(named(Options(), road), **changes)
+    return [stage.words for stage in make_stages(options, ROADS[road], manner=())]
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "road", "options"),
+    [
+        (0, "probe", ()),
+        (6.2, "probe", ()),
+        (8.2, "motion", ()),
+        (11.5, "motion", ()),
+        (15.8, "whole", ("--grad-accum-steps", "4")),
+        (25.3, "whole", ()),
+        (84.9, "whole", ()),
+    ],
+)
+def test_the_road_follows_the_gpus_memory(gigabytes: float, road: str, options: tuple[str, ...]) -> None:
+    assert suiting_road(gigabytes).name == road
+    assert memory_options(suiting_road(gigabytes), gigabytes) == options
+    assert choose(Options(runs="nowhere"), gpu=gigabytes)[1].name == road
+
+
+def test_a_road_that_is_asked_for_fits_into_less_memory() -> None:
+    assert memory_options(ROADS["whole"], 8.2) == ("--checkpoint-blocks",)
+    assert memory_options(ROADS["motion"], 0) == ("--checkpoint-blocks",)
+    assert memory_options(ROADS["small"], 8.2) == ()
+    assert choose(Options(road="small", runs="nowhere"), gpu=99)[1].name == "small"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("SPLIT=1", "no variable 'SPLIT'; there are SOURCE, NAME"),
+        ("ROAD=short", "one of auto, probe, small, motion, whole"),
+        ("SPLITS=1,4", "official splits"),
+        ("SPLITS=1,1", "each once"),
+        ("SPLITS=full", "official splits"),
+        ("EPOCHS=two", "whole number"),
+        ("SIZE=native", "write HxW"),
+        ("SIZE=big", "--size"),
+        ("NAME=a/b", "without slashes"),
+    ],
+)
+def test_a_wrong_variable_is_refused(word: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse([word])
+
+
+def test_variables_of_make_itself_and_empty_ones_are_nothing() -> None:
+    assert parse(["VENV=.venv-other", "NAME=", "SIZE=224x304"]) == Options()
+    assert parse(["SOURCE=a=b.rar", "SPLITS=3,1"]) == Options(source="a=b.rar", splits="3,1")
+
+
+def test_make_hands_over_every_variable_as_it_is() -> None:
+    words = ["SOURCE=https://x.org/it's a&b.rar?c=$(d)", "SPLIT=1"]
+    shown = subprocess.run(
+        ["make", "-n", "hmdb51", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    (line,) = (line for line in shown.splitlines() if "-m scripts.hmdb51" in line)
+    printed = line.replace(line.split("-m scripts.hmdb51")[0] + "-m scripts.hmdb51", "printf '%s\\n'", 1)
+    assert sorted(subprocess.check_output(["bash", "-c", printed], text=True).splitlines()) == sorted(words)
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_no_test_clip_is_evaluated_before_all_training_has_ended(road: str) -> None:
+    names = [words[1] for words in commands_of(road)]
+    assert names == ["describe", "fetch", "extract", "verify", "eda", ROADS[road].command, *["evaluate"] * 3]
+    training, evaluations = commands_of(road)[5], commands_of(road)[6:]
+    assert ROADS[road].recipe_file in training and "--resume" in training
+    splits = training[training.index("--split") + 1] if "--split" in training else ROADS[road].settings()["split"]
+    assert splits == "1,2,3" and [words[-1] for words in evaluations] == ["1", "2", "3"]
+
+
+def test_the_readmes_chain_is_what_it_calls() -> None:
+    chain = SECTION.split("```sh\n")[2].split("```")[0]
+    readme = [line.split("#")[0].split() for line in chain.splitlines()]
+    called = [list(words) for words in commands_of("probe") if words[1] != "describe"]
+    assert readme[:-1] == called[: len(readme) - 1]
+    assert all(words[:3] == readme[-1] for words in called[len(readme) - 1 :])
+
+
+def test_the_readme_names_every_variable() -> None:
+    for field in dataclasses.fields(Options):
+        assert f"`{field.name.upper()}" in SECTION, field.name
+
+
+def test_weights_of_ones_own_bring_their_shape() -> None:
+    (whole,) = (words for words in commands_of("whole", init="w.pth") if words[1] == "run")
+    assert "--init w.pth --preset auto" in " ".join(whole)
+    (motion,) = (words for words in commands_of("motion", init="w.pth") if words[1] == "run")
+    assert "--init w.pth --activation auto" in " ".join(motion)
+    assert "--activation" not in commands_of("motion", init="w.pth")[0]
+    assert "--activation quick_gelu" in " ".join(commands_of("motion")[0])
+
+
+def test_a_folder_of_videos_in_its_place_needs_no_fetching(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    options = with_source(Options(videos=str(tmp_path / "videos")), None)
+    assert options.source == options.videos
+    stages = make_stages(dataclasses.replace(options, name="x"), ROADS["probe"], manner=())
+    assert "fetch" not in [stage.name for stage in stages]
+    assert with_source(Options(), Journal(road="probe", source="hf:a/b")).source == "hf:a/b"
+    with pytest.raises(UsageError, match="SOURCE is missing"):
+        with_source(Options(videos=str(tmp_path / "none")), None)
+    with pytest.raises(DataError, match="nothing at SOURCE"):
+        with_source(Options(source=str(tmp_path / "none.rar")), None)
+
+
+def hours_of(road: str, *, splits: str = "1,2,3", has_gpu: bool) -> tuple[float, float]:
+    """Hours of training, and of evaluating one split."""
+    options = named(Options(splits=splits), road)
+    found = needs(options, ROADS[road], num_clips=6766, source_bytes=2.1e9, has_gpu=has_gpu)
+    seconds = {need.stage: need.seconds or 0 for need in found}
+    return seconds["train"] / 3600, seconds["evaluate"] / 3600 / len(splits.split(","))
+
+
+def test_the_readme_and_the_estimate_say_the_same_hours() -> None:
+    rows = {row[0]: re.findall(r"[\d.]+", row[3]) for row in table_of(SECTION, "| road |")}
+    probe, motion, small, whole = rows.values()
+    assert [round(hours_of("probe", has_gpu=False)[0]), round(hours_of("probe", splits="1", has_gpu=False)[0])] == [
+        int(hours) for hours in probe[:2]
+    ]
+    assert round(hours_of("probe", has_gpu=False)[1]) == int(probe[2])
+    assert round(hours_of("motion", has_gpu=True)[0]) == int(motion[0])
+    assert round(hours_of("small", splits="1", has_gpu=True)[0], 1) == float(small[0])
+    assert round(hours_of("whole", has_gpu=True)[0]) == int(whole[0])
+
+
+def table_of(page: str, head: str) -> list[list[str]]:
+    lines = page[page.index(head) :].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2 : lines.index("")]]
+
+
+def test_features_of_several_splits_are_counted_once() -> None:
+    one, three = named(Options(splits="1"), "probe"), named(Options(), "probe")
+    assert training_gflops(one, ROADS["probe"]) == 3570 * 3 * 204
+    assert training_gflops(three, ROADS["probe"]) < 6766 * 3 * 204 < 3 * training_gflops(one, ROADS["probe"])
+    assert evaluation_gflops(three, ROADS["probe"]) == 3 * 1530 * 204
+
+
+def test_a_disk_that_is_too_small_is_refused_after_the_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "gpu_gigabytes", lambda: 0.0)
+    monkeypatch.setattr(machine, "free_bytes", lambda path: 50e9)
+    places = [f"{name.upper()}={tmp_path / name}" for name in ("videos", "shards", "manifests", "runs")]
+    with pytest.raises(DataError, match=r"7\d\.\d GB more are needed .* 50.0 GB are free; .*SIZE="):
+        command.main(["SOURCE=https://x.org/hmdb51_org.rar", *places])
+    assert "estimated for 6766 clips" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_archive_tells_how_many_clips_to_expect(tmp_path: Path) -> None:
+    def count(source: str) -> int:
+        return machine.num_clips(Options(source=source, videos=str(tmp_path / "none")))
+
+    assert count("https://x.org/a.rar") == 6766
+    assert count(str(make_zip(tmp_path / "a.zip", {"run/a.avi": b"1", "run/b.avi": b"2", "readme.txt": b""}))) == 2
+    with (tmp_path / "half.rar").open("wb") as file:
+        file.truncate(1_050_000_000)  # half the official archive's size, and empty
+    assert count(str(tmp_path / "half.rar")) == 3383
+
+
+def made_stages(folder: Path) -> list[Stage]:
+    """Three commands that say their name; the second one fails while the file ``broken`` is there."""
+
+    def stage(name: str, code: str) -> Stage:
+        return Stage(name=name, command=("python", "-c", f"{code}; print({name!r})"), leaves=(folder,))
+
+    broken = f"import sys, pathlib; pathlib.Path({str(folder / 'broken')!r}).exists() and sys.exit(7)"
+    return [stage("one", "pass"), stage("two", broken), stage("three", "pass")]
+
+
+def test_stages_go_on_where_one_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def go_on(stages: list[Stage]) -> tuple[int, list[str], str]:
+        journal = read_journal(tmp_path) or Journal(road="probe", source="")
+        with locked(tmp_path) as lock:
+            _, code = run_stages(stages, journal, folder=tmp_path, lock=lock, on_end=lambda _, noted: noted)
+        out, err = capfd.readouterr()
+        return code, [line for line in out.splitlines() if line in ("one", "two", "three")], err
+
+    stages = made_stages(tmp_path)
+    (tmp_path / "broken").touch()
+    code, ran, err = go_on(stages)
+    assert (code, ran) == (7, ["one"])
+    assert err == "make hmdb51: two ended with code 7; the same call goes on from here\n"
+    (tmp_path / "broken").unlink()
+    assert go_on(stages) == (0, ["two", "three"], "")
+    journal = read_journal(tmp_path)
+    assert journal is not None and [each.interruptions for each in journal.finished] == [0, 1, 0]
+    assert go_on(stages) == (0, [], "")
+    changed = [stages[0], dataclasses.replace(stages[1], command=("python", "-c", "print('two')")), stages[2]]
+    assert go_on(changed) == (0, ["two", "three"], "")  # what follows a changed stage is done again
+    hastened = [*changed[:2], dataclasses.replace(changed[2], manner=("--workers", "2"))]
+    assert go_on(hastened) == (0, [], "")
+    gone = [dataclasses.replace(changed[0], leaves=(tmp_path / "gone",)), *changed[1:]]
+    assert go_on(gone) == (0, ["one", "two", "three"], "")
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(DataError, match="is at work"), locked(tmp_path):
+        pass
+
+
+def test_a_road_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
+    options = Options(runs=str(tmp_path))
+    write_journal(tmp_path / "hmdb51-motion", Journal(road="motion", source="a.rar"))
+    chosen, road, reason = choose(options, gpu=0)
+    assert (chosen.name, road.name, reason) == ("hmdb51-motion", "motion", "as it was begun")
+    assert choose(dataclasses.replace(options, road="probe"), gpu=0)[1].name == "probe"
+    write_journal(tmp_path / "mine", Journal(road="small", source=""))
+    with pytest.raises(UsageError, match="begun with ROAD=small, not whole"):
+        choose(dataclasses.replace(options, name="mine", road="whole"), gpu=0)
+    (tmp_path / "mine" / "hmdb51.json").write_text("{}")
+    with pytest.raises(DataError, match="delete it"):
+        read_journal(tmp_path / "mine")
+
+
+DATASET = Dataset(
+    dataset_id="d" * 64, size="224x304", fit="crop", num_segments=16, frames_per_segment=3, clips_per_shard=64, seed=0,
+    synthetic=False, class_names=("run",), num_videos=6766, num_clips=6766, num_quarantined=0, clips_per_class={},
+    clips_per_split={}, rgb={}, shards=(),
+)  # fmt: skip
+COMPLETE = DataFacts(dataset=DATASET, num_official=6766, num_official_classes=51, archive="the official one")
+
+
+def test_a_complete_data_set_is_comparable_and_others_say_why_not() -> None:
+    assert why_not_comparable(Options(), COMPLETE) == []
+    partly = dataclasses.replace(COMPLETE, num_official=663, num_official_classes=21)
+    reasons = " ".join(why_not_comparable(Options(splits="1", epochs="2"), partly))
+    for words in ("663 of HMDB51's 6766 clips", "21 of 51 classes", "6103 clips are not", "Split 1 alone", "EPOCHS=2"):
+        assert words in reasons
+    synthetic = dataclasses.replace(COMPLETE, dataset=dataclasses.replace(DATASET, synthetic=True))
+    assert "say nothing about HMDB51" in why_not_comparable(Options(), synthetic)[0]
+
+
+def test_the_report_gives_the_mean_beside_the_literature() -> None:
+    results = [
+        SplitFigures(split=split, num_clips=1530, top1=top1, top5=0.9, mean_class_accuracy=top1)
+        for split, top1 in (("1", 0.7), ("2", 0.71), ("3", 0.74))
+    ]
+    options = named(Options(), "probe")
+    journal = Journal(road="probe", source="")
+    report = make_report(
+        options, ROADS["probe"], results=results, data=COMPLETE, journal=journal, literature=literature()
+    )
+    text = markdown(report)
+    assert "top-1 71.7 ± 2.1 %, mean ± standard deviation of splits 1, 2, 3" in text
+    assert "| mean ± std | 4590 | 71.7 ± 2.1 | 90.0 ± 0.0 | 71.7 ± 2.1 |" in text
+    assert "Not comparable" not in text and "not comparable" not in text
+    for row in table_of(SECTION, "| method |"):
+        assert f"| {' | '.join(row)} |" in text
+    for figure in ("49.2", "56.9", "59.7", "62.6", "73.3", "75.6"):
+        assert figure in text
+
+
+# The whole of it -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return official_clips(tmp_path_factory.mktemp("drawn") / "videos")
+
+
+def words_of(folder: Path, source: Path, *, splits: str = "1,2") -> list[str]:
+    weights = folder / "vit.pth"
+    if not weights.is_file():
+        small_vit(weights)
+    places = [f"{name.upper()}={folder / name}" for name in ("videos", "shards", "manifests", "runs")]
+    chosen = [f"SOURCE={source}", f"INIT={weights}", f"SPLITS={splits}", "ROAD=probe", "NAME=small"]
+    return [*chosen, "SIZE=32x48", "EPOCHS=2", "WORKERS=2", *places]
+
+
+def start(words: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.hmdb51", *words],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(words: list[str]) -> Outcome:
+    process = start(words)
+    out, err = process.communicate(timeout=600)
+    return Outcome(code=process.returncode, out=out, err=err)
+
+
+def kill_when(condition: Callable[[], bool], words: list[str]) -> None:
+    """SIGKILL it and all that it began at a moment."""
+    process = start(words)
+    try:
+        wait_until(lambda: condition() or process.poll() is not None, seconds=300)
+        assert process.poll() is None, process.communicate()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """What must not depend on kills: shards, manifests, heads and what was measured."""
+    patterns = (
+        "shards/*.h5",
+        "manifests/clips/*",
+        "runs/small/split*/metrics.csv",
+        "runs/small/split*/evaluation/*.csv",
+    )
+    found = [file for pattern in patterns for file in folder.glob(pattern)]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+
+
+def test_from_an_archive_to_the_report_with_a_kill_in_the_middle(clips: dict[str, bytes], tmp_path: Path) -> None:
+    words = words_of(tmp_path, make_zip(tmp_path / "hmdb51.zip", clips))
+    shards, run = tmp_path / "shards", tmp_path / "runs" / "small"
+    kill_when(lambda: shards.is_dir() and any(shards.iterdir()), words)
+    assert not list(tmp_path.rglob("evaluation")) and not (run / "split1").exists()
+    done = end(words)
+    assert done.code == 0, done.out + done.err
+    began = [line.split()[2] for line in done.out.splitlines() if line.startswith("== ")]
+    assert began == ["extract", "verify", "eda", "probe", "evaluate", "evaluate"]
+    assert (
+        done.out.index("estimated for 24 clips") < done.out.index("-- fetch: finished before") < done.out.index("== ")
+    )
+    text = (run / "hmdb51.md").read_text()
+    figures = [read_figures(dataclasses.replace(parse(words)), split) for split in ("1", "2")]
+    assert [each.num_clips for each in figures] == [6, 6]
+    assert re.search(r"\| mean ± std \| 12 \| \d+\.\d ± \d+\.\d \|", text)
+    assert "Not comparable: 24 of HMDB51's 6766 clips were there, in 3 of 51 classes." in text
+    assert "not the official one, SHA-256" in text and "| quarantined videos | 0 |" in text
+    assert "DualPath" in text and "EPOCHS=2, SIZE=32x48" in text
+    page = (run / "hmdb51.html").read_text()
+    assert "DualPath" in page and "data:image/png" in page and "http" not in page.replace("http-equiv", "")
+    again = end(words)
+    assert again.code == 0 and "== " not in again.out and again.out.count("finished before") == 8
+    assert f"wrote {run / 'hmdb51.html'}" in again.out.splitlines()[-1]
+
+
+def test_what_a_stage_says_is_said_once_and_its_code_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "a.rar").write_bytes(b"no archive")
+    (tmp_path / "vit.pth").write_bytes(b"no weights")
+    done = end(words_of(tmp_path, tmp_path / "a.rar"))
+    assert done.code == 1
+    assert done.err.count("error: ") == 1 and "vit.pth" in done.err and "Traceback" not in done.err
+    assert done.err.splitlines()[-1] == "make hmdb51: weights ended with code 1; the same call goes on from here"
+    assert not (tmp_path / "videos").exists()
+
+
+@pytest.mark.slow
+def test_kills_and_the_form_of_the_archive_change_nothing(clips: dict[str, bytes], tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    straight = end(words_of(whole, rar_of_rars(tmp_path / "hmdb51_org.rar", clips), splits="1,2,3"))
+    assert straight.code == 0, straight.out + straight.err
+    words = words_of(killed, make_zip(tmp_path / "hmdb51.zip", clips), splits="1,2,3")
+    run = killed / "runs" / "small"
+    moments: list[Callable[[], bool]] = [
+        lambda: (killed / "shards").is_dir() and any((killed / "shards").iterdir()),
+        lambda: (run / "frame_features.h5").is_file(),
+        lambda: (run / "split1" / "checkpoints" / "last.pt").is_file(),
+        lambda: (run / "split1" / "evaluation" / "metrics.json").is_file(),
+    ]
+    for index, moment in enumerate(moments):
+        kill_when(moment, words)
+        evaluated = {file.parent.name for file in run.glob("split*/evaluation")}
+        trained = {file.parents[1].name for file in run.glob("split*/checkpoints/last.pt")}
+        assert not evaluated or (index == len(moments) - 1 and trained == {"split1", "split2", "split3"})
+    done = end(words)
+    assert done.code == 0, done.out + done.err
+    assert "mean ± standard deviation of splits 1, 2, 3" in done.out
+    assert outputs(killed) == outputs(whole) and len(outputs(whole)) == 1 + 3 + 3 + 3 * 3
