@@ -87,11 +87,11 @@ def mismatches(table: SplitTable, clips: Iterable[NamedClip], *, place: str) -> 
     sentences = []
     if unlisted:
         sentences.append(
-            f"{len(unlisted)} of {len(known)} clips are not in {place} and unused in its splits, such as {unlisted[0]}"
+            f"unused, as {place} does not list them: {len(unlisted)} of {len(known)} clips, such as {unlisted[0]}"
         )
     if strange:
         sentences.append(
-            f"{len(strange)} of {len(table.parts)} names in {place} are no clips here, such as {strange[0]}"
+            f"listed in {place} and not here: {len(strange)} of {len(table.parts)} clips, such as {strange[0]}"
         )
     return sentences
 

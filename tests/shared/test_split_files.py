@@ -177,8 +177,8 @@ def test_nothing_there_is_wrong_usage_and_a_folder_without_lists_is_bad_data(tmp
 def test_what_does_not_match_is_counted_with_an_example(tmp_path: Path) -> None:
     table = read_csv(tmp_path, "path,part\nwalk/a.b.avi,train\nwalk/gone.avi,test\n")
     assert mismatches(table, [WALK, RUN], place="own.csv") == [
-        "1 of 2 clips are not in own.csv and unused in its splits, such as run/c.mp4",
-        "1 of 2 names in own.csv are no clips here, such as walk/gone.avi",
+        "unused, as own.csv does not list them: 1 of 2 clips, such as run/c.mp4",
+        "listed in own.csv and not here: 1 of 2 clips, such as walk/gone.avi",
     ]
     assert mismatches(read_csv(tmp_path, "path,part\nwalk/a.b.avi,train\n"), [WALK], place="own.csv") == []
     with pytest.raises(

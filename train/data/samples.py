@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ import numpy.typing as npt
 
 from shared.balancing_plans import PlanRow
 from shared.errors import DataError
-from shared.splits import part_of, train_and_val
+from shared.split_files import SplitTable
+from shared.splits import part_of, split_column, train_and_val
 from shared.video.sampling import clip_key
 from train.data.augment import Statistics
 
@@ -102,6 +104,20 @@ def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float) -> Rows
         )
     places = [part.index.to_numpy(np.int64) for part in (training, validation, test)]
     return Rows(training=places[0], validation=places[1], test=places[2])
+
+
+def table_of_split(frame: pd.DataFrame, *, split: str) -> SplitTable | None:
+    """The part of every clip in a split, as these manifests have it. None for ``all``, which is no column of theirs."""
+    if split == "all":
+        return None
+    column = split_column(split)
+    parts = {clip_id: (part,) for clip_id, part in zip(frame["clip_id"], frame[column], strict=True)}
+    return SplitTable(key="clip_id", columns=(column,), parts=parts)
+
+
+def names_sha256(clip_ids: Iterable[str]) -> str:
+    """SHA-256, in hexadecimal, of the names, sorted, a line each."""
+    return hashlib.sha256("".join(f"{clip_id}\n" for clip_id in sorted(clip_ids)).encode()).hexdigest()
 
 
 def real_samples(table: ClipTable, rows: Integers) -> Samples:

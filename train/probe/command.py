@@ -15,6 +15,7 @@ import torch
 
 from shared.console import say
 from shared.errors import UsageError
+from shared.split_files import write_split_table
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, choose_device
@@ -179,6 +180,8 @@ def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: to
     learner, report = _learner(part, weights, device)
     facts = run_facts(config, data, learner.model)
     write_config(part.folder / CONFIG_FILE, config)
+    if data.split is not None:
+        write_split_table(part.folder, data.split)
     training = HeadTraining(
         config=config,
         data=data,

@@ -45,6 +45,12 @@ class RunFacts:
     split: str
     plan_sha256: str
     """Checksum of the balancing plan's CSV file, empty without a plan."""
+    split_sha256: str = ""
+    """Checksum of ``splits.csv`` in the run's folder. Empty, like the next field, for split ``all`` and in checkpoints
+    from before it was noted.
+    """
+    validation_sha256: str = ""
+    """Checksum of the names of the clips that choose the best epoch."""
 
     @property
     def size(self) -> FrameSize:
@@ -64,6 +70,8 @@ class RunFacts:
             "synthetic": self.synthetic,
             "split": self.split,
             "plan_sha256": self.plan_sha256,
+            "split_sha256": self.split_sha256,
+            "validation_sha256": self.validation_sha256,
             "image_size": self.model_config.image_size,
             "mean": list(self.model_config.mean),
             "std": list(self.model_config.std),
@@ -74,20 +82,24 @@ class RunFacts:
         """The inverse of ``to_dict``. Raises KeyError, ValueError or UsageError where a value is missing or wrong."""
         size = {key: values[key] for key in ("height", "width", "fit")}
         shape = {key: values[key] for key in ("num_segments", "frames_per_segment")}
-        others = {key: values[key] for key in _OTHER_FACTS}
+        others = {key: values[key] for key in _OTHER_FACTS} | {key: values.get(key, "") for key in _LATER_FACTS}
         return from_builtins(RunFacts, {**others, "shape": {**shape, "size": size}})
 
     def differences(self, other: RunFacts) -> list[str]:
-        """What differs between two runs, as ``name: own -> other``; none stands for an empty text."""
+        """What differs between two runs, as ``name: own -> other``; none stands for an empty text.
+
+        What was noted of one of them alone is no difference.
+        """
         own, others = self.to_dict(), other.to_dict()
         return [
             f"{key}: {'none' if value == '' else value} -> {'none' if others[key] == '' else others[key]}"
             for key, value in own.items()
-            if value != others[key]
+            if value != others[key] and (key not in _LATER_FACTS or (value and others[key]))
         ]
 
 
 _OTHER_FACTS = ("model_config", "class_names", "dataset_id", "synthetic", "split", "plan_sha256")
+_LATER_FACTS = ("split_sha256", "validation_sha256")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

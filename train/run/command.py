@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from shared.errors import DataError, UsageError
+from shared.split_files import SPLITS_FILE, write_split_table
 from shared.video.shape import ClipShape
 from train.data.batches import num_steps
 from train.data.reader import BatchReader
@@ -169,10 +170,9 @@ def _begin(
         model, new_parameters = LSViT(model_config(config, data, weights)), found.new_parameters
     facts = run_facts(config, data, model)
     if found is not None and (changed := found.facts.differences(facts)):
-        former = "plan" if all(change.startswith("plan_sha256:") for change in changed) else "data"
         raise DataError(
             f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}; begin anew "
-            f"under another --name, or put the old {former} back"
+            f"under another --name, or put {_former(changed, folder)} back"
         )
     if found is not None and found.is_of_old and config.seed and config.val_fraction:
         raise DataError(  # else clips that it was trained on would choose `best`
@@ -196,8 +196,19 @@ def _begin(
     if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder / CONFIG_FILE, config)
+        if data.split is not None:
+            write_split_table(folder, data.split)
         write_metrics(folder, progress.history)
     return learner, facts, progress, new_parameters
+
+
+def _former(changed: list[str], folder: Path) -> str:
+    """What has to come back so that a run can go on. changed: what ``RunFacts.differences`` says."""
+    if all(change.startswith("plan_sha256:") for change in changed):
+        return "the old plan"
+    if any(change.startswith("split_sha256:") for change in changed):
+        return f"the old split (`hmdb-prep merge --splits {folder / SPLITS_FILE}`)"
+    return "the old data"
 
 
 def setting_of(config: RunConfig, data: RunData, learner: Learner) -> Setting:
@@ -209,6 +220,7 @@ def setting_of(config: RunConfig, data: RunData, learner: Learner) -> Setting:
         schedule=learner.schedule,
         steps_per_epoch=num_steps(len(data.samples), batch_size=config.batch_size),
         num_validation=len(data.rows.validation),
+        has_val_rows=data.has_val_rows,
         num_synthetic=int(data.samples.synthetic.sum()),
         class_counts=tuple(counts.tolist()),
         device=learner.processes.device,
@@ -230,6 +242,8 @@ def run_facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
         synthetic=data.dataset.synthetic,
         split=config.split,
         plan_sha256=data.plan_sha256,
+        split_sha256="" if data.split is None else data.split.sha256,
+        validation_sha256=data.validation_sha256,
     )
 
 

@@ -23,6 +23,8 @@ class Setting:
     steps_per_epoch: int
     num_validation: int
     """Clips that choose the best epoch."""
+    has_val_rows: bool
+    """The split itself names those clips."""
     num_synthetic: int
     """Samples of the plan that are blended of two clips."""
     class_counts: tuple[int, ...]
@@ -96,6 +98,11 @@ def _has_directional_module(setting: Setting) -> bool:
 
 
 CONFLICTS = (
+    Conflict(
+        key="val_fraction",
+        holds=lambda setting: setting.has_val_rows,
+        reason="the split has val clips of its own, which choose the best epoch",
+    ),
     Conflict(
         key="patience",
         holds=lambda setting: not setting.num_validation,

@@ -11,10 +11,22 @@ from typing import cast
 from shared.errors import UsageError
 from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
 from shared.shards.format import ShardLayout
+from shared.split_files import SplitTable
+from shared.splits import has_val_rows, split_column
 from shared.video.resizing import Fit, FrameSize
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
 from train.data.reader import ClipReader
-from train.data.samples import ClipTable, Rows, Samples, choose_rows, make_table, planned_samples, real_samples
+from train.data.samples import (
+    ClipTable,
+    Rows,
+    Samples,
+    choose_rows,
+    make_table,
+    names_sha256,
+    planned_samples,
+    real_samples,
+    table_of_split,
+)
 from train.model.config import PRESETS
 from train.run.config import RunConfig, class_strengths
 
@@ -27,6 +39,10 @@ class RunData:
 
     dataset: Dataset
     table: ClipTable
+    split: SplitTable | None
+    """The part of every clip in the run's split; None for ``all``."""
+    has_val_rows: bool
+    """The split names its validation clips, so that --val-fraction sets none aside."""
     rows: Rows
     samples: Samples
     reader: ClipReader
@@ -39,6 +55,11 @@ class RunData:
     notes: tuple[str, ...]
     """Sentences for the user."""
 
+    @property
+    def validation_sha256(self) -> str:
+        """Checksum of the names of the validation clips."""
+        return names_sha256(self.table.clip_id[row] for row in self.rows.validation)
+
 
 def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
     """Read manifests and shards of the one split that ``config`` names; the config comes back with its choices made."""
@@ -47,8 +68,10 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
     _check_classes(config, dataset)
     frame = read_manifests(manifests)
     table = make_table(frame)
+    has_own = has_val_rows(frame, split=config.split)
     rows = choose_rows(frame, split=config.split, val_fraction=config.val_fraction)
-    samples, plan_sha256, notes = _choose_samples(config, dataset, table, rows)
+    val_fraction = 0.0 if has_own else config.val_fraction
+    samples, plan_sha256, notes = _choose_samples(config, dataset, table, rows, val_fraction=val_fraction)
     reader = ClipReader(Path(config.shards), table, dataset_id=dataset.dataset_id)
     config, more_notes = settle(config, reader.layout)
     if config.val_fraction and not len(rows.validation):
@@ -56,11 +79,13 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
     data = RunData(
         dataset=dataset,
         table=table,
+        split=table_of_split(frame, split=config.split),
+        has_val_rows=has_own,
         rows=rows,
         samples=samples,
         reader=reader,
         size=FrameSize(height=reader.layout.height, width=reader.layout.width, fit=cast(Fit, dataset.fit)),
-        rgb=dataset.rgb["split_full" if config.split in ("full", "all") else f"split{config.split}"],
+        rgb=dataset.rgb[split_column("full" if config.split == "all" else config.split)],
         plan_sha256=plan_sha256,
         notes=(*_labels(config, dataset, rows), *notes, *more_notes),
     )
@@ -102,17 +127,19 @@ def _check_classes(config: RunConfig, dataset: Dataset) -> None:
 
 
 def _choose_samples(
-    config: RunConfig, dataset: Dataset, table: ClipTable, rows: Rows
+    config: RunConfig, dataset: Dataset, table: ClipTable, rows: Rows, *, val_fraction: float
 ) -> tuple[Samples, str, list[str]]:
-    """The samples of an epoch, the plan's checksum (empty without one) and what to say about it."""
+    """The samples of an epoch, the plan's checksum (empty without one) and what to say about it.
+
+    val_fraction: what is set aside, 0 where the split names its validation clips.
+    """
     path, note = find_plan(
         config.plan, manifests=Path(config.manifests), split=config.split, dataset_id=dataset.dataset_id
     )
     if path is None:
         return real_samples(table, rows.training), "", [note]
-    training = {
-        table.clip_id[row]: (table.class_name[row], int(table.label[row])) for row in (*rows.training, *rows.validation)
-    }
+    candidates = (*rows.training, *rows.validation) if val_fraction else rows.training  # of the split's train rows
+    training = {table.clip_id[row]: (table.class_name[row], int(table.label[row])) for row in candidates}
     plan = read_training_plan(
         path,
         dataset_id=dataset.dataset_id,
@@ -121,7 +148,8 @@ def _choose_samples(
         held_out=frozenset(table.clip_id[row] for row in rows.validation),
     )
     samples = planned_samples(table, plan.rows)
-    return samples, plan.sha256, [note + _describe(plan), *_warnings(plan, config, num_rows=len(rows.training))]
+    warnings = _warnings(plan, split=config.split, val_fraction=val_fraction, num_rows=len(rows.training))
+    return samples, plan.sha256, [note + _describe(plan), *warnings]
 
 
 def _describe(plan: TrainingPlan) -> str:
@@ -132,17 +160,17 @@ def _describe(plan: TrainingPlan) -> str:
     return text
 
 
-def _warnings(plan: TrainingPlan, config: RunConfig, *, num_rows: int) -> list[str]:
+def _warnings(plan: TrainingPlan, *, split: str, val_fraction: float, num_rows: int) -> list[str]:
     """What is odd about a plan that can be trained on. num_rows: clips to train on, without the validation part."""
-    remedy = f"`hmdb-prep balance --split {config.split} --val-fraction {config.val_fraction:g}` makes"
-    if plan.val_fraction != config.val_fraction:
+    remedy = f"`hmdb-prep balance --split {split} --val-fraction {val_fraction:g}` makes"
+    if plan.val_fraction != val_fraction:
         is_uneven = len(set(Counter(row.class_name for row in plan.rows).values())) > 1
         wrong = ["classes are uneven"] if is_uneven and (plan.num_left_out or plan.num_unmentioned) else []
         if plan.num_unmentioned:
             wrong.append(f"{plan.num_unmentioned} of the {num_rows} training clips are not in it and not trained on")
         return (
             [
-                f"the plan was made for --val-fraction {plan.val_fraction:g} and this run has {config.val_fraction:g}: "
+                f"the plan was made for --val-fraction {plan.val_fraction:g} and this run has {val_fraction:g}: "
                 f"{', and '.join(wrong)}; {remedy} one that fits"
             ]
             if wrong
@@ -151,7 +179,7 @@ def _warnings(plan: TrainingPlan, config: RunConfig, *, num_rows: int) -> list[s
     if plan.num_unmentioned:
         return [
             f"the plan does not mention {plan.num_unmentioned} of the {num_rows} training clips of split "
-            f"{config.split}: it is partial or damaged, and what it leaves out is not trained on; {remedy} a whole one"
+            f"{split}: it is partial or damaged, and what it leaves out is not trained on; {remedy} a whole one"
         ]
     return []
 

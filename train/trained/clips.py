@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import progress
+from shared.console import counted, progress, say
 from shared.errors import DataError
 from shared.manifests import Dataset
+from shared.split_files import SPLITS_FILE, SplitTable, read_kept_table
 from train.data.reader import BatchReader, ClipReader
-from train.data.samples import make_table
+from train.data.samples import make_table, table_of_split
 from train.data.views import Views
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.precision import amp_dtype
@@ -48,6 +50,37 @@ def check_dataset(loaded: LoadedModel, dataset: Dataset) -> None:
         f"(different: {'; '.join(differing) or 'the videos'}); "
         "name the folders it was trained on with --shards and --manifests"
     )
+
+
+def check_split(loaded: LoadedModel, frame: pd.DataFrame) -> None:
+    """Raise DataError where the model's split is another one now than it was trained with. frame: all manifest rows.
+
+    Of a run from before splits were noted it is not known; a line says so.
+    """
+    noted, now = loaded.facts.split_sha256, table_of_split(frame, split=loaded.facts.split)
+    if now is None or noted == now.sha256:
+        return
+    place = f"split {loaded.facts.split} of {loaded.folder}"
+    if not noted:
+        say(f"note: {place} is not noted, as it was trained by an earlier version: not checked", to=sys.stderr)
+        return
+    then = read_kept_table(loaded.folder)
+    is_kept = then is not None and then.sha256 == noted
+    changed = _changed_clips(then, now) if then is not None and is_kept else ""
+    remedy = f"`hmdb-prep merge --splits {loaded.folder / SPLITS_FILE if is_kept else 'PATH'}`"
+    raise DataError(
+        f"{place} has changed since it was trained{changed}, so clips that it has seen may test it; put the old split "
+        f"back with {remedy}, or train anew"
+    )
+
+
+def _changed_clips(then: SplitTable, now: SplitTable) -> str:
+    """How many clips have another part now, and the first of them."""
+    names = sorted(name for name in now.parts if then.parts.get(name) != now.parts[name])
+    if not names:
+        return ""
+    was, is_now = then.parts.get(names[0], ("absent",))[0], now.parts[names[0]][0]
+    return f" ({counted(len(names), 'clip')}, such as {names[0]}: {was} -> {is_now})"
 
 
 def stored_probabilities(
