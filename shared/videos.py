@@ -25,6 +25,7 @@ VIDEO_SUFFIXES: frozenset[str] = frozenset((
     ".rm", ".rmvb", ".roq", ".smk", ".tod", ".tp", ".trp", ".ts", ".vc1", ".viv", ".vob", ".webm", ".wmv", ".wtv",
     ".xvid", ".y4m",
 ))  # fmt: skip
+_FORMULA = ("=", "+", "-", "@")  # videos of HMDB51 and YouTube may begin with all but the first: only ``source`` does
 _LONGEST_CLASS = 255 - len(".csv")  # bytes: its manifest is named after it, and names of files end at 255
 _SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})  # left by the windows of file managers
 _HOW_VIDEOS_LIE = "a video is a file <class>/<name>.avi, or a folder <class>/<name>/ of numbered pictures"
@@ -135,7 +136,7 @@ def left_out_of(content: FolderContent, *, root: Path | None, pictures: Reason) 
 
 
 def files_below(folder: Path, *, root: Path | None, reason: Reason) -> Iterator[LeftOut]:
-    """Every file below a folder with one reason; the folder itself where there is none. Hidden ones count once."""
+    """Every file below a folder, with ``reason`` where there is none of its own; the folder itself where it is empty."""
     found = False
     for place, folders, files in os.walk(folder):
         hidden = [name for name in folders if name.startswith(".")]
@@ -144,9 +145,15 @@ def files_below(folder: Path, *, root: Path | None, reason: Reason) -> Iterator[
             if name.lower() not in _SYSTEM_FILES:
                 found = True
                 path = _relative(str(Path(place) / name), root)
-                yield LeftOut(path=path, reason="hidden" if name.startswith(".") else reason)
+                yield LeftOut(path=path, reason=_reason_for(name, reason))
     if not found:
         yield LeftOut(path=_relative(str(folder), root), reason="folder without a video")
+
+
+def _reason_for(name: str, reason: Reason) -> Reason:
+    if name.startswith("."):
+        return "hidden"
+    return "picture without a number" if is_picture(name) and not is_frame(name) else reason
 
 
 def list_videos(folder: Path) -> VideoListing:
@@ -241,6 +248,12 @@ def _check_name(video: Video) -> None:
         raise DataError(f"the name {os.fsencode(video.path)!r} is not UTF-8; rename the video") from error
     except ValueError as error:
         raise DataError(f"the name {error}; rename the video") from error
+    if video.class_name.startswith(_FORMULA) or video.path.partition("/")[2].startswith("="):
+        what = "class folder" if video.class_name.startswith(_FORMULA) else "video"
+        raise DataError(
+            f"the {what} of {video.path!r} has a name that a spreadsheet would run as a formula when it opens the "
+            "manifest; give it a name that begins with a letter or a number"
+        )
     num_bytes = len(video.class_name.encode())
     if num_bytes > _LONGEST_CLASS:
         raise DataError(

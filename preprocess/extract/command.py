@@ -100,10 +100,7 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
         plan = keep_rules(settings.shards, plan, rules)  # not before: a run that is refused leaves no plan behind
         if todo:
             _extract(settings, plan, rules, todo)
-        dataset = _finish(settings, plan, rules, nothing_done=not todo)
-        if dataset is not None:
-            _note_left_out(settings, listing.left_out)
-        return dataset
+        return _finish(settings, plan, rules, left_out=listing.left_out, nothing_done=not todo)
 
 
 def _check(settings: ExtractionSettings) -> None:
@@ -263,7 +260,12 @@ def _num_workers(settings: ExtractionSettings) -> int:
 
 
 def _finish(
-    settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRules, *, nothing_done: bool
+    settings: ExtractionSettings,
+    plan: ExtractionPlan,
+    rules: FactRules,
+    *,
+    left_out: Sequence[LeftOut],
+    nothing_done: bool,
 ) -> Dataset | None:
     waiting = [shard for shard in plan.shards if not is_finished(settings.shards, shard)]
     if waiting:
@@ -278,6 +280,7 @@ def _finish(
     else:
         synthetic = is_synthetic(settings.videos)
         dataset = merge(settings.shards, settings.manifests, synthetic=synthetic, rehash=False)
+    _note_left_out(settings, left_out)
     _say_outcome(settings, dataset)
     return dataset
 

@@ -121,6 +121,7 @@ def clip_job(extraction: Extraction, shard: PlannedShard, video: Video, *, place
         width=shard.width,
         device=extraction.device,
         place=place,
+        folder_fps=extraction.plan.parameters.folder_fps,
     )
 
 

@@ -17,12 +17,11 @@ import torch
 from shared.video.frame_folders import OpenFrameFolder
 from shared.video.resizing import resize_frames
 from shared.video.sampling import candidate_frames, num_padded_frames
-from shared.video.shape import ClipShape
+from shared.video.shape import FASTEST_FPS, ClipShape
 from shared.video.streams import OpenVideo, VideoError, VideoHeader
 
 _SPECULATION_BYTES = 256 * 1024**2
 _CHUNK_BYTES = 64 * 1024**2
-FASTEST_FPS = 1000.0  # of a camera; a header that says more gives the units of its times, such as 90,000 a second
 _EARLIEST_SECONDS = -1e9  # FFmpeg's mark for a missing time is far below any real one
 
 

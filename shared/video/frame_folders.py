@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 
+from shared.console import counted
 from shared.errors import first_line
 from shared.video.frame_names import frame_order, is_frame
 from shared.video.streams import EVERY_FRAME, VideoError, VideoFrame, VideoHeader
@@ -68,7 +69,7 @@ class OpenFrameFolder:
         notes = []
         if self._order.num_missing:
             notes.append(
-                f"{self._order.num_missing} numbers are missing between its pictures {self._order.names[0]} and "
+                f"{counted(self._order.num_missing, 'number')} missing between its pictures {self._order.names[0]} and "
                 f"{self._order.names[-1]}, {self._order.first_missing} first; the others follow each other"
             )
         if len(self._sizes) > 1:
@@ -77,7 +78,7 @@ class OpenFrameFolder:
             )
             notes.append(f"its pictures are of {len(self._sizes)} sizes ({sizes} pixels); each is fitted by itself")
         if self.decode_errors:
-            notes.append(f"{self.decode_errors} of its pictures cannot be read and are left out: {self._first_error}")
+            notes.append(f"{counted(self.decode_errors, 'picture')} could not be read, {self._first_error} first")
         return tuple(notes)
 
     def read_frames(self, wanted: Container[int] = EVERY_FRAME) -> Iterator[VideoFrame]:

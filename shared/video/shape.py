@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from shared.video.resizing import FrameSize
 
+FASTEST_FPS = 1000.0  # of a camera; a header that says more gives the units of its times, such as 90,000 a second
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipShape:
