@@ -94,8 +94,11 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
     """Write a CSV file whole: UTF-8, ``\\n``, floats in full precision."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
-        writer.writerows(rows)
+        for row in rows:  # a lone \r ends a line for those who read, and is quoted by later versions of Python only
+            has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)
+            (quoting if has_return else writer).writerow(row)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -53,7 +54,10 @@ def bring_from_hub(text: str) -> Path:
     """
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars
 
+    if not sys.stderr.isatty():  # each step of its bars would be a line
+        disable_progress_bars()
     source = parse_hub_source(text)
     name = f"{HUB_PREFIX}{source.repo}"
     unreachable = f"cannot get {text}: the hub is out of reach; the same command continues when it is there"

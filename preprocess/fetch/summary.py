@@ -32,7 +32,7 @@ def print_summary(summary: FetchSummary) -> int:
     num_ignored = tally.ignored.total()
     kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in tally.ignored.most_common(3))
     say(
-        f"{counted(tally.num_written, 'video')} written{_how(tally)}, {tally.num_kept} there already, "
+        f"{counted(tally.num_written, 'video')} written{_how(summary)}, {tally.num_kept} there already, "
         f"{counted(num_ignored, 'other file')} left out{f' ({kinds})' if kinds else ''}"
     )
     _say_some("in place with other content, kept (delete a file to fetch it again)", tally.conflicts)
@@ -49,12 +49,15 @@ def print_summary(summary: FetchSummary) -> int:
     return 1 if tally.failures else 0
 
 
-def _how(tally: Tally) -> str:
+def _how(summary: FetchSummary) -> str:
     """How the files of a folder came here; empty for those of archives."""
-    if not tally.num_linked:
+    tally = summary.tally
+    if not summary.archive.is_dir() or not tally.num_written:
         return ""
-    num_copied = tally.num_written - tally.num_linked
-    return f" ({tally.num_linked} as hard links, which take no space{f', {num_copied} copied' if num_copied else ''})"
+    if not tally.num_linked:
+        return " (copied or unpacked)"
+    others = ", others copied or unpacked" if tally.num_linked < tally.num_written else ""
+    return f" ({tally.num_linked} as hard links, which take no space{others})"
 
 
 def _say_official(summary: FetchSummary) -> None:
@@ -62,7 +65,7 @@ def _say_official(summary: FetchSummary) -> None:
     say(f"official list: {present} of {summary.num_official} clips of HMDB51 are there")
     if present:
         _say_some("missing", summary.missing_official)
-    else:
+    elif summary.splits is None:
         say("none of the videos bears a name of the official list: they get seeded splits of their own")
 
 

@@ -56,7 +56,9 @@ def test_a_folder_is_hard_linked_and_never_changed(tmp_path: Path, capsys: pytes
     assert state_of(source) == before
 
 
-def test_where_links_are_refused_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_links_are_refused_files_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = make_folder(tmp_path / "source", {"walk/a.avi": b"A"})
 
     def refuse(*_: object) -> None:
@@ -66,6 +68,8 @@ def test_where_links_are_refused_files_are_copied(tmp_path: Path, monkeypatch: p
     summary = fetch(str(source), tmp_path / "videos")
     assert (summary.tally.num_written, summary.tally.num_linked) == (1, 0)
     assert not (tmp_path / "videos" / "walk" / "a.avi").samefile(source / "walk" / "a.avi")
+    print_summary(summary)
+    assert "1 video written (copied or unpacked)" in capsys.readouterr().out
 
 
 def test_links_in_a_folder_are_followed_once(tmp_path: Path) -> None:
