@@ -10,6 +10,7 @@ from pathlib import Path
 from shared.checks import check_name
 from shared.errors import DataError
 from shared.left_out import LeftOut, Reason, left_out_line
+from shared.split_files import SPLITS_FILE
 from shared.video.frame_names import is_frame, is_picture
 
 SYNTHETIC_MARKER = "synthetic.json"  # stands in a folder of videos that synth rendered
@@ -26,6 +27,7 @@ VIDEO_SUFFIXES: frozenset[str] = frozenset((
     ".xvid", ".y4m",
 ))  # fmt: skip
 _FORMULA = ("=", "+", "-", "@")  # videos of HMDB51 and YouTube may begin with all but the first: only ``source`` does
+_OUR_FILES = frozenset({SYNTHETIC_MARKER, SPLITS_FILE})  # written by synth, and by fetch beside the class folders
 _LONGEST_CLASS = 255 - len(".csv")  # bytes: its manifest is named after it, and names of files end at 255
 _SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})  # left by the windows of file managers
 _HOW_VIDEOS_LIE = "a video is a file <class>/<name>.avi, or a folder <class>/<name>/ of numbered pictures"
@@ -136,7 +138,7 @@ def left_out_of(content: FolderContent, *, root: Path | None, pictures: Reason) 
 
 
 def files_below(folder: Path, *, root: Path | None, reason: Reason) -> Iterator[LeftOut]:
-    """Every file below a folder, with ``reason`` where there is none of its own; the folder itself where it is empty."""
+    """Every file below a folder, with ``reason`` where it has none of its own; the folder itself where it is empty."""
     found = False
     for place, folders, files in os.walk(folder):
         hidden = [name for name in folders if name.startswith(".")]
@@ -168,7 +170,7 @@ def list_videos(folder: Path) -> VideoListing:
             "or name it with --videos"
         )
     top = look_into(folder)
-    stray = [entry for entry in (*top.videos, *top.pictures, *top.others) if entry.name != SYNTHETIC_MARKER]
+    stray = [entry for entry in (*top.videos, *top.pictures, *top.others) if entry.name not in _OUR_FILES]
     left_out = [*_all(top.hidden, folder, "hidden"), *_all(stray, folder, "beside the class folders")]
     videos: list[Video] = []
     num_frame_folders = 0

@@ -52,7 +52,7 @@ def frame_order(names: Sequence[str]) -> FrameOrder:
         numbers = tuple(int(number) for number in _NUMBER.findall(stem))
         if by_numbers.setdefault(numbers, name) != name and len(kinds) == 1:
             raise ValueError(
-                f"two of its pictures have one number: {by_numbers[numbers]} and {name}; leave one of them"
+                f"two of its pictures have the same number: {by_numbers[numbers]} and {name}; leave one of them"
             )
     if len(kinds) > 1:
         raise ValueError(
