@@ -91,7 +91,7 @@ def _create_temporary(path: Path) -> tuple[Path, int]:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file whole: UTF-8, ``\\n``, floats in full precision."""
+    """Write a CSV file whole: UTF-8, ``\\n``, floats in full precision; texts read back as they are, line ends too."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)

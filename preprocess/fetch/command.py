@@ -22,6 +22,7 @@ from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
 from shared.split_files import SPLITS_FILE, read_split_table, write_split_table
 from shared.splits import Part, official_splits
+from shared.video.frame_names import PICTURE_SUFFIXES
 from shared.videos import find_videos, is_synthetic
 
 _STAGING = ".fetch-partial"
@@ -133,7 +134,9 @@ def _missing_official(source: Path, destination: Path, tally: Tally) -> tuple[st
         reasons = [*tally.failures, *(f"{name} lies in no class folder" for name in tally.unplaced)]
         found = ", ".join(f"{number} {suffix}" for suffix, number in tally.ignored.most_common(3))
         reason = reasons[0] if reasons else f"it holds {found}" if found else "it is empty"
-        raise DataError(f"{source} gave no video in a class folder or an archive named after a class: {reason}")
+        frames = "; folders of pictures need no fetching: unpack them by hand and name their folder with --videos"
+        hint = frames if PICTURE_SUFFIXES & tally.ignored.keys() else ""
+        raise DataError(f"{source} gave no video in a class folder or an archive named after a class: {reason}{hint}")
     present = {video.clip_id for video in find_videos(destination)}
     return tuple(clip_id for clip_id in official_splits() if clip_id not in present)
 

@@ -54,7 +54,7 @@ def bring_from_hub(text: str) -> Path:
     """
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():  # each step of its bars would be a line
         disable_progress_bars()

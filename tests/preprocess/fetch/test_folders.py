@@ -18,6 +18,7 @@ from preprocess.fetch.layout import archive_stem, joined, place_of, split_table_
 from preprocess.fetch.summary import print_summary
 from shared.errors import DataError, UsageError
 from shared.split_files import SplitTable, read_split_table
+from shared.videos import list_videos
 
 
 def make_folder(folder: Path, files: dict[str, bytes]) -> Path:
@@ -107,6 +108,9 @@ def test_a_folder_without_videos_says_what_it_holds(tmp_path: Path) -> None:
     source = make_folder(tmp_path / "data", {"a.parquet": b"1", "b.parquet": b"1", "read.me": b"1"})
     with pytest.raises(DataError, match=r"gave no video .*: it holds 2 \.parquet, 1 \.me"):
         fetch(str(source), tmp_path / "videos")
+    pictures = make_folder(tmp_path / "pictures", {"walk/a/001.jpg": b"1"})
+    with pytest.raises(DataError, match=r"it holds 1 \.jpg; folders of pictures need no fetching"):
+        fetch(str(pictures), tmp_path / "videos")
     with pytest.raises(UsageError, match="is a folder of files; leave it out"):
         fetch(str(source), tmp_path / "videos", sha256="0" * 64)
 
@@ -172,6 +176,7 @@ def test_train_and_test_are_no_classes(
     found = files_below(tmp_path / "videos")
     assert found.pop("splits.csv").startswith(b"clip_id,split1\n")
     assert found == expected
+    assert list_videos(tmp_path / "videos").left_out == ()
     assert read_split_table(splits) == SplitTable(key="clip_id", columns=("split1",), parts=parts)
     print_summary(summary)
     command = f"hmdb-prep extract --videos {tmp_path}/videos --splits {splits}"
