@@ -12,17 +12,22 @@ from shared.errors import DataError, UsageError
 from shared.manifests import read_dataset, read_manifests
 from shared.splits import part_of
 from train.data.views import Views, parse_views
-from train.evaluate.output import Evaluation, print_evaluation, write_evaluation
-from train.evaluate.results import SplitResult, split_result
+from train.evaluate.films import split_pictures
+from train.evaluate.groups import FEATURES
+from train.evaluate.output import print_evaluation, write_pictures, write_texts
+from train.evaluate.results import ClipFacts, Evaluation, ModelFacts, SplitResult, split_result
 from train.learn.processes import choose_device
 from train.run.config import requested_splits
 from train.trained.calibration import Calibration, calibrate
-from train.trained.clips import check_dataset, stored_probabilities
+from train.trained.clips import check_dataset, check_split, stored_probabilities
 from train.trained.folders import find_run, run_name, split_folders
 from train.trained.model import LoadedModel, load_model
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_NAME_TAGS = ("body", "camera_motion", "viewpoint", "quality", "num_people")  # columns of the manifests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
         loaded = load_model(split_folder, device=choose_device(options.device))
         _check_split(loaded.facts.split, options.splits, is_only=len(chosen) == 1)
         check_dataset(loaded, dataset)
+        check_split(loaded, frame)
         results.append(_evaluate_split(loaded, frame, options, views=views))
         folders.append(split_folder)
     evaluation = Evaluation(
@@ -63,7 +69,20 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
         dataset_id=dataset.dataset_id,
         results=tuple(results),
     )
-    written = write_evaluation(evaluation, split_folders=folders)
+    written = write_texts(evaluation, split_folders=folders)
+    pictures = [
+        split_pictures(
+            result,
+            frame,
+            run=split_folder,
+            shards=options.shards,
+            manifests=options.manifests,
+            dataset=dataset,
+            share=1 / len(results),
+        )
+        for result, split_folder in zip(results, folders, strict=True)
+    ]
+    write_pictures(evaluation, split_folders=folders, pictures=pictures)
     print_evaluation(evaluation, as_json=options.json, written=written)
     return evaluation
 
@@ -117,11 +136,20 @@ def evaluate_split(
     test, training = _test_and_training(frame, split=loaded.facts.split)
     return split_result(
         split=loaded.facts.split,
+        model=ModelFacts(
+            checkpoint=loaded.path.name,
+            epoch=loaded.epoch,
+            parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
+        ),
         class_names=loaded.facts.class_names,
-        clip_ids=list(test["clip_id"]),
-        labels=test["label"].to_numpy(np.int64),
+        clips=ClipFacts(
+            clip_ids=tuple(test["clip_id"]),
+            sources=tuple(test["source"]),
+            labels=test["label"].to_numpy(np.int64),
+            tags=_tags(test, training, num_segments=loaded.facts.shape.num_segments),
+            features={feature: test[feature].to_numpy(np.float64) for feature in FEATURES},
+        ),
         probabilities=stored_probabilities(loaded, test, shards=shards, views=views, batch_size=batch_size),
-        tags=_tags(test, training, num_segments=loaded.facts.shape.num_segments),
         remarks=remarks_on(split=loaded.facts.split, synthetic=loaded.facts.synthetic),
         calibration=calibration,
     )
@@ -148,7 +176,7 @@ def remarks_on(*, split: str, synthetic: bool) -> list[str]:
 
 def _tags(test: pd.DataFrame, training: pd.DataFrame, *, num_segments: int) -> dict[str, list[str]]:
     seen = set(training["source"])
-    tags = {tag: [str(value) for value in test[tag]] for tag in ("camera_motion", "quality", "viewpoint")}
+    tags = {tag: [str(value) for value in test[tag]] for tag in _NAME_TAGS}
     tags["length"] = ["padded" if frames < num_segments else "full" for frames in test["num_frames"]]
     tags["source"] = ["seen" if source in seen else "new" for source in test["source"]]
     return tags

@@ -6,12 +6,16 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from train.learn.metrics import Metrics, measure, precision_recall
+from train.data.views import Views
+from train.evaluate.groups import QuarterResult, TagResult, quarter_results, tag_results
+from train.evaluate.intervals import Interval, mean_class_interval, share_intervals
+from train.learn.metrics import Metrics, ReliabilityBin, label_ranks, measure, precision_recall, reliability_bins
 from train.trained.calibration import Calibration, tempered
 
 MEASURES: Mapping[str, str] = MappingProxyType(
@@ -23,16 +27,29 @@ MEASURES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# The tags by which results are listed, and what their values mean.
-TAG_MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "camera_motion": {"cm": "camera moves", "nm": "camera still"},
-        "quality": {"goo": "good", "med": "medium", "bad": "bad"},
-        "viewpoint": {"fr": "front", "ba": "back", "le": "left", "ri": "right"},
-        "length": {"padded": "fewer frames than segments", "full": "as many frames as segments or more"},
-        "source": {"seen": "another clip of its source trains", "new": "no clip of its source trains"},
-    }
-)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipFacts:
+    """What is known of N test clips before the model sees them."""
+
+    clip_ids: tuple[str, ...]
+    sources: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    tags: Mapping[str, Sequence[str]]
+    """For keys of TAG_MEANINGS a value a clip, empty where the clip has none."""
+    features: Mapping[str, npt.NDArray[np.float64]]
+    """For keys of FEATURES a value a clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """Which model answered."""
+
+    checkpoint: str
+    """The name of its file."""
+    epoch: int
+    """Epochs that it was trained for."""
+    parameters: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,75 +74,97 @@ class ConfusedPair:
     clip_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TagResult:
-    """The clips whose file name, length or source puts them in one group."""
-
-    tag: str
-    """A key of TAG_MEANINGS."""
-    value: str
-    """One of the tag's values, empty for clips whose names do not say."""
-    num_clips: int
-    top1: float
-    """In [0, 1]."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitResult:
     """Everything about one split."""
 
     split: str
+    model: ModelFacts
     class_names: tuple[str, ...]
     clip_ids: tuple[str, ...]
+    sources: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
     """P(class | clip), (N, classes)."""
     metrics: Metrics
+    intervals: Mapping[str, Interval | None]
+    """Of the accuracies among MEASURES; None where all clips are of one source."""
     uncalibrated: Metrics | None
     """The same before calibration; None, like the next field, where that was not asked for."""
     calibration: Calibration | None
+    reliability: tuple[ReliabilityBin, ...]
     classes: tuple[ClassResult, ...]
     confused: tuple[ConfusedPair, ...]
     tags: tuple[TagResult, ...]
+    quarters: tuple[QuarterResult, ...]
     remarks: tuple[str, ...]
     """Sentences about what the numbers are not."""
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """The most probable class of each clip, int64 (N,)."""
+        labels: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
+        return labels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """The results of one or several splits of a run."""
+
+    run: str
+    """Its name, as it is printed."""
+    folder: Path
+    views: Views
+    calibrated: bool
+    dataset_id: str
+    results: tuple[SplitResult, ...]
 
 
 def split_result(
     *,
     split: str,
+    model: ModelFacts,
     class_names: Sequence[str],
-    clip_ids: Sequence[str],
-    labels: npt.NDArray[np.int64],
+    clips: ClipFacts,
     probabilities: npt.NDArray[np.float64],
-    tags: Mapping[str, Sequence[str]],
     remarks: Sequence[str],
     calibration: Calibration | None = None,
 ) -> SplitResult:
-    """Measure N >= 1 clips. tags: for each key of TAG_MEANINGS a value a clip, empty where the clip has none.
-
-    probabilities: as the model gives them; they are calibrated here.
-    """
-    uncalibrated = None
+    """Measure N >= 1 clips. probabilities: (N, classes) as the model gives them; they are calibrated here."""
+    labels, uncalibrated = clips.labels, None
     if calibration is not None:
         uncalibrated = measure(probabilities, labels)
         probabilities = tempered(probabilities, calibration.temperature)
     metrics = measure(probabilities, labels)
+    ranks = label_ranks(probabilities, labels)
     predicted = probabilities.argmax(axis=1).astype(np.int64)
     return SplitResult(
         split=split,
+        model=model,
         class_names=tuple(class_names),
-        clip_ids=tuple(clip_ids),
+        clip_ids=clips.clip_ids,
+        sources=clips.sources,
         labels=labels,
         probabilities=probabilities,
         metrics=metrics,
+        intervals=_intervals(ranks, labels, clips.sources),
         uncalibrated=uncalibrated,
         calibration=calibration,
+        reliability=tuple(reliability_bins(probabilities, labels)),
         classes=_class_results(class_names, metrics),
-        confused=_confused_pairs(class_names, clip_ids, labels, predicted),
-        tags=tuple(each for tag, values in tags.items() for each in _tag_results(tag, values, predicted == labels)),
+        confused=_confused_pairs(class_names, clips.clip_ids, labels, predicted),
+        tags=tag_results(clips.tags, ranks == 1, clips.sources),
+        quarters=quarter_results(clips.features, ranks == 1, clips.sources),
         remarks=tuple(remarks),
     )
+
+
+def _intervals(
+    ranks: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], sources: Sequence[str]
+) -> dict[str, Interval | None]:
+    hits = np.stack([ranks == 1, ranks <= 5], axis=1)
+    top1, top5 = share_intervals(hits, np.ones_like(hits), sources)
+    return {"top1": top1, "top5": top5, "mean_class_accuracy": mean_class_interval(ranks == 1, labels, sources)}
 
 
 def _class_results(class_names: Sequence[str], metrics: Metrics) -> tuple[ClassResult, ...]:
@@ -158,17 +197,6 @@ def _confused_pairs(
     return tuple(
         ConfusedPair(true_class=true, predicted_class=wrong, clip_ids=tuple(clips)) for (true, wrong), clips in ordered
     )
-
-
-def _tag_results(tag: str, values: Sequence[str], right: npt.NDArray[np.bool_]) -> list[TagResult]:
-    """One result for each value that occurs, in the order of TAG_MEANINGS, clips without a value last."""
-    known = [*TAG_MEANINGS[tag], ""]
-    places = {value: [index for index, own in enumerate(values) if own == value] for value in known}
-    return [
-        TagResult(tag=tag, value=value, num_clips=len(clips), top1=float(right[clips].mean()))
-        for value, clips in places.items()
-        if clips
-    ]
 
 
 def summary(results: Sequence[SplitResult]) -> dict[str, tuple[float, float | None]]:

@@ -49,10 +49,19 @@ def mean_loss(probabilities: Floats, labels: Integers) -> float:
 
 def top_k_accuracy(probabilities: Floats, labels: Integers, *, k: int) -> float:
     """Share of clips whose label is among the k most probable classes; of equal ones the lower label comes first."""
+    return float((label_ranks(probabilities, labels) <= k).mean())
+
+
+def label_ranks(probabilities: Floats, labels: Integers) -> Integers:
+    """The place of each clip's label among its classes, int64 (N,), 1 for the most probable one.
+
+    Of classes that are equally probable the lower label comes first.
+    """
     chosen = probabilities[np.arange(len(labels)), labels][:, None]
     before = np.arange(probabilities.shape[1]) < labels[:, None]
-    rank = ((probabilities > chosen) | ((probabilities == chosen) & before)).sum(axis=1)
-    return float((rank < k).mean())
+    ahead = (probabilities > chosen) | ((probabilities == chosen) & before)
+    ranks: Integers = 1 + ahead.sum(axis=1).astype(np.int64)
+    return ranks
 
 
 def confusion_matrix(labels: Integers, predictions: Integers, *, num_classes: int) -> Integers:
@@ -76,13 +85,54 @@ def precision_recall(confusion: Integers) -> tuple[Floats, Floats]:
     return precision, recall
 
 
-def expected_calibration_error(probabilities: Floats, labels: Integers, *, num_bins: int = 15) -> float:
+NUM_BINS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """The clips whose confidence, the probability of the predicted class, lies in one bin."""
+
+    low: float
+    high: float
+    """The bin is (low, high]."""
+    num_clips: int
+    confidence: float
+    """Mean over its clips; 0, like the next, where it has none."""
+    accuracy: float
+
+
+def reliability_bins(probabilities: Floats, labels: Integers, *, num_bins: int = NUM_BINS) -> list[ReliabilityBin]:
+    """The bins (i/n, (i+1)/n] of confidence, for the reliability diagram."""
+    confidence, right, bins = _binned(probabilities, labels, num_bins)
+    counts = np.bincount(bins, minlength=num_bins)
+    means = [
+        np.bincount(bins, weights=each, minlength=num_bins) / np.maximum(1, counts) for each in (confidence, right)
+    ]
+    return [
+        ReliabilityBin(
+            low=index / num_bins,
+            high=(index + 1) / num_bins,
+            num_clips=int(counts[index]),
+            confidence=float(means[0][index]),
+            accuracy=float(means[1][index]),
+        )
+        for index in range(num_bins)
+    ]
+
+
+def expected_calibration_error(probabilities: Floats, labels: Integers, *, num_bins: int = NUM_BINS) -> float:
     """Mean gap between confidence and accuracy over the bins (i/n, (i+1)/n] of confidence, weighted by their clips.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    confidence, right, bins = _binned(probabilities, labels, num_bins)
     gaps = np.bincount(bins, weights=right - confidence, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def _binned(probabilities: Floats, labels: Integers, num_bins: int) -> tuple[Floats, npt.NDArray[np.bool_], Integers]:
+    """Confidence, whether it is right, and the bin of each clip."""
+    confidence: Floats = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    return confidence, right, bins

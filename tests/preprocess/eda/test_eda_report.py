@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eda_data import HEIGHT, NUM_SEGMENTS, WIDTH, picture_of, write_data_set
+from visits import Visit, open_browser
 
 from preprocess.eda.command import run_eda
 from shared.errors import DataError
@@ -19,11 +18,6 @@ from shared.manifests import QuarantineRow
 from shared.notes import NoteRow, write_notes
 from shared.splits import ClipSplits, official_splits
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 ATTACK = "<script>window.hacked=1</script>"
 QUARANTINED = (
     QuarantineRow(path=f"walk/{ATTACK}.avi", stage="decode", error=f"</script>{ATTACK}<img src=x onerror=1>"),
@@ -56,34 +50,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    with playwright.sync_playwright() as session:
-        chromium = session.chromium.launch(executable_path=found, args=ARGUMENTS)
+    with open_browser() as chromium:
         yield chromium
-        chromium.close()
-
-
-class Visit:
-    """A page opened from disk, with everything noted that it asked for or complained of."""
-
-    def __init__(self, browser: Any, path: Path) -> None:
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page = browser.new_page(viewport={"width": 1280, "height": 900})
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        started = time.perf_counter()
-        self.page.goto(path.as_uri())
-        self.seconds = time.perf_counter() - started
-
-    def column(self, table: str, index: int) -> list[str]:
-        cells = self.page.locator(f"#table-{table} tbody tr td:nth-child({index + 1})")
-        return [text.strip() for text in cells.all_text_contents()]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from made_dataset import CLASSES, MadeDataset, make_dataset
+from made_results import MODEL, clip_facts
 from made_run import make_run
 from sklearn.metrics import (
     balanced_accuracy_score,
@@ -28,7 +29,8 @@ from shared.splits import part_of
 from train.cli import app
 from train.data.views import Views, evaluation_views
 from train.evaluate.command import EvaluateOptions, evaluate
-from train.evaluate.results import TAG_MEANINGS, SplitResult, split_result, summary
+from train.evaluate.groups import TAG_MEANINGS
+from train.evaluate.results import SplitResult, split_result, summary
 from train.trained.clips import check_dataset, stored_probabilities
 
 NAMES = tuple("abcdefgh")
@@ -42,16 +44,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
 def result_of(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, split: str = "1"
 ) -> SplitResult:
-    tags = {tag: ["", *meanings][: len(labels)] for tag, meanings in TAG_MEANINGS.items()}
-    tags = {tag: (values * len(labels))[: len(labels)] for tag, values in tags.items()}
+    facts = clip_facts(labels, NAMES)
     return split_result(
-        split=split,
-        class_names=NAMES,
-        clip_ids=[f"clip{i}" for i in range(len(labels))],
-        labels=labels,
-        probabilities=probabilities,
-        tags=tags,
-        remarks=[],
+        split=split, model=MODEL, class_names=NAMES, clips=facts, probabilities=probabilities, remarks=[]
     )
 
 
@@ -104,7 +99,7 @@ def test_confused_pairs_hold_every_wrong_clip_once() -> None:
     assert counts == sorted(counts, reverse=True)
     listed = {clip_id: (pair.true_class, pair.predicted_class) for pair in result.confused for clip_id in pair.clip_ids}
     wrong = {
-        f"clip{i}": (NAMES[label], NAMES[guess])
+        f"{NAMES[label]}/clip{i}": (NAMES[label], NAMES[guess])
         for i, (label, guess) in enumerate(zip(labels, predicted, strict=True))
         if label != guess
     }

@@ -1,0 +1,95 @@
+"""What stands out in the results of a split, in sentences. Pure."""
+
+from __future__ import annotations
+
+from train.evaluate.groups import FEATURE_NAMES, FEATURES, NUM_QUARTERS, QuarterResult, TagResult
+from train.evaluate.results import SplitResult
+
+_HARDEST = 3
+_CONFIDENCE_GAP = 0.03  # between mean confidence and accuracy, from which a model is called too sure or too modest
+_SMALLEST_GROUP = 10  # clips; of fewer nothing is said
+
+
+def findings(result: SplitResult) -> list[str]:
+    """Sentences about the hardest classes, the worst confusion, the features and tags that matter, and confidence."""
+    return [
+        *_hardest_classes(result),
+        *_worst_pair(result),
+        *_features(result),
+        *_sources(result),
+        *_confidence(result),
+    ]
+
+
+def _hardest_classes(result: SplitResult) -> list[str]:
+    ordered = sorted((each for each in result.classes if each.num_clips), key=lambda each: each.recall)
+    hard = [each for each in ordered[:_HARDEST] if each.recall < result.metrics.top1]
+    if not hard:
+        return []
+    names = ", ".join(f"{each.class_name} ({_percent(each.recall)} of {_clips(each.num_clips)})" for each in hard)
+    return [f"Recognised least often: {names}."]
+
+
+def _worst_pair(result: SplitResult) -> list[str]:
+    if not result.confused:
+        return ["No clip was taken for another class."]
+    pair = result.confused[0]
+    total = next(each.num_clips for each in result.classes if each.class_name == pair.true_class)
+    return [f"{len(pair.clip_ids)} of {_clips(total)} of {pair.true_class} were taken for {pair.predicted_class}."]
+
+
+def _features(result: SplitResult) -> list[str]:
+    """Each feature whose outer quarters differ by more than both intervals allow, then the others in one sentence."""
+    clear, unclear = [], []
+    for feature, (smallest, largest) in FEATURES.items():
+        quarters = {each.quarter: each for each in result.quarters if each.feature == feature}
+        low, high = quarters.get(1), quarters.get(NUM_QUARTERS)
+        if low is None or high is None or min(low.num_clips, high.num_clips) < _SMALLEST_GROUP:
+            continue
+        if _differ(low, high):
+            clear.append(
+                f"Of the {smallest} quarter of the clips {_percent(low.top1)} are right, of the {largest} "
+                f"{_percent(high.top1)}; the intervals do not overlap."
+            )
+        else:
+            unclear.append(FEATURE_NAMES.get(feature, feature))
+    if unclear:
+        clear.append(f"No clear difference between the lowest and the highest quarter of {', '.join(unclear)}.")
+    return clear
+
+
+def _sources(result: SplitResult) -> list[str]:
+    groups = {each.value: each for each in result.tags if each.tag == "source"}
+    seen, new = groups.get("seen"), groups.get("new")
+    if seen is None or new is None:
+        return []
+    text = (
+        f"{_clips(seen.num_clips)} come from a source that also gives training clips: {_percent(seen.top1)} of them "
+        f"are right, of the others {_percent(new.top1)}"
+    )
+    return [f"{text}; the intervals do not overlap." if _differ(seen, new) else f"{text}."]
+
+
+def _confidence(result: SplitResult) -> list[str]:
+    confidence = float(result.probabilities.max(axis=1).mean())
+    gap = confidence - result.metrics.top1
+    if abs(gap) < _CONFIDENCE_GAP:
+        return []
+    return [
+        f"Its mean confidence is {_percent(confidence)} and {_percent(result.metrics.top1)} are right: it is "
+        f"{'too sure' if gap > 0 else 'too modest'}. The option --calibrated adjusts that."
+    ]
+
+
+def _differ(one: QuarterResult | TagResult, other: QuarterResult | TagResult) -> bool:
+    if one.interval is None or other.interval is None:
+        return False
+    return one.interval.high < other.interval.low or other.interval.high < one.interval.low
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _clips(count: int) -> str:
+    return f"{count:,} clip" if count == 1 else f"{count:,} clips"
