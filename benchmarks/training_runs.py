@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+Measured = TypeVar("Measured")
 
 
 def study_options(description: str | None) -> argparse.ArgumentParser:
@@ -32,9 +35,7 @@ def call_python(*words: str) -> str:
     return subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def run_all(
-    runs: Sequence[Callable[[], tuple[float, ...]]], *, num_seeds: int, jobs: int
-) -> list[list[tuple[float, ...]]]:
+def run_all(runs: Sequence[Callable[[], Measured]], *, num_seeds: int, jobs: int) -> list[list[Measured]]:
     """What every run measures, ``jobs`` at a time, in groups of ``num_seeds``."""
     with ThreadPoolExecutor(jobs) as pool:
         measured = list(pool.map(lambda run: run(), runs))

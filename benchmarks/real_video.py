@@ -1,0 +1,243 @@
+"""What helps on real video? The same budget for every row, 5 folds by source, several seeds, in one table.
+
+    hmdb-prep extract --videos ../shared/real_jhmdb --shards S --manifests M --size 112x152 --frames-per-segment 3
+    OMP_NUM_THREADS=1 python -m benchmarks.real_video --shards S --manifests M --runs R --start scratch WEIGHTS
+
+Sources are divided into folds; each fold tests once what was trained on the others, so that every clip is tested once a
+seed. A run sets aside its own validation part, by source, of the clips that it trains on. The interval is a bootstrap
+over sources: clips of one source are no independent evidence. Rows run with every --start; those that freeze the ViT
+need weights. Seed by seed, and a table after each: R/table.md, and for every clip R/clips.csv. Finished runs are kept,
+killed ones go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmarks.training_runs import call, run_all, study_options
+from shared.errors import DataError
+from shared.files import sha256_of, write_csv, write_text
+from shared.manifests import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_manifests
+from shared.tables import markdown_table
+from train.evaluate.intervals import drawn_weights
+from train.evaluate.output import EVALUATION_FOLDER, PREDICTIONS_CSV
+
+Floats = npt.NDArray[np.float64]
+
+SCRATCH = "scratch"
+SPLIT = "1"  # each fold has manifests of its own, in which this split is the fold
+PARTS = ("--split", SPLIT, "--val-fraction", "0.1", "--resume")
+TRAINING = ("--plan", "none", "--normalisation", "half", "--batch-size", "16", "--lr", "1e-3", "--warmup-epochs", "2",
+            "--model-ema", "--model-ema-decay", "0.99", "--checkpoint-every", "0")  # fmt: skip
+DEVICES = {"cpu": "cpu", "gpu": "cuda"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One way of learning."""
+
+    name: str
+    words: tuple[str, ...] = ()
+    """Options beside those that all rows of the command have."""
+    is_frozen: bool = False
+    """Whether the ViT stays as it is, so that there must be weights."""
+    command: str = "run"
+
+
+PLAIN = ("--smif", "none", "--lmi", "none")
+CLASSIC = ("--smif", "classic", "--lmi", "classic")
+MIDDLE = ("--sampling", "middle")  # the frames that K = 1 stores
+ROWS = (
+    Row(name="plain", words=PLAIN),
+    Row(name="plain-k1", words=(*PLAIN, *MIDDLE)),
+    Row(name="smif", words=("--lmi", "none")),
+    Row(name="smif-k1", words=("--lmi", "none", *MIDDLE)),
+    Row(name="lmi", words=("--smif", "none")),
+    Row(name="lmi-k1", words=("--smif", "none", *MIDDLE)),
+    Row(name="directional"),
+    Row(name="directional-k1", words=MIDDLE),
+    Row(name="classic", words=CLASSIC),
+    Row(name="classic-k1", words=(*CLASSIC, *MIDDLE)),
+    Row(name="motion", words=("--train", "motion"), is_frozen=True),
+    Row(name="head", words=("--train", "head", *PLAIN), is_frozen=True),
+    Row(name="probe-mean", words=("--head", "mean"), is_frozen=True, command="probe"),
+    Row(name="probe-attention", words=("--head", "attention"), is_frozen=True, command="probe"),
+    Row(name="probe-directional", words=("--head", "directional"), is_frozen=True, command="probe"),
+)
+ROAD = ("directional", "motion", "head", "probe-mean", "probe-attention", "probe-directional")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row with a start: a line of the table."""
+
+    row: Row
+    start: str
+    """`scratch`, or the file of weights."""
+    label: str
+    """What the table and the names of the runs call the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What all runs have in common."""
+
+    shards: Path
+    runs: Path
+    """The folder of the runs, of the folds' manifests and of the table."""
+    shape: tuple[str, ...]
+    """Options of the model's shape from scratch."""
+    shared: tuple[str, ...]
+    """Options of `run` and `probe`."""
+    epochs: int
+    """Of `run`; a probe has its own default."""
+
+
+def make_entries(rows: Sequence[Row], starts: Sequence[str]) -> list[Entry]:
+    """Every row with every start that suits it. Raises DataError where a file of weights is not there."""
+    labels = {}
+    for start in starts:
+        if start != SCRATCH and not Path(start).is_file():
+            raise DataError(f"no weights at {start}; --start takes scratch and files, see benchmarks.pretrain_frames")
+        # The content is part of the name: runs of weights that were made anew are not taken for those of the old ones.
+        labels[start] = SCRATCH if start == SCRATCH else f"weights-{sha256_of(Path(start))[:6]}"
+    return [
+        Entry(row=row, start=start, label=labels[start])
+        for row in rows
+        for start in starts
+        if start != SCRATCH or not row.is_frozen
+    ]
+
+
+def fold_of_clips(classes: Sequence[str], sources: Sequence[str], *, num_folds: int) -> npt.NDArray[np.int64]:
+    """The fold that tests each clip, int64 (N,): whole sources, classes as even as these allow."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fold = np.empty(len(classes), np.int64)
+    divided = StratifiedGroupKFold(num_folds, shuffle=True, random_state=0).split(fold, classes, sources)
+    for number, (_, members) in enumerate(divided):
+        fold[members] = number
+    return fold
+
+
+def write_folds(manifests: Path, folder: Path, *, num_folds: int) -> list[Path]:
+    """Copies of the manifests, one for each fold, in which split 1 is the fold: their folders."""
+    clips = read_manifests(manifests)
+    fold = dict(
+        zip(clips["clip_id"], fold_of_clips(clips["class_name"], clips["source"], num_folds=num_folds), strict=True)
+    )
+    places = [folder / f"{number + 1}of{num_folds}" for number in range(num_folds)]
+    for number, place in enumerate(places):
+        (place / CLIPS_FOLDER).mkdir(parents=True, exist_ok=True)
+        shutil.copy(manifests / DATASET_FILE, place)
+        for file in sorted((manifests / CLIPS_FOLDER).glob("*.csv")):
+            rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+            rows[SPLIT_COLUMNS[0]] = ["test" if fold[clip_id] == number else "train" for clip_id in rows["clip_id"]]
+            write_csv(place / CLIPS_FOLDER / file.name, list(rows.columns), rows.itertuples(index=False))
+    return places
+
+
+def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str, bool]:
+    """Train on a fold and test: whether each of its test clips was right. What was measured before is read."""
+    name = f"{entry.row.name}-{entry.label}-{manifests.name}-seed{seed}"
+    predictions = study.runs / name / EVALUATION_FOLDER / PREDICTIONS_CSV
+    if not predictions.exists():
+        places = ["--shards", str(study.shards), "--manifests", str(manifests), "--runs", str(study.runs)]
+        words = [*PARTS, *study.shared, *entry.row.words, "--seed", str(seed), "--name", name]
+        if entry.row.command == "run":
+            words += [*TRAINING, "--epochs", str(study.epochs)]
+        words += study.shape if entry.start == SCRATCH else ("--init", entry.start)
+        call("lsvit-train", entry.row.command, *words, *places)
+        call("lsvit-train", "evaluate", name, *places)
+    with predictions.open(encoding="utf-8", newline="") as file:
+        return {row["clip_id"]: row["true"] == row["predicted"] for row in csv.DictReader(file)}
+
+
+def interval(values: Floats, sources: Sequence[str]) -> str:
+    """The 95 % interval of the mean of values, float64 (N,) in [-1, 1], over draws of sources; in percent."""
+    parts = [weights @ values / weights.sum(axis=1) for weights in drawn_weights(sources)]
+    low, high = 100 * np.percentile(np.concatenate(parts), (2.5, 97.5))
+    return f"{low:.1f} to {high:.1f}"
+
+
+def write_table(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd.DataFrame, folder: Path) -> str:
+    """The table of what was measured, and each clip's share of right answers, into files; the table.
+
+    measured: of each entry, 1 where a clip was right, float64 (seeds, N) in the order of the clips.
+    """
+    sources, classes = list(clips["source"]), clips["class_name"]
+    rows, first = [], measured[0].mean(axis=0)
+    for entry, right in zip(entries, measured, strict=True):
+        by_seed, by_clip = 100 * right.mean(axis=1), right.mean(axis=0)
+        of_classes = 100 * pd.Series(by_clip).groupby(classes).mean().mean()
+        difference = by_clip - first
+        rows.append((
+            entry.row.name, entry.label, f"{by_seed.mean():.1f} ± {statistics.pstdev(by_seed):.1f}",
+            interval(by_clip, sources), f"{of_classes:.1f}", f"{100 * difference.mean():+.1f}",
+            interval(difference, sources),
+        ))  # fmt: skip
+    columns = ("row", "start", f"top-1 %, {len(measured[0])} seeds", "95 %, by source", "mean class %",
+               "to the first row", "95 %")  # fmt: skip
+    table = "\n".join(markdown_table(columns, rows)) + "\n"
+    write_text(folder / "table.md", table)
+    names = [f"{entry.row.name} {entry.label}" for entry in entries]
+    shares = np.stack([right.mean(axis=0) for right in measured], axis=1).tolist()
+    lines = zip(clips["clip_id"], sources, shares, strict=True)
+    write_csv(
+        folder / "clips.csv", ("clip_id", "source", *names), [(clip, source, *own) for clip, source, own in lines]
+    )
+    return table
+
+
+def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds: int, seeds: int, jobs: int) -> None:
+    """All runs, seed by seed, and the table after each seed."""
+    clips = read_manifests(manifests)
+    places = write_folds(manifests, study.runs / "folds", num_folds=folds)
+    measured: list[list[list[bool]]] = [[] for _ in entries]
+    for seed in range(seeds):
+        runs = [partial(measure, entry, seed, place, study) for entry in entries for place in places]
+        for right, of_folds in zip(measured, run_all(runs, num_seeds=folds, jobs=jobs), strict=True):
+            together = {clip_id: is_right for fold in of_folds for clip_id, is_right in fold.items()}
+            right.append([together[clip_id] for clip_id in clips["clip_id"]])
+        print(write_table(entries, [np.array(right, np.float64) for right in measured], clips, study.runs), flush=True)
+
+
+def main() -> None:
+    """Read the options, train and print the table as Markdown."""
+    parser = study_options(__doc__)
+    names = [row.name for row in ROWS]
+    parser.add_argument("--rows", nargs="+", choices=names, default=ROAD, metavar="ROW", help=", ".join(names))
+    parser.add_argument("--start", nargs="+", default=[SCRATCH], help="scratch, files of weights, or both")
+    parser.add_argument("--epochs", type=int, default=12, help="of every training; a probe has its own")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--preset", default="tiny", help="the model from scratch; weights bring their own shape")
+    parser.add_argument("--image-size", type=int, default=80)
+    parser.add_argument("--spatial-pool", default="mean")
+    parser.add_argument("--on", choices=tuple(DEVICES), default="cpu")
+    arguments = parser.parse_args()
+    study = Study(
+        shards=arguments.shards,
+        runs=arguments.runs,
+        shape=("--preset", arguments.preset),
+        shared=(
+            "--img-size", str(arguments.image_size), "--spatial-pool", arguments.spatial_pool,
+            "--device", DEVICES[arguments.on], "--workers", "1",
+        ),
+        epochs=arguments.epochs,
+    )  # fmt: skip
+    entries = make_entries([row for row in ROWS if row.name in arguments.rows], arguments.start)
+    run_study(entries, study, arguments.manifests, folds=arguments.folds, seeds=arguments.seeds, jobs=arguments.jobs)
+
+
+if __name__ == "__main__":
+    main()
