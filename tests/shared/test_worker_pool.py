@@ -133,3 +133,29 @@ def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch:
 
 def crash_at_once(connection: object) -> None:
     os._exit(9)
+
+
+def test_a_long_folder_of_temporary_files_does_not_matter(tmp_path: Path) -> None:
+    long = tmp_path / ("l" * 120)
+    long.mkdir()
+    code = (
+        "from shared.workers import WorkerPool\n"
+        "with WorkerPool(num_workers=1, timeout_seconds=60, preload=[]) as pool:\n"
+        "    print(pool.wait(pool.submit(abs, -3)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TMPDIR": str(long)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "3\n", done.stderr
+    assert not list(long.iterdir())
+
+
+def test_where_no_folder_is_short_enough_the_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/" + "l" * 120)
+    monkeypatch.setattr("shared.workers._SHORT_FOLDERS", ("/nowhere",))
+    with pytest.raises(DataError, match=r"path of 121 bytes, too long.*set TMPDIR to a folder of at most 71"):
+        WorkerPool(num_workers=1, timeout_seconds=60, preload=[])
