@@ -22,7 +22,7 @@ from shared.files import read_versioned_json, write_text
 from train.data.samples import choose_rows, names_sha256
 from train.data.views import Views
 from train.learn.metrics import expected_calibration_error, mean_loss
-from train.trained.clips import check_split, stored_probabilities
+from train.trained.clips import stored_probabilities
 from train.trained.model import LoadedModel
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def _logarithms(probabilities: Floats) -> Floats:
 def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_size: int) -> Calibration:
     """Fit the temperature of a model on the validation clips of its run, in one view, and keep it in the run's folder.
 
-    frame: all manifest rows. Raises DataError where the run had no validation part, its split has changed, or the clips
-    that these manifests would make that part of are others than the run's.
+    frame: all manifest rows. Raises DataError where the run had no validation part, or the clips that these manifests
+    would make it of are others than the run's.
     """
     measured = loaded.measured
     if not loaded.epoch and loaded.val_fraction:
@@ -100,7 +100,6 @@ def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_s
             f"{loaded.path} was not measured on validation clips, so there is nothing to calibrate it on; leave "
             "--calibrated out, or train with --val-fraction 0.1"
         )
-    check_split(loaded, frame)
     rows = choose_rows(frame, split=loaded.facts.split, val_fraction=loaded.val_fraction).validation
     foreign = DataError(
         f"{loaded.path} was validated on other clips than these manifests give, and may have been trained on some of "
