@@ -51,7 +51,7 @@ class TagResult:
     top1: float
     """In [0, 1]."""
     interval: Interval | None
-    """Of top1; None where all clips are of one source."""
+    """Of top1; None where all clips are of one source, or all right or wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,8 @@ def share_intervals(
 ) -> list[Interval | None]:
     """Intervals of the shares hits / members of F groups of clips, both bool (N, F); hits count among members alone.
 
-    None for a group whose clips are all of one source. Draws without any clip of the group are left out.
+    None for a group whose clips are all of one source, or all hits or no hits: of these every draw says the same, which
+    does not mean that the share is certain. Draws without any clip of the group are left out.
     """
     right, counted = (hits & members).astype(np.float64), members.astype(np.float64)
     parts = [(weights @ right, weights @ counted) for weights in drawn_weights(sources)]
@@ -55,19 +56,21 @@ def share_intervals(
     names = np.asarray(sources, dtype=np.str_)
     intervals: list[Interval | None] = []
     for group in range(members.shape[1]):
-        has_several = len(np.unique(names[members[:, group]])) > 1
+        inside = members[:, group]
+        is_mixed = 0 < right[:, group].sum() < inside.sum()
         present = denominators[:, group] > 0
         values = numerators[present, group] / denominators[present, group]
-        intervals.append(_interval(values) if has_several else None)
+        intervals.append(_interval(values) if is_mixed and len(np.unique(names[inside])) > 1 else None)
     return intervals
 
 
 def mean_class_interval(right: npt.NDArray[np.bool_], labels: Integers, sources: Sequence[str]) -> Interval | None:
     """The interval of the mean class accuracy of N >= 1 clips, right bool (N,), labels int64 (N,).
 
-    In each draw it is the mean over the classes that have clips in it. None where all clips are of one source.
+    In each draw it is the mean over the classes that have clips in it. None where all clips are of one source, or all
+    are right or wrong.
     """
-    if len(set(sources)) < 2:
+    if len(set(sources)) < 2 or right.all() or not right.any():
         return None
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))

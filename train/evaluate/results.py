@@ -88,7 +88,7 @@ class SplitResult:
     """P(class | clip), (N, classes)."""
     metrics: Metrics
     intervals: Mapping[str, Interval | None]
-    """Of the accuracies among MEASURES; None where all clips are of one source."""
+    """Of the accuracies among MEASURES; None where all clips are of one source, or all right or wrong."""
     uncalibrated: Metrics | None
     """The same before calibration; None, like the next field, where that was not asked for."""
     calibration: Calibration | None

@@ -95,10 +95,13 @@ def test_clips_of_few_sources_tell_less_than_as_many_independent_ones() -> None:
     assert many.low == pytest.approx(0.5 - 1.96 * np.sqrt(0.25 / 200), abs=0.01)  # the normal approximation
 
 
-def test_one_source_has_no_interval() -> None:
+def test_one_source_or_one_outcome_has_no_interval() -> None:
     right, labels = np.array([True, False]), np.array([0, 1])
     assert share_intervals(right[:, None], np.ones((2, 1), dtype=bool), ["a", "a"]) == [None]
     assert mean_class_interval(right, labels, ["a", "a"]) is None
+    every = np.ones((2, 1), dtype=bool)
+    assert share_intervals(every, every, ["a", "b"]) == share_intervals(~every, every, ["a", "b"]) == [None]
+    assert mean_class_interval(every[:, 0], labels, ["a", "b"]) is None  # every draw says 1: that is no certainty
     assert made_result(num_clips=1, class_names=NAMES).intervals["top1"] is None
 
 
