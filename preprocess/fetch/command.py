@@ -20,7 +20,7 @@ from preprocess.fetch.summary import FetchSummary
 from preprocess.fetch.unpack import Tally, Unpacker
 from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
-from shared.split_files import SPLITS_FILE, read_split_table, write_split_table
+from shared.split_files import SPLITS_FILE, SplitTable, read_split_table, write_split_table
 from shared.splits import Part, official_splits
 from shared.video.frame_names import PICTURE_SUFFIXES
 from shared.videos import find_videos, is_synthetic
@@ -151,12 +151,19 @@ def _keep_parts(destination: Path, parts: Mapping[str, Part | None]) -> Path | N
         return None
     file = destination / SPLITS_FILE
     if file.exists():
-        table = joined(read_split_table(file), table)
-        if table is None:
-            say(
-                f"{file} is there and says otherwise than the folders of the source, so it is kept; move it away and "
-                "fetch again to have it made anew"
-            )
-            return None
+        table = _joined_with(file, table)
+    if table is None:
+        say(
+            f"{file} is there and says otherwise than the folders of the source, so it is kept; move it away and fetch "
+            "again to have it made anew"
+        )
+        return None
     write_split_table(destination, table)
     return file
+
+
+def _joined_with(file: Path, table: SplitTable) -> SplitTable | None:
+    try:
+        return joined(read_split_table(file), table)
+    except DataError:  # a user's own file of another form, which is theirs
+        return None

@@ -40,11 +40,13 @@ def print_summary(summary: FetchSummary) -> int:
     _say_some("in two parts at once, counted to the first", tally.in_two_parts)
     _say_some("without a class folder, left out", tally.unplaced)
     _say_some("unreadable, left out", tally.failures)
-    _say_official(summary)
+    present = summary.num_official - len(summary.missing_official)
+    _say_official(summary, present)
     if summary.splits is not None:
         parts = ", ".join(sorted({part for part in tally.parts.values() if part}))
         command = ["hmdb-prep", "extract", "--videos", str(summary.destination), "--splits", str(summary.splits)]
-        say(f"folders divide the videos into {parts}, which {summary.splits} keeps: {shlex.join(command)}")
+        official = "; without --splits the clips of the official list have its splits" if present else ""
+        say(f"folders divide the videos into {parts}, which {summary.splits} keeps: {shlex.join(command)}{official}")
     say(f"videos are in {summary.destination}; {summary.aftermath}")
     return 1 if tally.failures else 0
 
@@ -60,8 +62,7 @@ def _how(summary: FetchSummary) -> str:
     return f" ({tally.num_linked} as hard links, which take no space{others})"
 
 
-def _say_official(summary: FetchSummary) -> None:
-    present = summary.num_official - len(summary.missing_official)
+def _say_official(summary: FetchSummary, present: int) -> None:
     say(f"official list: {present} of {summary.num_official} clips of HMDB51 are there")
     if present:
         _say_some("missing", summary.missing_official)

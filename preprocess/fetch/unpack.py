@@ -40,7 +40,7 @@ class Tally:
 class Unpacker:
     """Unpacks one archive, or a folder of files, and the archives within it.
 
-    Its videos are moved from the staging folder when all of it was read.
+    The videos of an archive are moved from the staging folder when all of it was read, those of a folder at once.
     """
 
     def __init__(self, destination: Path, *, limits: Limits, budget: Budget, tally: Tally) -> None:
@@ -83,6 +83,8 @@ class Unpacker:
                 self._tally.unplaced.append(member.name)
             elif self._stage(member, data, staged):
                 videos.append((staged, place))
+                if isinstance(data, Path):  # nothing that follows in a folder tells against it, and copies take long
+                    self._put(*videos.pop())
             advance(member.num_bytes)
         for staged, place in videos:
             self._put(staged, place)

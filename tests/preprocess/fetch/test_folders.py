@@ -229,10 +229,10 @@ def test_a_split_that_is_there_is_added_to_or_kept(tmp_path: Path, capsys: pytes
     assert (videos / "splits.csv").read_text() == text
     assert summary.splits is None
     assert "says otherwise" in capsys.readouterr().out
-    own = "clip_id,split1,split2\nwalk/a,train,test\n"
-    (videos / "splits.csv").write_text(own)
-    fetch(str(tmp_path / "a.zip"), videos)
-    assert (videos / "splits.csv").read_text() == own
+    for own in ("clip_id,split1,split2\nwalk/a,train,test\n", "my notes"):
+        (videos / "splits.csv").write_text(own)
+        assert fetch(str(tmp_path / "a.zip"), videos).splits is None
+        assert (videos / "splits.csv").read_text() == own
 
 
 folder_names = st.sampled_from(["train", "Test", "VAL", "validation", "walk", "juggle", "data", "split", "run"])
