@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shared.console import run_app
+from shared.console import run_app, show_version
 
 app = typer.Typer(
     name="hmdb-prep",
@@ -47,6 +47,9 @@ DEFAULT_MANIFESTS = Path("data_manifests")
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=show_version)
+    ] = False,
 ) -> None:
     """HMDB51 videos into exact training clips: shards, manifests, a report and a balancing plan."""
 
@@ -182,12 +185,13 @@ def merge(
 ) -> None:
     """Rebuild the manifests from the shards: after --num-tasks, to repair them, or with other splits and sources."""
     from preprocess.extract.merge import merge as merge_shards
-    from preprocess.extract.rules import AskedRules
+    from preprocess.extract.rules import AskedRules, say_warnings
     from shared.console import say
     from shared.videos import is_synthetic
 
     asked = AskedRules(source_pattern=source_pattern, splits=splits)
     dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True, asked=asked)
+    say_warnings(manifests, dataset)
     say(f"manifests of {dataset.num_clips} clips in {len(dataset.shards)} shards written to {manifests}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from shared.manifests import SPLIT_COLUMNS, Dataset
+from shared.split_warnings import warnings_on_splits
 from shared.video.resizing import parse_size, scaled_size
 
 PICTURE_COLUMNS = ("brightness", "contrast", "blur", "colorfulness", "motion")
@@ -47,7 +48,8 @@ class Summary:
     """Every table of the report. ``clips`` is the manifests with ``crop_loss`` (share of the picture, 0 to 1) added.
 
     classes: one row a class (clips, sources, to_median). statistics and deviations: class means of PICTURE_COLUMNS and
-    their z among the classes, index class_name. imbalance: largest class by smallest.
+    their z among the classes, index class_name. imbalance: largest class by smallest. warnings: what cannot be right
+    about sources and splits.
     """
 
     dataset: Dataset
@@ -66,6 +68,7 @@ class Summary:
     decode_errors: pd.DataFrame
     notes: pd.DataFrame
     correlations: pd.DataFrame
+    warnings: tuple[str, ...]
 
 
 def summarize(clips: pd.DataFrame, dataset: Dataset, *, quarantine: pd.DataFrame, notes: pd.DataFrame) -> Summary:
@@ -90,6 +93,7 @@ def summarize(clips: pd.DataFrame, dataset: Dataset, *, quarantine: pd.DataFrame
         decode_errors=decode_errors_of(clips),
         notes=notes,
         correlations=clips[list(CORRELATED_COLUMNS)].corr(),
+        warnings=warnings_on_splits(clips, source_pattern=dataset.source_pattern),
     )
 
 
@@ -149,9 +153,9 @@ def split_balance(clips: pd.DataFrame) -> pd.DataFrame:
     """One row for each split and part: clips, classes, the smallest and largest class there, their ratio, sources."""
     rows = []
     for split in SPLIT_COLUMNS:
-        for part in ("train", "test", "unused"):
+        for part in ("train", "val", "test", "unused"):
             chosen = clips[clips[split] == part]
-            if chosen.empty and part == "unused":
+            if chosen.empty and part in ("val", "unused"):
                 continue
             counts = chosen.groupby("class_name").size()
             smallest, largest = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)

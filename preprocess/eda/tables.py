@@ -31,6 +31,8 @@ def print_summary(summary: Summary, duplicates: NearDuplicates | None) -> None:
     _print_frame("Picture lost to the centre crop", summary.crop_losses)
     _print_frame("Splits", summary.splits)
     _print_frame("Sources on both sides of a split", summary.leaks)
+    for sentence in summary.warnings:
+        say(f"warning: {sentence}")
     _print_frame("Tags", summary.tags)
     _print_lists(summary)
     if duplicates is not None:

@@ -25,7 +25,16 @@ from preprocess.extract.extraction_plan import (
 from preprocess.extract.facts import FactRules
 from preprocess.extract.merge import has_manifests, merge
 from preprocess.extract.ownership import check_owner, data_sets_of, disown
-from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, kept_rules, made_by, remarks, rules_for
+from preprocess.extract.rules import (
+    AS_KEPT,
+    AskedRules,
+    keep_rules,
+    kept_rules,
+    made_by,
+    remarks,
+    rules_for,
+    say_warnings,
+)
 from preprocess.extract.state import (
     check_foreign_shards,
     differences,
@@ -309,6 +318,7 @@ def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:
         quarantine += f", see {settings.manifests / 'quarantine.csv'}"
     if dataset.num_clips == 0:
         raise DataError(f"no clip came of it: {quarantine}")
+    say_warnings(settings.manifests, dataset)
     say(
         f"{dataset.num_clips} clips of {len(dataset.class_names)} classes in {len(dataset.shards)} shards: "
         f"{settings.shards}; "

@@ -65,13 +65,17 @@ def name_tags(videos: Sequence[Video], *, source_pattern: str) -> dict[str, Name
         video.clip_id: read_name(video.stem, class_name=video.class_name, source_pattern=source_pattern)
         for video in videos
     }
+    if not source_pattern:
+        tags |= {video.clip_id: NameTags(source=video.clip_id) for video in repeated_numbers(videos)}
+    return tags
+
+
+def repeated_numbers(videos: Sequence[Video]) -> list[Video]:
+    """Those whose name is a number alone that stands in several classes."""
     classes: dict[str, set[str]] = defaultdict(set)
     for video in videos:
         classes[video.stem].add(video.class_name)
-    numbered = [video for video in videos if video.stem.isdecimal() and len(classes[video.stem]) > 1]
-    if not source_pattern:
-        tags |= {video.clip_id: NameTags(source=video.clip_id) for video in numbered}
-    return tags
+    return [video for video in videos if video.stem.isdecimal() and len(classes[video.stem]) > 1]
 
 
 def with_facts(row: ClipRow, facts: ClipFacts) -> ClipRow:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.extract.extraction_plan import ExtractionPlan
-from preprocess.extract.facts import FactRules, name_tags
+from preprocess.extract.facts import FactRules, name_tags, repeated_numbers
 from preprocess.extract.state import STATE_FILE, write_extraction_plan
-from shared.console import counted
-from shared.manifests import Dataset
-from shared.official_names import official_clip_id
+from shared.console import counted, say
+from shared.manifests import SPLIT_COLUMNS, Dataset, read_manifests
+from shared.official_names import official_clip_id, side_of_source
 from shared.sources import compile_source_pattern, matches
 from shared.split_files import SPLITS_FILE, mismatches, read_kept_table, read_split_table, write_split_table
+from shared.split_warnings import warnings_on_splits
 from shared.videos import Video
 
 AUTO = "auto"
@@ -88,9 +89,21 @@ def remarks(videos: Sequence[Video], rules: FactRules, *, asked: AskedRules, sha
         sentences += [f"splits: those of {place}", *mismatches(rules.table, videos, place=place)]
     if rules.source_pattern:
         sentences.append(_on_pattern(videos, rules.source_pattern))
-    elif rules.table is None:
-        sentences += _on_official_names(videos)
-    return sentences
+        return sentences
+    numbered = repeated_numbers(videos)
+    if numbered:
+        sentences.append(
+            f"{counted(len(numbered), 'video')} whose names are numbers that several classes have, such as "
+            f"{numbered[0].path}: each is taken for a source of its own; if equal numbers are one video, give "
+            r"--source-pattern '(\d+)'"
+        )
+    return sentences + (_on_official_names(videos) if rules.table is None else [])
+
+
+def say_warnings(manifests: Path, dataset: Dataset) -> None:
+    """Say what cannot be right about the sources and splits in manifests that were just written."""
+    for sentence in warnings_on_splits(read_manifests(manifests), source_pattern=dataset.source_pattern):
+        say(f"warning: {sentence}")
 
 
 def _on_pattern(videos: Sequence[Video], source_pattern: str) -> str:
@@ -119,9 +132,27 @@ def _on_official_names(videos: Sequence[Video]) -> list[str]:
             "they have its official splits; unpack with `hmdb-prep fetch` to have its names"
         )
     if known and len(known) < len(videos):
-        others = len(videos) - len(known)
+        others = [video for video in videos if official[video.clip_id] is None]
         sentences.append(
-            f"{counted(len(known), 'video')} of HMDB51 with its official splits, {counted(others, 'other')}, which "
-            "follow the side of their source where HMDB51 has it and are divided by source where not"
+            f"{counted(len(known), 'video')} of HMDB51 with its official splits, {counted(len(others), 'other')}, "
+            f"divided by source, or on the side where HMDB51 has the source{_on_unused(others)}"
         )
     return sentences
+
+
+def _on_unused(videos: Sequence[Video]) -> str:
+    tags = name_tags(videos, source_pattern="")
+    unused = [
+        video
+        for video in videos
+        if any(
+            side_of_source(tags[video.clip_id].source, class_name=video.class_name, column=column) == "unused"
+            for column in SPLIT_COLUMNS
+        )
+    ]
+    if not unused:
+        return ""
+    return (
+        f"; {len(unused)} of them, such as {unused[0].clip_id}, are unused in a split where HMDB51 has other classes of "
+        "their source on both sides"
+    )

@@ -6,12 +6,13 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from shared.errors import UsageError
 from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
 from shared.shards.format import ShardLayout
 from shared.split_files import SplitTable
+from shared.split_warnings import warnings_on_splits
 from shared.splits import has_val_rows, split_column
 from shared.video.resizing import Fit, FrameSize
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
@@ -29,6 +30,9 @@ from train.data.samples import (
 )
 from train.model.config import PRESETS
 from train.run.config import RunConfig, class_strengths
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LARGEST_DEFAULT_IMAGE = 224
 
@@ -87,7 +91,7 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
         size=FrameSize(height=reader.layout.height, width=reader.layout.width, fit=cast(Fit, dataset.fit)),
         rgb=dataset.rgb[split_column("full" if config.split == "all" else config.split)],
         plan_sha256=plan_sha256,
-        notes=(*_labels(config, dataset, rows), *notes, *more_notes),
+        notes=(*_labels(config, dataset, rows), *_warnings_on(config, dataset, frame), *notes, *more_notes),
     )
     return config, data
 
@@ -182,6 +186,13 @@ def _warnings(plan: TrainingPlan, *, split: str, val_fraction: float, num_rows: 
             f"{split}: it is partial or damaged, and what it leaves out is not trained on; {remedy} a whole one"
         ]
     return []
+
+
+def _warnings_on(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> list[str]:
+    """What cannot be right about the sources, and about the split that the run trains on."""
+    columns = [] if config.split == "all" else [split_column(config.split)]
+    sentences = warnings_on_splits(frame, source_pattern=dataset.source_pattern, columns=columns)
+    return [f"warning: {sentence}" for sentence in sentences]
 
 
 def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:
