@@ -35,7 +35,7 @@ from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
 from train.run.progress import Progress, Timing, append_timing, write_metrics
-from train.run.report import write_report
+from train.run.report import REPORT_FILE, write_report
 from train.run.session import log_epoch, make_checkpoint, open_events
 from train.run.start import init_weights, make_model, with_shape_of
 
@@ -172,8 +172,11 @@ def _idle_options(part: Part, learner: Learner) -> list[str]:
 
 def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: torch.device) -> None:
     last = checkpoint_path(part.folder, "last")
-    if last.is_file() and (finished := read_checkpoint(last).progress.finished):
-        say(f"{part.folder} is finished ({finished}); nothing to do")
+    if last.is_file() and (found := read_checkpoint(last)).progress.finished:
+        if not (part.folder / REPORT_FILE).is_file():  # killed between the last checkpoint and its report
+            write_metrics(part.folder, found.progress.history)
+            write_report(part.folder, facts=found.facts, config=part.config, progress=found.progress)
+        say(f"{part.folder} is finished ({found.progress.finished}); nothing to do")
         return
     started = time.perf_counter()
     config, data = part.config, part.data

@@ -195,8 +195,12 @@ def test_a_killed_extraction_continues(
     for which in ("last", "best"):
         one, other = (checkpoint(tmp_path / name / "a", which) for name in ("whole", "cut"))
         assert_same(one, other, ignored=frozenset({"runs"}))
+    for name in ("metrics.csv", "report.html"):  # as a kill between the last checkpoint and its report leaves it
+        (tmp_path / "cut" / "a" / name).unlink()
     probe(options(made, tmp_path / "cut", "a", init=str(weights), resume=True))
     assert "is finished (all epochs done)" in capsys.readouterr().out
+    assert (tmp_path / "cut" / "a" / "report.html").is_file()
+    assert len({(tmp_path / name / "a" / "metrics.csv").read_bytes() for name in ("whole", "cut")}) == 1
 
 
 def test_motion_modules_of_a_run_are_kept(
