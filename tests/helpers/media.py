@@ -38,6 +38,14 @@ def make_video(path: Path, *arguments: str, num_frames: int = 40, size: str = "3
     return path
 
 
+def dump_frames(video: Path, folder: Path, pattern: str = "%05d.png") -> Path:
+    """Write every frame of a video as a picture into a new folder, as the ffmpeg command gives them; the folder."""
+    folder.mkdir(parents=True)
+    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", f"file:{video}", "-fps_mode", "passthrough"]
+    subprocess.run([*command, "-pix_fmt", "rgb24", f"file:{folder}/{pattern}"], check=True, capture_output=True)
+    return folder
+
+
 def turn(path: Path, degrees: int) -> Path:
     """A copy of an MP4 whose display matrix says that it is to be turned clockwise."""
     data = path.read_bytes()

@@ -14,19 +14,12 @@ import pandas as pd
 import pytest
 from commands import command_line, fail, run, succeed
 from extraction import OPTIONS, places
-from media import HMDB_LIKE, make_video
+from media import HMDB_LIKE, dump_frames, make_video
 
 from preprocess.extract.extraction_plan import ExtractionParameters, dataset_id_of
 from shared.videos import Video
 
 SIZE = ("--size", "24x32", "--num-frames", "4", "--frames-per-segment", "3")
-
-
-def dump(video: Path, folder: Path, pattern: str = "%05d.png") -> None:
-    """Every frame of a video as a picture, as the ffmpeg command gives them."""
-    folder.mkdir(parents=True)
-    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", f"file:{video}", "-fps_mode", "passthrough"]
-    subprocess.run([*command, "-pix_fmt", "rgb24", f"file:{folder}/{pattern}"], check=True, capture_output=True)
 
 
 def rows_of(tmp_path: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
@@ -46,7 +39,7 @@ def extracted(ffmpeg: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     videos = tmp_path / "videos"
     for name, count, pattern in [("jump/a", 30, "%05d.png"), ("run/b", 3, "frame_%d.png")]:
         video = make_video(videos / f"{name}.avi", *HMDB_LIKE, num_frames=count, size="64x48")
-        dump(video, videos / f"{name}_dumped", pattern)
+        dump_frames(video, videos / f"{name}_dumped", pattern)
     (videos / "run" / "b_dumped" / "cover.png").touch()
     (videos / "run" / "subtitles.srt").touch()
     (videos / "run" / "deep").mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from media import HMDB_LIKE, ffmpeg_frames, make_video
+from media import HMDB_LIKE, dump_frames, ffmpeg_frames, make_video
 from PIL import Image
 
 from shared.video.decoding import decode_clip, picture_size
@@ -25,14 +25,6 @@ COLOURS = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREYS = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
 
 
-def dump(video: Path, folder: Path) -> Path:
-    """Every frame of a video as PNG, as the ffmpeg command gives them."""
-    folder.mkdir(parents=True)
-    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", f"file:{video}", "-fps_mode", "passthrough"]
-    subprocess.run([*command, "-pix_fmt", "rgb24", f"file:{folder}/%05d.png"], check=True, capture_output=True)
-    return folder
-
-
 def save_frames(folder: Path, count: int, *, size: tuple[int, int] = (32, 24), start: int = 1) -> Path:
     """Plain pictures of their own colour each, ``1.png``, ``2.png``, ..."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +36,7 @@ def save_frames(folder: Path, count: int, *, size: tuple[int, int] = (32, 24), s
 @pytest.mark.parametrize("num_frames", [1, 9, 70])
 def test_png_dumps_give_the_clip_of_the_video(ffmpeg: str, tmp_path: Path, num_frames: int) -> None:
     video = make_video(tmp_path / "v.avi", *HMDB_LIKE, num_frames=num_frames, size="64x48")
-    clip, dumped = decode_clip(video, NATIVE), decode_clip(dump(video, tmp_path / "v"), NATIVE, folder_fps=30)
+    clip, dumped = decode_clip(video, NATIVE), decode_clip(dump_frames(video, tmp_path / "v"), NATIVE, folder_fps=30)
     assert torch.equal(dumped.frames, clip.frames)
     assert np.array_equal(dumped.frame_index, clip.frame_index)
     assert np.array_equal(dumped.frames.numpy(), ffmpeg_frames(video, height=48, width=64)[dumped.frame_index])
@@ -56,7 +48,7 @@ def test_png_dumps_give_the_clip_of_the_video(ffmpeg: str, tmp_path: Path, num_f
 
 def test_png_dumps_of_real_clips_give_their_clips(real_videos: Path, tmp_path: Path) -> None:
     for video in sorted((real_videos / "hmdb51").rglob("*.avi"))[:2]:
-        dumped = decode_clip(dump(video, tmp_path / video.stem), NATIVE)
+        dumped = decode_clip(dump_frames(video, tmp_path / video.stem), NATIVE)
         assert torch.equal(dumped.frames, decode_clip(video, NATIVE).frames)
         assert (dumped.fps, dumped.duration_seconds) == (0, 0)
 
