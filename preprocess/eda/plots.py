@@ -22,6 +22,7 @@ UNITS = {
     "motion": "mean luma difference of adjacent frames",
 }
 LOGARITHMIC = ("blur",)
+_PARTS = (("train", BLUE), ("val", "#8a5fa8"), ("test", ORANGE))
 
 
 def draw_plots(summary: Summary) -> dict[str, str]:
@@ -54,7 +55,7 @@ def _classes(summary: Summary) -> Figure:
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     axes = figure.subplots()
     bottom = np.zeros(len(names))
-    for part, colour in (("train", BLUE), ("test", ORANGE), ("unused", GREY)):
+    for part, colour in (*_PARTS, ("unused", GREY)):
         counts = summary.clips[summary.clips["split1"] == part].groupby("class_name").size()
         heights = counts.reindex(summary.classes.index, fill_value=0).to_numpy()
         if heights.any():
@@ -90,7 +91,7 @@ def _splits(summary: Summary) -> Figure:
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     all_axes = figure.subplots(1, len(SPLIT_COLUMNS), sharey=True)
     for axes, split in zip(all_axes, SPLIT_COLUMNS, strict=True):
-        for part, colour in (("train", BLUE), ("test", ORANGE)):
+        for part, colour in _PARTS:
             counts = (
                 summary.clips[summary.clips[split] == part].groupby("class_name").size().sort_values(ascending=False)
             )

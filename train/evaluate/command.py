@@ -19,7 +19,7 @@ from train.evaluate.results import ClipFacts, Evaluation, ModelFacts, SplitResul
 from train.learn.processes import choose_device
 from train.run.config import requested_splits
 from train.trained.calibration import Calibration, calibrate
-from train.trained.clips import check_dataset, check_split, stored_probabilities
+from train.trained.clips import check_dataset, check_split, check_unseen, stored_probabilities
 from train.trained.folders import find_run, run_name, split_folders
 from train.trained.model import LoadedModel, load_model
 
@@ -59,6 +59,7 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
         _check_split(loaded.facts.split, options.splits, is_only=len(chosen) == 1)
         check_dataset(loaded, dataset)
         check_split(loaded, frame)
+        check_unseen(loaded, frame)
         results.append(_evaluate_split(loaded, frame, options, views=views))
         folders.append(split_folder)
     evaluation = Evaluation(

@@ -30,6 +30,7 @@ from train.data.samples import (
 )
 from train.model.config import PRESETS
 from train.run.config import RunConfig, class_strengths
+from train.run.seen import seen_test_clips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,13 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
         size=FrameSize(height=reader.layout.height, width=reader.layout.width, fit=cast(Fit, dataset.fit)),
         rgb=dataset.rgb[split_column("full" if config.split == "all" else config.split)],
         plan_sha256=plan_sha256,
-        notes=(*_labels(config, dataset, rows), *_warnings_on(config, dataset, frame), *notes, *more_notes),
+        notes=(
+            *_labels(config, dataset, rows),
+            *_on_init(config, dataset, frame),
+            *_warnings_on(config, dataset, frame),
+            *notes,
+            *more_notes,
+        ),
     )
     return config, data
 
@@ -193,6 +200,12 @@ def _warnings_on(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> li
     columns = [] if config.split == "all" else [split_column(config.split)]
     sentences = warnings_on_splits(frame, source_pattern=dataset.source_pattern, columns=columns)
     return [f"warning: {sentence}" for sentence in sentences]
+
+
+def _on_init(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> list[str]:
+    """That the run cannot be tested, where the weights that it begins with have seen its test clips."""
+    seen = seen_test_clips(config, frame, dataset_id=dataset.dataset_id)
+    return [f"warning: `evaluate` will refuse this run: {seen}"] if seen else []
 
 
 def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:

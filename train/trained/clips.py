@@ -22,6 +22,8 @@ from train.data.views import Views
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.precision import amp_dtype
 from train.learn.processes import Processes, memory_errors
+from train.run.folder import saved_config
+from train.run.seen import seen_test_clips
 from train.trained.model import LoadedModel
 
 if TYPE_CHECKING:
@@ -72,6 +74,14 @@ def check_split(loaded: LoadedModel, frame: pd.DataFrame) -> None:
         f"{place} has changed since it was trained{changed}, so clips that it has seen may test it; put the old split "
         f"back with {remedy}, or train anew"
     )
+
+
+def check_unseen(loaded: LoadedModel, frame: pd.DataFrame) -> None:
+    """Raise DataError where the weights that a run began with were trained on test clips of its split."""
+    config = saved_config(loaded.folder)
+    seen = "" if config is None else seen_test_clips(config, frame, dataset_id=loaded.facts.dataset_id)
+    if seen:
+        raise DataError(f"{loaded.folder} cannot be tested: {seen}; begin with weights that have not seen them")
 
 
 def _changed_clips(then: SplitTable, now: SplitTable) -> str:

@@ -84,7 +84,15 @@ def test_hmdb51_classes_and_splits(official: pd.DataFrame) -> None:
         3570, 70, 70, 1.0,
     ]  # fmt: skip
     assert splits.loc[("split2", "test"), "clips"] == 1530
-    assert ("split_full", "unused") not in splits.index
+    assert ("split_full", "unused") not in splits.index and "val" not in splits.index.get_level_values("part")
+
+
+def test_val_clips_are_a_part_of_their_own() -> None:
+    clips = pd.DataFrame({"class_name": list("aaab"), "source": list("wxyz"), "split1": ["train", "val", "val", "test"]})
+    clips = clips.assign(split2="unused", split3="unused", split_full="train")
+    splits = split_balance(clips).set_index(["split", "part"])
+    assert list(splits.loc["split1"].index) == ["train", "val", "test"]
+    assert list(splits.loc[("split1", "val"), ["clips", "classes", "largest class", "sources"]]) == [2, 1, 2, 2]
 
 
 def test_tags_sum_to_all_clips_and_empty_ones_are_named(official: pd.DataFrame) -> None:

@@ -184,3 +184,36 @@ def test_a_run_does_not_go_on_with_a_changed_split(
         go_on(made, tmp_path, "a")
     strip_facts(old)
     assert checkpoint(go_on(made, tmp_path, "old"))["progress"]["epoch"] == 1
+
+
+def test_test_clips_that_trained_the_weights_of_init_are_refused(
+    made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_parts(made, {"run/clip01": "test", "walk/clip06": "train"}, column="split2")
+    first = train(made, tmp_path, "first", **OPTIONS)
+    small = {key: value for key, value in OPTIONS.items() if key not in ("embed_dim", "depth", "num_heads")}
+    second = train(made, tmp_path, "second", **small, init=str(first))  # the same split: nothing is seen
+    third = train(made, tmp_path, "third", **small, init="second", split="2")
+    command = [*places(made), "--device", "cpu"]
+    succeed("lsvit-train", "evaluate", second, *command)
+    said = fail(1, "lsvit-train", "evaluate", third, *command)
+    assert f"{third} cannot be tested: 1 of the 6 test clips of split 2, such as run/clip01, have trained" in said
+    assert f"{second} (split 1), whose weights it begins with (--init); begin with weights that have not" in said
+    assert "warning: `evaluate` will refuse this run: 1 of the 6 test clips" in capsys.readouterr().out
+    (second / "splits.csv").unlink()  # of an earlier version: its split as it is now
+    fail(1, "lsvit-train", "evaluate", third, *command)
+    (second / "checkpoints" / "best.pt").unlink()
+    (second / "checkpoints" / "last.pt").unlink()  # gone: nothing is known of it
+    succeed("lsvit-train", "evaluate", third, *command)
+
+
+def test_weights_of_split_all_have_seen_everything(made: MadeDataset, tmp_path: Path) -> None:
+    first = train(made, tmp_path, "first", **OPTIONS, split="all")
+    small = {key: value for key, value in OPTIONS.items() if key not in ("embed_dim", "depth", "num_heads")}
+    second = train(made, tmp_path, "second", **small, init=str(first))
+    said = fail(1, "lsvit-train", "evaluate", second, *places(made), "--device", "cpu")
+    assert "6 of the 6 test clips of split 1" in said and "split all" in said
+    # Of another data set with the same names nothing follows.
+    other = make_dataset(tmp_path / "other", dataset_id="e" * 64)
+    third = train(other, tmp_path, "third", **small, init=str(first))
+    succeed("lsvit-train", "evaluate", third, *places(other), "--device", "cpu")
