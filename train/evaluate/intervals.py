@@ -26,7 +26,7 @@ _PERCENTILES = (2.5, 97.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A 95 % confidence interval of a share; both ends lie in [0, 1]."""
+    """A 95 % confidence interval of a share, whose ends lie in [0, 1], or of a difference of shares."""
 
     low: float
     high: float
@@ -82,6 +82,20 @@ def mean_class_interval(right: npt.NDArray[np.bool_], labels: Integers, sources:
         present = counted > 0
         values.append((hits / np.where(present, counted, 1.0)).sum(axis=1) / present.sum(axis=1))
     return _interval(np.concatenate(values))
+
+
+def difference_interval(
+    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], sources: Sequence[str]
+) -> Interval | None:
+    """The interval of how much the share of ``second`` is above that of ``first``, of the same clips, both bool (N,).
+
+    Both are drawn together, so that what is hard for both does not blur the difference; the ends lie in [-1, 1]. None
+    where all clips are of one source, or the two nowhere differ.
+    """
+    if len(set(sources)) < 2 or bool((first == second).all()):
+        return None
+    gain = second.astype(np.float64) - first.astype(np.float64)
+    return _interval(np.concatenate([weights @ gain / weights.sum(axis=1) for weights in drawn_weights(sources)]))
 
 
 def _interval(values: Floats) -> Interval:

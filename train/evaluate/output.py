@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared.console import print_table, say
+from shared.console import print_table, say, write_out
 from shared.files import whole_file, write_csv, write_text
 from train.data.views import Views
 from train.evaluate.clip_results import CLIPS_CSV, write_clip_results
@@ -112,7 +112,7 @@ def _write_confusion(path: Path, result: SplitResult) -> None:
 def print_evaluation(evaluation: Evaluation, *, as_json: bool, written: Sequence[Path]) -> None:
     """Print the result: JSON alone, or tables and a last line that says what was written where."""
     if as_json:
-        say(evaluation_json(evaluation))
+        write_out(evaluation_json(evaluation))
         return
     for result in evaluation.results:
         title = f"Split {result.split}"

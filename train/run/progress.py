@@ -6,7 +6,7 @@ import csv
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from shared.errors import DataError
 from shared.files import write_csv
@@ -145,6 +145,27 @@ def write_metrics(folder: Path, history: tuple[EpochRow, ...]) -> None:
     """Write metrics.csv; the file is whole or absent."""
     rows = [["" if value is None else value for value in dataclasses.astuple(row)] for row in history]
     write_csv(folder / METRICS_FILE, METRICS_COLUMNS, rows)
+
+
+def read_metrics(folder: Path) -> list[EpochRow]:
+    """The rows of metrics.csv; none where there is no such file. Raises DataError where it is damaged."""
+    path = folder / METRICS_FILE
+    if not path.exists():
+        return []
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(EpochRow)}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{name: row[name] for name in METRICS_COLUMNS} for row in csv.DictReader(file)]
+        return [EpochRow(**{name: _number(text, kinds[name]) for name, text in row.items()}) for row in rows]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); `lsvit-train run --resume` writes it again") from error
+
+
+def _number(text: str, kind: str) -> Any:
+    """A cell of metrics.csv: ``kind`` is the type of its field, as it is written there."""
+    if not text and "None" in kind:
+        return None
+    return int(text) if kind == "int" else float(text)
 
 
 @dataclass(frozen=True, kw_only=True)
