@@ -18,7 +18,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Videos = Annotated[Path, typer.Option("--videos", help="Folder of videos, <class>/<file>.")]
+Videos = Annotated[
+    Path, typer.Option("--videos", help="Folder of videos: <class>/<file>, or <class>/<clip>/ of pictures.")
+]
 Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
 Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
 
