@@ -116,9 +116,11 @@ def _entries(archive: Path) -> Iterator[tuple[tarfile.TarFile, _Stream, tarfile.
         with cast(IO[bytes], opener(archive)) as file:
             stream = _Stream(file)
             with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:", encoding="utf-8", errors="replace") as opened:
+                reached = -1
                 while (info := opened.next()) is not None:
-                    if info.size < 0:
+                    if info.size < 0 or info.offset <= reached:  # or it would be read for ever
                         raise HostileArchiveError(f"archive member {info.name!r} has a negative size; it is refused")
+                    reached = info.offset
                     yield opened, stream, info
                     stream.limit = _MAX_HEADER_BYTES
                     opened.members = []  # type: ignore[attr-defined] # or it would keep all of them

@@ -120,7 +120,10 @@ def header(kind: bytes, size: int) -> bytes:
     return bytes(block)
 
 
-@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE, tarfile.REGTYPE)
+
+
+@pytest.mark.parametrize("kind", HEADERS)
 @pytest.mark.parametrize("size", [2**32, -512, -1024])
 def test_headers_that_would_fill_memory_or_go_backwards(tmp_path: Path, kind: bytes, size: int) -> None:
     """Read as they are, the first takes gigabytes from a file of kilobytes, and the others never end."""
@@ -131,6 +134,9 @@ def test_headers_that_would_fill_memory_or_go_backwards(tmp_path: Path, kind: by
     archive.write_bytes(gzip.compress(good.getvalue()[:512] + header(kind, size) + bytes(1 << 20)))
     with pytest.raises(DataError, match=r"refused|bomb|damaged"):
         fetch(str(archive), tmp_path / "videos")
+    with pytest.raises(DataError, match=r"refused|bomb|damaged"):
+        for _, data in read_members(archive):
+            data.read(100)
     assert files_below(tmp_path / "videos") == {}
 
 
