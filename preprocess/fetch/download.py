@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import ssl
 import sys
 import time
@@ -213,6 +214,7 @@ def _attempt(url: str, file: IO[bytes], record: Path, timeout_seconds: float) ->
                 raise _Broken("the file on the server has changed; starting anew")
             else:
                 remote = known
+            _check_disk(remote, record.parent, have=_size(file))
             _copy_body(response, head, file, remote)
     except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise _Broken(str(error) or type(error).__name__) from error
@@ -272,6 +274,16 @@ def _refuse_web_page(response: http.client.HTTPResponse, head: bytes) -> None:
         raise DataError(
             f"{response.url} answers with {page_name(head)} instead of a file; open it in a browser, download the file "
             f"there and give its path, or give the address of the file itself{dropbox}"
+        )
+
+
+def _check_disk(remote: RemoteFile, folder: Path, *, have: int) -> None:
+    """Refuse early where the disk cannot hold the rest of a file whose size the server says."""
+    free = shutil.disk_usage(folder).free
+    if remote.total_bytes is not None and remote.total_bytes - have > free:
+        raise DataError(
+            f"{archive_name(remote.url)} has {remote.total_bytes / 1e6:.0f} MB, {have / 1e6:.0f} of them here, and "
+            f"{free / 1e6:.0f} MB are free in {folder}; make room, or name a destination on another disk"
         )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -238,6 +239,21 @@ def test_a_content_length_that_is_too_small_is_found_by_the_archive(served: Serv
     served.claim_length = 1_000_000
     with pytest.raises(DataError, match="damaged ZIP"):
         fetch(served.url, tmp_path / "data" / "videos", retry=FAST)
+
+
+def test_what_the_disk_cannot_hold_is_not_downloaded(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole file at first; after a break the rest of it."""
+    served.data, served.claim_length = DATA, len(DATA)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("preprocess.fetch.download.shutil.disk_usage", lambda _: usage._replace(free=2_000_000))
+    with pytest.raises(DataError, match="has 3 MB, 0 of them here, and 2 MB are free"):
+        download(served.url, tmp_path, retry=FAST)
+    (tmp_path / "hmdb51_org.zip.part").write_bytes(DATA[:1_000_000])
+    served.claim_length = None
+    assert download(served.url, tmp_path, retry=FAST).read_bytes() == DATA
+    assert served.ranges == [None, "bytes=1000000-"]
 
 
 def test_a_server_that_says_no_length(served: Served, tmp_path: Path) -> None:
