@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class FolderContent:
     folders: tuple[os.DirEntry[str], ...]
     hidden: tuple[os.DirEntry[str], ...]
 
-    @property
+    @functools.cached_property
     def frames(self) -> tuple[os.DirEntry[str], ...]:
         """The pictures of the frame folder that it is; none where it is no frame folder.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import PurePath
 
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -18,12 +18,17 @@ _NUM_NAMES_SHOWN = 3
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name is a picture, by its suffix."""
-    return PurePath(name).suffix.lower() in PICTURE_SUFFIXES
+    return _parts(name)[1].lower() in PICTURE_SUFFIXES
 
 
 def is_frame(name: str) -> bool:
     """Whether a file of this name is a numbered picture, such as ``0001.jpg`` or ``frame12.png``, and not hidden."""
-    return is_picture(name) and not name.startswith(".") and _NUMBER.search(PurePath(name).stem) is not None
+    return is_picture(name) and not name.startswith(".") and _NUMBER.search(_parts(name)[0]) is not None
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Stem and suffix. Data sets have a million pictures: pathlib takes ten times as long."""
+    return os.path.splitext(name)  # noqa: PTH122
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,7 @@ def frame_order(names: Sequence[str]) -> FrameOrder:
     by_numbers: dict[tuple[int, ...], str] = {}
     kinds: dict[str, str] = {}
     for name in sorted(names):
-        stem = PurePath(name).stem
+        stem = _parts(name)[0]
         kinds.setdefault(_NUMBER.sub("#", stem), name)
         numbers = tuple(int(number) for number in _NUMBER.findall(stem))
         if by_numbers.setdefault(numbers, name) != name and len(kinds) == 1:
