@@ -10,15 +10,16 @@ from pathlib import Path
 from scripts.hmdb51 import machine
 from scripts.hmdb51.archive import archive_sentence, archive_sha256
 from scripts.hmdb51.calls import run_stages
-from scripts.hmdb51.choice import choose, with_source
+from scripts.hmdb51.choice import choose, with_source, with_usable_splits
 from scripts.hmdb51.estimate import Need, missing_bytes, needs, table_rows
 from scripts.hmdb51.journal import Journal, locked, read_journal, write_journal
 from scripts.hmdb51.options import Options, parse
 from scripts.hmdb51.results import write_report
 from scripts.hmdb51.roads import ROADS, Road, memory_options
-from scripts.hmdb51.stages import Stage, make_stages
+from scripts.hmdb51.stages import data_stages, model_stages
 from shared.console import exit_code_of, print_table, say
 from shared.errors import DataError
+from shared.manifests import read_dataset
 
 
 def main(words: Sequence[str]) -> int:
@@ -30,20 +31,26 @@ def main(words: Sequence[str]) -> int:
     options = with_source(options, begun)
     say(f"make hmdb51, road {road.name}: {road.words} ({road.recipe_file}), {reason}")
     _say_what_it_takes(options, road, begun, gpu=gpu)
-    stages = make_stages(options, road, manner=memory_options(road, gpu))
-
-    def note_archive(stage: Stage, journal: Journal) -> Journal:
-        is_fetch = stage.name == "fetch"
-        return dataclasses.replace(journal, archive_sha256=archive_sha256(options)) if is_fetch else journal
-
     with locked(folder) as lock:
         journal = read_journal(folder) or Journal(road=road.name, source=options.source)
         journal = dataclasses.replace(journal, source=options.source)
         write_journal(folder, journal)
-        journal, code = run_stages(stages, journal, folder=folder, lock=lock, on_end=note_archive)
-        if code:
-            return code
-        report, files = write_report(options, road, journal, archive=archive_sentence(journal))
+        return _go(options, road, journal, manner=memory_options(road, gpu), lock=lock)
+
+
+def _go(options: Options, road: Road, journal: Journal, *, manner: tuple[str, ...], lock: int) -> int:
+    """Run what is not finished and write the report. manner: options of training."""
+    folder, data = Path(options.runs) / options.name, data_stages(options, road)
+    journal, code = run_stages(data, journal, folder=folder, lock=lock)
+    if code:
+        return code
+    journal = dataclasses.replace(journal, archive_sha256=archive_sha256(options) or journal.archive_sha256)
+    options, left_out = with_usable_splits(options, read_dataset(Path(options.manifests)))
+    models = model_stages(options, road, manner=manner)
+    journal, code = run_stages(models, journal, earlier=data, folder=folder, lock=lock)
+    if code:
+        return code
+    report, files = write_report(options, road, journal, archive=archive_sentence(journal), left_out=left_out)
     for remark in report.remarks:
         say(remark)
     say(f"{report.headline}; wrote {', '.join(map(str, files))}")

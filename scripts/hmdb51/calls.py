@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.hmdb51.journal import Journal, write_journal
@@ -16,26 +16,18 @@ from shared.console import duration_text, say
 
 
 def run_stages(
-    stages: Sequence[Stage],
-    journal: Journal,
-    *,
-    folder: Path,
-    lock: int,
-    on_end: Callable[[Stage, Journal], Journal],
+    stages: Sequence[Stage], journal: Journal, *, earlier: Sequence[Stage] = (), folder: Path, lock: int
 ) -> tuple[Journal, int]:
     """Run what is not finished, and whatever follows it; returns the journal and the exit code of the last command.
 
-    It stops at the first command that does not end with 0. folder: of the journal; on_end: what is to be noted besides
-    once a stage has ended well.
+    It stops at the first command that does not end with 0. earlier: stages that stand before these; folder: of the
+    journal.
     """
-    is_new = False
     for index, stage in enumerate(stages):
-        record = None if is_new else journal.of(stage)
-        if record is not None:
+        if (record := journal.of(stage)) is not None:
             say(f"-- {stage.name}: finished before, in {duration_text(record.seconds)}")
             continue
-        is_new = True
-        journal = journal.began(stage, before=stages[:index])
+        journal = journal.began(stage, before=[*earlier, *stages[:index]])
         write_journal(folder, journal)
         say(f"\n== {shlex.join(stage.words)}")
         started = time.monotonic()
@@ -44,7 +36,7 @@ def run_stages(
             say(f"make hmdb51: {stage.name} ended with code {code}; {_way_on(stage)}", to=sys.stderr)
             return journal, code
         seconds = time.monotonic() - started
-        journal = on_end(stage, journal.ended(stage, seconds=seconds))
+        journal = journal.ended(stage, seconds=seconds)
         write_journal(folder, journal)
         say(f"-- {stage.name}: {duration_text(seconds)}")
     return journal, 0

@@ -8,7 +8,9 @@ from pathlib import Path
 from scripts.hmdb51.journal import Journal, last_begun, read_journal
 from scripts.hmdb51.options import AUTO, Options
 from scripts.hmdb51.roads import ROADS, Road, suiting_road
+from shared.console import say
 from shared.errors import DataError, UsageError
+from shared.manifests import Dataset
 
 
 def choose(options: Options, *, gpu: float) -> tuple[Options, Road, str]:
@@ -49,6 +51,25 @@ def with_source(options: Options, begun: Journal | None) -> Options:
     if is_path and not Path(source).expanduser().exists() and not _was_fetched(begun):
         raise DataError(f"there is nothing at SOURCE={source}; name an archive, an address or a folder of videos")
     return options
+
+
+def with_usable_splits(options: Options, dataset: Dataset) -> tuple[Options, list[str]]:
+    """The options with those splits alone that have clips to train and to test on, and a sentence for each other one.
+
+    Raises DataError where no split is left.
+    """
+    counts = {split: dataset.clips_per_split[f"split{split}"] for split in options.split_names}
+    usable = [split for split, parts in counts.items() if parts.get("train", 0) and parts.get("test", 0)]
+    left_out = [
+        f"Split {split} is left out: {parts.get('train', 0)} of the clips train and {parts.get('test', 0)} test in it."
+        for split, parts in counts.items()
+        if split not in usable
+    ]
+    if not usable:
+        raise DataError(f"no split can be used. {' '.join(left_out)} Bring more of HMDB51's clips")
+    for sentence in left_out:
+        say(sentence)
+    return dataclasses.replace(options, splits=",".join(usable)), left_out
 
 
 def _was_fetched(begun: Journal | None) -> bool:

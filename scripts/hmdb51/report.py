@@ -40,6 +40,8 @@ class DataFacts:
     num_official_classes: int
     archive: str
     """A sentence about the archive."""
+    left_out: Sequence[str] = ()
+    """A sentence for each split that has no clips to train or to test on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ def make_report(
             Section(title="The data", columns=("what", "value"), rows=_data_rows(data)),
             Section(
                 title="Commands and time",
-                columns=("stage", "time", "interrupted before", "command"),
+                columns=("stage", "time", "interruptions", "command"),
                 rows=_time_rows(journal),
                 text="The time is that of the call that ended each stage; what interrupted calls took is not counted.",
             ),
@@ -119,6 +121,7 @@ def why_not_comparable(options: Options, data: DataFacts) -> list[str]:
         )
     if others := dataset.num_clips - data.num_official:
         found.append(f"Not comparable: {others} clips are not on HMDB51's official list.")
+    found += data.left_out
     if set(options.split_names) != {"1", "2", "3"}:
         found.append(f"Split {options.splits} alone: the literature reports the mean of all three.")
     changed = [name for name in ("epochs", "size") if getattr(options, name)]
@@ -173,7 +176,7 @@ def _data_rows(data: DataFacts) -> list[list[str]]:
 
 def _time_rows(journal: Journal) -> list[list[str]]:
     rows = [
-        [each.stage, duration_text(each.seconds), f"{each.interruptions} times", shlex.join(each.command)]
+        [each.stage, duration_text(each.seconds), f"{each.interruptions}", shlex.join(each.command)]
         for each in journal.finished
     ]
     return [*rows, ["all", duration_text(sum(each.seconds for each in journal.finished)), "", ""]]

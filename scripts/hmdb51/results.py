@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.hmdb51.journal import Journal
@@ -18,13 +19,15 @@ from shared.pages import data_address, render_page
 from shared.splits import official_splits
 
 
-def write_report(options: Options, road: Road, journal: Journal, *, archive: str) -> tuple[Report, list[Path]]:
-    """Write both forms; returns the report and the files. archive: a sentence about the archive."""
+def write_report(
+    options: Options, road: Road, journal: Journal, *, archive: str, left_out: Sequence[str]
+) -> tuple[Report, list[Path]]:
+    """Write both forms; returns the report and the files. archive, left_out: sentences on the archive and on splits."""
     report = make_report(
         options,
         road,
         results=[read_figures(options, split) for split in options.split_names],
-        data=read_data(options, archive=archive),
+        data=read_data(options, archive=archive, left_out=left_out),
         journal=journal,
         literature=literature(),
     )
@@ -47,7 +50,7 @@ def read_figures(options: Options, split: str) -> SplitFigures:
         raise DataError(f"{file} cannot be read ({error}); delete it and call make hmdb51 again") from error
 
 
-def read_data(options: Options, *, archive: str) -> DataFacts:
+def read_data(options: Options, *, archive: str, left_out: Sequence[str]) -> DataFacts:
     """What the manifests say of the data set."""
     manifests = Path(options.manifests)
     frame, official = read_manifests(manifests), official_splits()
@@ -57,6 +60,7 @@ def read_data(options: Options, *, archive: str) -> DataFacts:
         num_official=len(known),
         num_official_classes=known["class_name"].nunique(),
         archive=archive,
+        left_out=left_out,
     )
 
 

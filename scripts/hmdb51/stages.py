@@ -30,14 +30,14 @@ class Stage:
         return (*self.command, *self.manner)
 
 
-def make_stages(options: Options, road: Road, *, manner: tuple[str, ...]) -> tuple[Stage, ...]:
-    """All stages, training on every split before the first test clip. options: with a name; manner: of training."""
+def data_stages(options: Options, road: Road) -> tuple[Stage, ...]:
+    """From the archive to shards that are checked; the weights first. options: with a name and a source."""
     places = _places(options, "shards", "manifests")
     videos, manifests = Path(options.videos), Path(options.manifests)
     size = ("--size", options.size) if options.size else ()
     extract = ("hmdb-prep", "extract", *_places(options, "videos"), *places)
     stages = [_weights(options, road)]
-    if options.source and not is_videos(options):
+    if not is_videos(options):
         to = () if options.videos == Options.videos else (options.videos,)
         stages.append(Stage(name="fetch", command=("hmdb-prep", "fetch", options.source, *to), leaves=(videos,)))
     stages += [
@@ -49,10 +49,14 @@ def make_stages(options: Options, road: Road, *, manner: tuple[str, ...]) -> tup
         ),
         Stage(name="verify", command=("hmdb-prep", "verify", *places)),
         Stage(name="eda", command=("hmdb-prep", "eda", *places), leaves=(manifests / "eda.html",)),
-        _training(options, road, manner=manner),
-        *(_evaluation(options, split) for split in options.split_names),
     ]
     return tuple(stages)
+
+
+def model_stages(options: Options, road: Road, *, manner: tuple[str, ...]) -> tuple[Stage, ...]:
+    """Training on every split, and only then the first test clip. manner: options of training."""
+    evaluations = (_evaluation(options, split) for split in options.split_names)
+    return (_training(options, road, manner=manner), *evaluations)
 
 
 def is_videos(options: Options) -> bool:

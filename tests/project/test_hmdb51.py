@@ -20,7 +20,7 @@ from made_hmdb51 import official_clips, rar_of_rars, small_vit
 from scripts.hmdb51 import __main__ as command
 from scripts.hmdb51 import machine
 from scripts.hmdb51.calls import run_stages
-from scripts.hmdb51.choice import choose, with_source
+from scripts.hmdb51.choice import choose, with_source, with_usable_splits
 from scripts.hmdb51.estimate import evaluation_gflops, needs, training_gflops
 from scripts.hmdb51.journal import Journal, locked, read_journal, write_journal
 from scripts.hmdb51.literature import literature
@@ -28,7 +28,7 @@ from scripts.hmdb51.options import Options, parse
 from scripts.hmdb51.report import DataFacts, SplitFigures, make_report, markdown, why_not_comparable
 from scripts.hmdb51.results import read_figures
 from scripts.hmdb51.roads import ROADS, memory_options, suiting_road
-from scripts.hmdb51.stages import Stage, make_stages
+from scripts.hmdb51.stages import Stage, data_stages, model_stages
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset
 
@@ -43,7 +43,9 @@ def named(options: Options, road: str) -> Options:
 
 def commands_of(road: str, **changes: str) -> list[tuple[str, ...]]:
     options = dataclasses.replace(named(Options(), road), **changes)
-    return [stage.words for stage in make_stages(options, ROADS[road], manner=())]
+    return [
+        stage.words for stage in (*data_stages(options, ROADS[road]), *model_stages(options, ROADS[road], manner=()))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_a_folder_of_videos_in_its_place_needs_no_fetching(tmp_path: Path) -> No
     (tmp_path / "videos").mkdir()
     options = with_source(Options(videos=str(tmp_path / "videos")), None)
     assert options.source == options.videos
-    stages = make_stages(dataclasses.replace(options, name="x"), ROADS["probe"], manner=())
+    stages = data_stages(dataclasses.replace(options, name="x"), ROADS["probe"])
     assert "fetch" not in [stage.name for stage in stages]
     assert with_source(Options(), Journal(road="probe", source="hf:a/b")).source == "hf:a/b"
     with pytest.raises(UsageError, match="SOURCE is missing"):
@@ -219,7 +221,7 @@ def test_stages_go_on_where_one_failed(tmp_path: Path, capfd: pytest.CaptureFixt
     def go_on(stages: list[Stage]) -> tuple[int, list[str], str]:
         journal = read_journal(tmp_path) or Journal(road="probe", source="")
         with locked(tmp_path) as lock:
-            _, code = run_stages(stages, journal, folder=tmp_path, lock=lock, on_end=lambda _, noted: noted)
+            _, code = run_stages(stages, journal, folder=tmp_path, lock=lock)
         out, err = capfd.readouterr()
         return code, [line for line in out.splitlines() if line in ("one", "two", "three")], err
 
@@ -276,6 +278,19 @@ def test_a_complete_data_set_is_comparable_and_others_say_why_not() -> None:
         assert words in reasons
     synthetic = dataclasses.replace(COMPLETE, dataset=dataclasses.replace(DATASET, synthetic=True))
     assert "say nothing about HMDB51" in why_not_comparable(Options(), synthetic)[0]
+
+
+def test_a_split_without_test_clips_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"split1": {"train": 9, "unused": 1}, "split2": {"train": 5, "test": 5}, "split3": {"train": 7, "test": 3}}
+    dataset = dataclasses.replace(DATASET, clips_per_split=counts)
+    options, left_out = with_usable_splits(Options(), dataset)
+    assert options.splits == "2,3"
+    assert (
+        capsys.readouterr().out == f"{left_out[0]}\n" == "Split 1 is left out: 9 of the clips train and 0 test in it.\n"
+    )
+    assert left_out[0] in why_not_comparable(options, dataclasses.replace(COMPLETE, left_out=left_out))
+    with pytest.raises(DataError, match="no split can be used"):
+        with_usable_splits(Options(splits="1"), dataset)
 
 
 def test_the_report_gives_the_mean_beside_the_literature() -> None:
