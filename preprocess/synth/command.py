@@ -28,7 +28,7 @@ from shared.checks import from_builtins, parse_json
 from shared.console import progress
 from shared.errors import DataError, UsageError
 from shared.files import write_text
-from shared.videos import SYNTHETIC_MARKER, VIDEO_SUFFIXES, is_synthetic
+from shared.videos import SYNTHETIC_MARKER, is_synthetic, is_video_name, look_into
 from shared.workers import WorkerDied, WorkerOverran, WorkerPool
 
 GENERATOR = "hmdb-prep synth"
@@ -160,7 +160,7 @@ def _claim(destination: Path, parameters: SetParameters, specs: tuple[ClipSpec, 
     else:
         planned = set()
     for path in _files(destination):
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.relative_to(destination).as_posix() not in planned:
+        if _is_video(path) and path.relative_to(destination).as_posix() not in planned:
             raise DataError(
                 f"{destination} holds videos that `{GENERATOR}` did not make, {path.relative_to(destination)} for one; "
                 "name another destination"
@@ -172,6 +172,10 @@ def _claim(destination: Path, parameters: SetParameters, specs: tuple[ClipSpec, 
 def _files(folder: Path) -> list[Path]:
     """Files in the folder and its class folders; deeper and hidden ones are no videos of any set."""
     return [path for path in sorted([*folder.glob("*"), *folder.glob("*/*")]) if not path.name.startswith(".")]
+
+
+def _is_video(path: Path) -> bool:
+    return bool(look_into(path).frames) if path.is_dir() else is_video_name(path.name)
 
 
 def _refuse_other_parameters(destination: Path, parameters: SetParameters) -> None:

@@ -196,6 +196,14 @@ def test_a_folder_is_made_kept_and_continued(tmp_path: Path) -> None:
         synthesize(folder, **SMALL)
 
 
+def test_frame_folders_are_other_videos_too(tmp_path: Path) -> None:
+    (tmp_path / "walk" / "real").mkdir(parents=True)
+    (tmp_path / "walk" / "real" / "0001.jpg").touch()
+    with pytest.raises(DataError, match="walk/real for one"):
+        synthesize(tmp_path, **SMALL)
+    assert not is_synthetic(tmp_path)
+
+
 def test_other_videos_are_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "walk").mkdir()
     (tmp_path / "walk" / "real.avi").write_bytes(b"x")
