@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import importlib.metadata
+import shutil
 import signal
 import sys
 import time
@@ -14,15 +15,27 @@ from typing import Any, TextIO
 import typer
 
 from shared.errors import DataError, UsageError
+from shared.streams import is_terminal, replace_standard_streams, width_of, wrapped
+from shared.tables import table_text
 
+_PACKAGE = "hmdb51-lsvit"
 PLAIN_INTERVAL_SECONDS = 10.0
 _MEGABYTE = 1_000_000
 
 
 def say(message: str, *, to: TextIO | None = None) -> None:
-    """Print one line of plain text, markup and all, to standard output or the stream given."""
+    """Print plain text, markup and all, to standard output or the stream given.
+
+    A terminal gets it broken between words; elsewhere it is one line, so that it can be searched.
+    """
     stream = to or sys.stdout
-    stream.write(message + "\n")
+    write_out(wrapped(message, width_of(stream)) if stream.isatty() else message, to=stream)
+
+
+def write_out(text: str, *, to: TextIO | None = None) -> None:
+    """Print text as it is, such as JSON, which programs read."""
+    stream = to or sys.stdout
+    stream.write(text + "\n")
     stream.flush()
 
 
@@ -38,29 +51,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: Rich's on a terminal, tab-free aligned text elsewhere. Numbers align right.
+    """Print a table as wide as the terminal, elsewhere as wide as COLUMNS says or 140 characters. Numbers align right.
 
-    Cells are taken literally: a file called ``[red]`` prints as that.
+    Cells are taken literally: a file called ``[red]`` prints as that. Where not even the words find room side by side,
+    each row becomes a few lines.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    is_terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if is_terminal else 140, highlight=False)
-    console.print(Text(title, style="bold"))
-    console.print(table)
-
-
-def _is_number(cell: str) -> bool:
-    return not cell or cell.strip().rstrip("%").lstrip("+-±").replace(".", "", 1).replace(",", "").isdigit()
+    width, styled = width_of(sys.stdout), is_terminal(sys.stdout)
+    write_out(table_text(title, columns, rows, width=width, styled=styled))
 
 
 @contextmanager
@@ -69,7 +66,7 @@ def progress(description: str, total: int | None, *, unit: str = "clips") -> Ite
 
     On a terminal a Rich bar; elsewhere one plain line every 10 seconds, none for what is done sooner.
     """
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         yield from _rich_progress(description, total, unit)
     else:
         yield from _plain_progress(description, total, unit)
@@ -150,6 +147,9 @@ def duration_text(seconds: float) -> str:
 
 # Typer brings its own copy of click, or uses the installed one, depending on its version: this is whichever it raises.
 _CallError: Any = typer.BadParameter.__base__
+_WIDEST_HELP = 100  # characters of a line
+_LEAST_HELP = 40  # of them for what an option means, before its name gets a line of its own
+_LEAST_INDENT = 4
 
 EXIT_BAD_DATA = 1
 EXIT_USAGE = 2
@@ -159,14 +159,58 @@ EXIT_INTERRUPTED = 130
 def run_app(app: typer.Typer, *, program: str) -> None:
     """Run ``app`` on ``sys.argv`` and leave the process with the exit code of the outcome."""
     arguments = sys.argv[1:]
+    output = replace_standard_streams()
     signal.signal(signal.SIGTERM, _interrupt)  # what `kill` and job schedulers send ends a command as Ctrl-C does
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    sys.exit(exit_code_of(lambda: app(arguments, prog_name=program, standalone_mode=False), debug=debug))
+    group = _with_fitting_help(typer.main.get_command(app))
+    width = min(_WIDEST_HELP, shutil.get_terminal_size().columns - 2)
+    code = exit_code_of(
+        lambda: group(arguments, prog_name=program, standalone_mode=False, terminal_width=width), debug=debug
+    )
+    output.flush()
+    sys.exit(code or _code_of_failure(output.failure))
+
+
+def _code_of_failure(failure: OSError | None) -> int:
+    """The exit code of a command whose work is done and whose text could not all be written."""
+    if failure is None:
+        return 0
+    if isinstance(failure, BrokenPipeError):  # the reader has seen enough (`| head`)
+        return 128 + signal.SIGPIPE
+    say(f"error: standard output: {failure.strerror}; what belongs into files was written", to=sys.stderr)
+    return EXIT_BAD_DATA
+
+
+def _with_fitting_help(group: Any) -> Any:
+    """The command group, with help that fits short lines: names and their meaning one below the other, nothing cut."""
+
+    class Formatter(group.context_class.formatter_class):  # type: ignore[misc]
+        def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+            narrow = max(_LEAST_INDENT, min(col_max, self.width - _LEAST_HELP))
+            broken = [
+                (name.replace(" ", "\n    ", 1) if len(name) + 2 > self.width else name, text) for name, text in rows
+            ]
+            super().write_dl(broken, narrow, col_spacing)
+
+    class Context(group.context_class):  # type: ignore[misc]
+        formatter_class = Formatter
+
+    for command in (group, *group.commands.values()):
+        command.context_class = Context
+        command.short_help = " ".join((command.help or "").split())  # else it is cut where the line ends
+    return group
 
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def show_version(is_asked: bool) -> None:
+    """Callback of ``--version``: print the version of the package and end."""
+    if is_asked:
+        say(f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)}")
+        raise typer.Exit
 
 
 def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
@@ -181,10 +225,6 @@ def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted", to=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
     except (DataError, UsageError, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
@@ -201,7 +241,8 @@ def _say_call_error(error: Any) -> None:
     if "\n" in message or error.ctx is None:  # no_args_is_help: the message is the help
         error.show()
         return
-    say(f"error: {message.rstrip('.')}; see `{error.ctx.command_path} --help`", to=sys.stderr)
+    message = message.replace("Value error, ", "").rstrip(".")  # some versions of Typer begin with what pydantic says
+    say(f"error: {message}; see `{error.ctx.command_path} --help`", to=sys.stderr)
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from shared.console import run_app
+from shared.console import run_app, show_version
 from shared.errors import UsageError
 from train.probe.options import add_probe_command
 from train.run.options import add_run_command
@@ -51,7 +51,10 @@ app = typer.Typer(
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks. May stand anywhere."),
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=show_version)
+    ] = False,
 ) -> None:
     """LS-ViT on clip shards: training, evaluation, predictions from raw video, heatmaps."""
 
@@ -92,16 +95,32 @@ def evaluate_command(
     evaluate(run, options)
 
 
+@app.command("compare")
+def compare_command(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two runs or more, each evaluated before.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.html", help="Write a page too.")] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Several runs side by side: accuracies, curves, and which clips changed sides (McNemar's exact test)."""
+    from train.compare.command import CompareOptions, compare
+
+    compare(names, CompareOptions(runs=runs, json=as_json, out=out))
+
+
 @app.command("predict", context_settings=_TAKES_VIDEOS)
 def predict_command(
     run: Run,
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files, folders or patterns.")],
+    videos: Annotated[
+        list[str],
+        typer.Argument(metavar="VIDEO...", help="Video files, folders of pictures, folders of both or patterns."),
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes of each video in the table.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every class, and nothing else.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a video.")] = None,
     csv_format: Annotated[
         Literal["probabilities", "competition"],
-        typer.Option("--csv-format", help="Columns: every class's probability, or id,class."),
+        typer.Option("--csv-format", help="probabilities: a column for each class; competition: the columns id,class."),
     ] = "probabilities",
     views: ViewsText = "1x1",
     calibrated: Calibrated = False,
@@ -134,7 +153,7 @@ def predict_command(
 @app.command("explain", context_settings=_TAKES_VIDEOS)
 def explain_command(
     run: Run,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file or a folder of pictures.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to; default: in the run's own.")
     ] = None,
@@ -172,14 +191,17 @@ def embed_command(
 def export_command(
     run: Run,
     form: Annotated[
-        Literal["onnx", "torch"], typer.Option("--format", help="onnx (extra `export`) or torch (torch.export).")
-    ],
+        Literal["onnx", "torch"] | None,
+        typer.Option("--format", help="onnx (extra `export`) or torch (torch.export); has to be given."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="File to write; default: model.* in the run.")
     ] = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """A portable model, checked against the original on the same input; preprocessing and classes are inside."""
+    if form is None:
+        raise UsageError("--format is missing; give onnx (for which the extra `export` is needed) or torch")
     from train.trained.export import ExportOptions, export
 
     export(run, ExportOptions(runs=runs, form=form, out=out))
@@ -234,7 +256,7 @@ def describe_command(
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw the figure of the stages to this file too.")] = None,
 ) -> None:
     """The architecture without reading any data: shapes before and after each stage, parameters and FLOPs."""
-    from shared.console import print_table, say
+    from shared.console import print_table, say, write_out
     from train.model.config import make_config
     from train.model.describe import COLUMNS, describe, to_json, to_table
     from train.model.families import load_weights
@@ -265,7 +287,7 @@ def describe_command(
         draw_svg(description, svg)
         say(f"the figure was written to {svg}", to=aside)
     if as_json:
-        say(to_json(description))
+        write_out(to_json(description))
         return
     print_table(f"LS-ViT {name}, SMIF {smif}, LMI {lmi}, one clip", COLUMNS, to_table(description))
     say(f"{description.parameters:,} parameters, {description.flops / 1e9:.1f} GFLOPs a clip")

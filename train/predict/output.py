@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from shared.console import print_table, say
+from shared.console import print_table, say, write_out
 from shared.files import write_csv
 from train.predict.inputs import ids_of
 from train.trained.answers import printable, ranked
@@ -69,7 +69,7 @@ def write_json(answers: Sequence[Answer], class_names: Sequence[str]) -> None:
         shares = answer.probabilities
         predictions = [{"action": class_names[label], "probability": float(shares[label])} for label in ranked(shares)]
         content.append({"video": answer.video, "predictions": predictions})
-    say(json.dumps(content, indent=2))
+    write_out(json.dumps(content, indent=2))
 
 
 def write_answers(path: Path, answers: Sequence[Answer], class_names: Sequence[str], *, form: CsvFormat) -> int:
