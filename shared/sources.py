@@ -72,9 +72,9 @@ def parse_name(stem: str, *, class_name: str, source_pattern: str = "") -> NameT
 
 def _hmdb51_tags(stem: str, class_name: str) -> NameTags | None:
     match = _HMDB51.fullmatch(stem)
-    if match is None:
-        return None
     names = _HMDB51_LONGEST_FIRST
+    if match is None or match["head"] in (class_name, *names):  # no source before the class
+        return None
     for name in [class_name, *names] if class_name in names else sorted([*names, class_name], key=len, reverse=True):
         source = match["head"].removesuffix(f"_{name}")
         if source and source != match["head"]:

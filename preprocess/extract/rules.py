@@ -11,10 +11,11 @@ from preprocess.extract.extraction_plan import ExtractionPlan
 from preprocess.extract.facts import FactRules, name_tags, repeated_numbers
 from preprocess.extract.state import STATE_FILE, write_extraction_plan
 from shared.console import counted, say
+from shared.errors import DataError
 from shared.manifests import SPLIT_COLUMNS, Dataset, read_manifests
 from shared.official_names import official_clip_id, side_of_source
 from shared.sources import compile_source_pattern, matches
-from shared.split_files import SPLITS_FILE, mismatches, read_kept_table, read_split_table, write_split_table
+from shared.split_files import SPLITS_FILE, SplitTable, mismatches, read_kept_table, read_split_table, write_split_table
 from shared.split_warnings import warnings_on_splits
 from shared.videos import Video
 
@@ -85,8 +86,7 @@ def remarks(videos: Sequence[Video], rules: FactRules, *, asked: AskedRules, sha
     """
     sentences = []
     if rules.table is not None:
-        place = asked.splits or str(shards / SPLITS_FILE)
-        sentences += [f"splits: those of {place}", *mismatches(rules.table, videos, place=place)]
+        sentences += _on_table(videos, rules.table, asked=asked, shards=shards)
     if rules.source_pattern:
         sentences.append(_on_pattern(videos, rules.source_pattern))
         return sentences
@@ -104,6 +104,15 @@ def say_warnings(manifests: Path, dataset: Dataset) -> None:
     """Say what cannot be right about the sources and splits in manifests that were just written."""
     for sentence in warnings_on_splits(read_manifests(manifests), source_pattern=dataset.source_pattern):
         say(f"warning: {sentence}")
+
+
+def _on_table(videos: Sequence[Video], table: SplitTable, *, asked: AskedRules, shards: Path) -> list[str]:
+    place = asked.splits or str(shards / SPLITS_FILE)
+    try:
+        return [f"splits: those of {place}", *mismatches(table, videos, place=place)]
+    except DataError as error:
+        remedy = "" if asked.splits else "; or leave these splits, kept from before, with --splits auto"
+        raise DataError(f"{error}{remedy}") from error
 
 
 def _on_pattern(videos: Sequence[Video], source_pattern: str) -> str:
@@ -153,6 +162,6 @@ def _on_unused(videos: Sequence[Video]) -> str:
     if not unused:
         return ""
     return (
-        f"; {len(unused)} of them, such as {unused[0].clip_id}, are unused in a split where HMDB51 has other classes of "
-        "their source on both sides"
+        f"; {len(unused)} of them, such as {unused[0].clip_id}, are unused in a split where HMDB51 has their source on "
+        "both sides, in other classes"
     )

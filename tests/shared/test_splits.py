@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import REAL_VIDEOS
 
-from shared.default_splits import assign_splits
 from shared.sources import parse_name
-from shared.splits import ClipSplits, hold_out_sources, official_splits, validation_part
+from shared.splits import hold_out_sources, official_splits, validation_part
 
 COLUMNS = ("split1", "split2", "split3", "split_full")
 
@@ -75,45 +74,6 @@ def test_the_full_column_can_be_made_again() -> None:
     sources = [source_of(clip_id) for clip_id in table]
     test = hold_out_sources(class_names, sources, num_folds=10, num_held_out=3, seed=0)
     assert [row.split_full == "test" for row in table.values()] == test.tolist()
-
-
-videos = st.lists(
-    st.tuples(st.sampled_from("abcd"), st.integers(0, 12), st.integers(0, 500)), min_size=1, max_size=80, unique=True
-)
-
-
-@given(videos=videos)
-@settings(deadline=None, max_examples=60)
-def test_other_videos_are_split_by_source(videos: list[tuple[str, int, int]]) -> None:
-    clip_ids = [f"{name}/{source}_{index}" for name, source, index in videos]
-    classes = [name for name, _, _ in videos]
-    sources = [str(source) for _, source, _ in videos]
-    splits = assign_splits(clip_ids, classes, sources)
-    for column in COLUMNS:
-        sides: dict[str, set[str]] = defaultdict(set)
-        for source, split in zip(sources, splits, strict=True):
-            sides[source].add(getattr(split, column))
-        assert all(len(found) == 1 for found in sides.values())
-        found = set().union(*sides.values())
-        assert "train" in found
-        assert ("test" in found) == (len(sides) > 1)
-    order = np.random.default_rng(len(videos)).permutation(len(videos))
-    again = assign_splits(*([values[index] for index in order] for values in (clip_ids, classes, sources)))
-    assert [again[list(order).index(index)] for index in range(len(videos))] == splits
-
-
-def test_official_clips_keep_their_splits_among_others() -> None:
-    known = "punch/AdvancedBoxingTechniquesandExercises_punch_u_nm_np1_ba_med_23"
-    splits = assign_splits([known, "punch/mine"], ["punch", "punch"], ["x", "mine"])
-    assert splits[0] == official_splits()[known]
-    assert isinstance(splits[1], ClipSplits)
-
-
-def test_three_tenths_of_even_sources_test() -> None:
-    clip_ids = [f"c{index % 7}/v{index}" for index in range(210)]
-    splits = assign_splits(clip_ids, [clip_id[:2] for clip_id in clip_ids], [f"s{index // 3}" for index in range(210)])
-    for column in COLUMNS:
-        assert Counter(getattr(split, column) for split in splits)["test"] == pytest.approx(63, abs=6)
 
 
 def test_a_class_is_never_set_aside_whole() -> None:
