@@ -188,13 +188,14 @@ def merge(
     """Rebuild the manifests from the shards: after --num-tasks, to repair them, or with other splits and sources."""
     from preprocess.extract.merge import merge as merge_shards
     from preprocess.extract.rules import AskedRules, say_warnings
-    from shared.console import say
+    from shared.console import counted, say
     from shared.videos import is_synthetic
 
     asked = AskedRules(source_pattern=source_pattern, splits=splits)
     dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True, asked=asked)
     say_warnings(manifests, dataset)
-    say(f"manifests of {dataset.num_clips} clips in {len(dataset.shards)} shards written to {manifests}")
+    clips, files = counted(dataset.num_clips, "clip"), counted(len(dataset.shards), "shard")
+    say(f"manifests of {clips} in {files} written to {manifests}")
 
 
 @app.command()

@@ -25,7 +25,7 @@ from preprocess.balance.rows import (
     target_count,
 )
 from shared.balancing_plans import Plan, PlanInfo, PlanRow, imbalance_ratio, plan_path, read_plan, write_plan
-from shared.console import print_table, progress, say
+from shared.console import counted, print_table, progress, say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, read_dataset, read_manifests
 from shared.splits import part_of, train_and_val
@@ -146,7 +146,7 @@ def _notes(
     num_held_out = len(everything) - len(clips.clip_ids)
     if num_held_out:
         notes.append(
-            f"{num_held_out} of {len(everything)} training clips are left to validation (--val-fraction "
+            f"{num_held_out} of {counted(len(everything), 'training clip')} are left to validation (--val-fraction "
             f"{settings.val_fraction:g}, as `lsvit-train run` has it)"
         )
         whole = imbalance_ratio(Counter(everything["class_name"]))
@@ -233,9 +233,10 @@ def _nothing_to_do(info: PlanInfo) -> str:
         return "ratio 1.00, nothing to do: every training clip stands once"
     if info.strategy == "none":
         return "strategy none: every training clip stands once"
-    return f"no class is on the side of {info.target_count} clips that {info.strategy} changes: nothing to do"
+    clips = counted(info.target_count, "clip")
+    return f"no class is on the side of {clips} that {info.strategy} changes: nothing to do"
 
 
 def _summary(rows: Sequence[PlanRow]) -> str:
     tally = Counter(row.kind for row in rows)
-    return f"{tally['real']} real, {tally['synthetic']} synthetic and {tally['dropped']} dropped clips"
+    return f"{tally['real']} real, {tally['synthetic']} synthetic and {counted(tally['dropped'], 'dropped clip')}"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from preprocess.eda.near_duplicates import NearDuplicates
 from preprocess.eda.summary import DEVIATION, PICTURE_COLUMNS, SHORTFALL_SHARE, Summary, is_marked
-from shared.console import print_table, say
+from shared.console import counted, print_table, say
 
 BAR_WIDTH = 32
 MAX_ROWS = 20
@@ -22,8 +22,9 @@ def print_summary(summary: Summary, duplicates: NearDuplicates | None) -> None:
         say("SYNTHETIC DATA: rendered by `hmdb-prep synth`; no claim about HMDB51 follows from these numbers.")
     picture = dataset.size if dataset.size == "native" else f"{dataset.size} ({dataset.fit})"
     say(
-        f"{dataset.num_clips} clips, {len(summary.classes)} classes, {summary.clips['source'].nunique()} sources, "
-        f"{dataset.num_segments} x {dataset.frames_per_segment} frames of {picture}"
+        f"{counted(dataset.num_clips, 'clip')}, {counted(len(summary.classes), 'class')}, "
+        f"{counted(summary.clips['source'].nunique(), 'source')}, "
+        f"{dataset.num_segments} x {counted(dataset.frames_per_segment, 'frame')} of {picture}"
     )
     _print_classes(summary)
     _print_statistics(summary)

@@ -15,6 +15,7 @@ import torch
 
 from preprocess.extract.facts import ClipFacts
 from preprocess.extract.statistics import ClipStatistics, measure_clip
+from shared.console import counted
 from shared.errors import first_line
 from shared.manifests import ClipRow, QuarantineRow
 from shared.notes import NoteRow
@@ -98,7 +99,7 @@ def _extract_on_cpu(job: ClipJob, *, gpu_error: str) -> MeasuredClip | Quarantin
 def _extract(job: ClipJob, *, device: str, gpu_error: str) -> MeasuredClip:
     clip = decode_clip(job.video, job.shape, device=device, folder_fps=job.folder_fps)
     if clip.decoder != "cpu" and clip.decode_errors:
-        raise VideoError("decode", f"{clip.decode_errors} packets did not decode")  # the CPU may do better
+        raise VideoError("decode", f"{counted(clip.decode_errors, 'packet')} did not decode")  # the CPU may do better
     if tuple(clip.frames.shape[1:3]) != (job.height, job.width):
         shape = f"{clip.frames.shape[1]}x{clip.frames.shape[2]}"
         raise VideoError(
@@ -175,7 +176,8 @@ def notes_on(path: str, clip: MeasuredClip) -> tuple[NoteRow, ...]:
         notes.append("a still picture: one frame, repeated in the clip; is it meant?")
     elif clip.fps < _FEW_OF_THE_FRAMES * header.fps <= _FEW_OF_THE_FRAMES * FASTEST_FPS:
         notes.append(
-            f"{clip.num_frames} frames in {clip.duration_seconds:.2f} seconds, where the header says {header.fps:g} "
+            f"{counted(clip.num_frames, 'frame')} in {clip.duration_seconds:.2f} seconds, where the header "
+            f"says {header.fps:g} "
             "a second: frames are missing or the rate varies"
         )
     return tuple(NoteRow(path=path, note=note) for note in notes)

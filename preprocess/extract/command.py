@@ -46,7 +46,7 @@ from preprocess.extract.state import (
     remove_extraction,
     remove_temporary_files,
 )
-from shared.console import say
+from shared.console import counted, say
 from shared.errors import DataError, UsageError
 from shared.left_out import LEFT_OUT_FILE, LeftOut, left_out_line, write_left_out
 from shared.manifests import Dataset, QuarantineRow, read_dataset
@@ -225,7 +225,7 @@ def _say_what_it_needs(settings: ExtractionSettings, plan: ExtractionPlan, todo:
     free = shutil.disk_usage(settings.shards).free
     num_clips = sum(len(shard.videos) for shard in todo)
     say(
-        f"{num_clips} videos to extract into {len(todo)} shards in {settings.shards}: "
+        f"{counted(num_clips, 'video')} to extract into {counted(len(todo), 'shard')} in {settings.shards}: "
         f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB free"
     )
     if needed > free:
@@ -279,13 +279,13 @@ def _finish(
     waiting = [shard for shard in plan.shards if not is_finished(settings.shards, shard)]
     if waiting:
         say(
-            f"this task is done; {len(waiting)} shards of other tasks are still to come, "
+            f"this task is done; still to come from other tasks: {counted(len(waiting), 'shard')}; "
             "the last task writes the manifests"
         )
         return None
     dataset = _finished_dataset(settings, plan, rules) if nothing_done else None
     if dataset is not None:
-        say(f"nothing to do: all {dataset.num_clips} clips are in {settings.shards} already")
+        say(f"nothing to do: all {counted(dataset.num_clips, 'clip')} are in {settings.shards} already")
     else:
         synthetic = is_synthetic(settings.videos)
         dataset = merge(settings.shards, settings.manifests, synthetic=synthetic, rehash=False)
@@ -313,14 +313,15 @@ def _note_left_out(settings: ExtractionSettings, left_out: Sequence[LeftOut]) ->
 
 
 def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:
-    quarantine = f"{dataset.num_quarantined} of {dataset.num_videos} videos quarantined"
+    quarantine = f"{dataset.num_quarantined} of {counted(dataset.num_videos, 'video')} quarantined"
     if dataset.num_quarantined:
         quarantine += f", see {settings.manifests / 'quarantine.csv'}"
     if dataset.num_clips == 0:
         raise DataError(f"no clip came of it: {quarantine}")
     say_warnings(settings.manifests, dataset)
     say(
-        f"{dataset.num_clips} clips of {len(dataset.class_names)} classes in {len(dataset.shards)} shards: "
+        f"{counted(dataset.num_clips, 'clip')} of {counted(len(dataset.class_names), 'class')} in "
+        f"{counted(len(dataset.shards), 'shard')}: "
         f"{settings.shards}; "
         f"manifests: {settings.manifests}; {quarantine}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.console import say
+from shared.console import counted, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,12 @@ def warn_of_idle_gpu(first: DecoderCounts) -> None:
     """Say so where the GPU has decoded none of the first clips."""
     if first.num_clips and not first.on_gpu:
         say(
-            f"the GPU decoded none of the first {first.num_clips} clips{first.reason}; the CPU decodes them. "
-            "`--device cpu` spares the attempt; `hmdb-prep doctor` says what is missing"
+            f"the GPU decoded none of the first {counted(first.num_clips, 'clip')}{first.reason}; the CPU decodes "
+            "them. `--device cpu` spares the attempt; `hmdb-prep doctor` says what is missing"
         )
 
 
 def say_who_decoded(counts: DecoderCounts) -> None:
     """The numbers at the end of a run on a GPU."""
-    say(f"decoded on the GPU: {counts.on_gpu} clips, on the CPU: {counts.on_cpu} clips{counts.reason}")
+    on_gpu, on_cpu = counted(counts.on_gpu, "clip"), counted(counts.on_cpu, "clip")
+    say(f"decoded on the GPU: {on_gpu}, on the CPU: {on_cpu}{counts.reason}")

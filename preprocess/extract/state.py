@@ -17,6 +17,7 @@ from pathlib import Path
 
 from preprocess.extract.extraction_plan import ExtractionParameters, ExtractionPlan, PlannedShard, dataset_id_of
 from shared.checks import check_name, from_builtins, parse_json
+from shared.console import counted
 from shared.errors import DataError
 from shared.files import remove_leftovers, write_text
 from shared.manifests import QuarantineRow
@@ -115,7 +116,7 @@ def differences(old: ExtractionPlan, *, parameters: ExtractionParameters, videos
     for word, paths in (("added", added), ("gone", gone), ("changed in size", changed)):
         if paths:
             more = ", ..." if len(paths) > _NUM_NAMES_SHOWN else ""
-            lines.append(f"{len(paths)} videos {word}: {', '.join(paths[:_NUM_NAMES_SHOWN])}{more}")
+            lines.append(f"{counted(len(paths), 'video')} {word}: {', '.join(paths[:_NUM_NAMES_SHOWN])}{more}")
     return lines
 
 

@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 from preprocess.fetch.archives import kind_of
 from preprocess.fetch.web_pages import HEAD_BYTES, is_web_page, page_name
 from shared.checks import from_builtins, parse_json
-from shared.console import progress_in_megabytes, say
+from shared.console import counted, progress_in_megabytes, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 
@@ -172,8 +172,8 @@ def _download_with_retries(url: str, file: IO[bytes], record: Path, retry: Retry
             furthest = max(furthest, reached)
             if failures >= retry.attempts:
                 raise DataError(
-                    f"downloading {url} failed {failures} times in a row at {reached / 1e6:.1f} MB: {broken}; "
-                    "what is there is kept, the same command continues"
+                    f"downloading {url} failed {counted(failures, 'time')} in a row at {reached / 1e6:.1f} MB: "
+                    f"{broken}; what is there is kept, the same command continues"
                 ) from broken
             wait = min(retry.max_wait_seconds, broken.wait_seconds or retry.first_wait_seconds * 2 ** (failures - 1))
             say(f"download stopped at {reached / 1e6:.1f} MB ({broken}); trying again in {wait:.0f} s", to=sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from preprocess.fetch.layout import ARCHIVE_SUFFIXES, archive_stem, is_wanted
 from preprocess.fetch.members import safe_parts
-from shared.console import say
+from shared.console import counted, say
 from shared.errors import DataError, UsageError
 from shared.hub import HUB_PREFIX, hub_errors
 from shared.videos import VIDEO_SUFFIXES
@@ -105,7 +105,10 @@ def _check_files(source: HubSource, name: str) -> None:
             f"{name} needs {missing / 1e6:.0f} MB in the cache {HF_HUB_CACHE}, where {free / 1e6:.0f} MB are free; "
             "make room, or set HF_HOME to a folder on another disk"
         )
-    say(f"{name}: {len(wanted)} of {len(files)} files are videos or archives, {missing / 1e6:.0f} MB to download")
+    say(
+        f"{name}: {len(wanted)} of {counted(len(files), 'file')} are videos or archives, "
+        f"{missing / 1e6:.0f} MB to download"
+    )
 
 
 def _patterns(path: str) -> list[str]:

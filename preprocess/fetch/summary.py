@@ -63,7 +63,7 @@ def _how(summary: FetchSummary) -> str:
 
 
 def _say_official(summary: FetchSummary, present: int) -> None:
-    say(f"official list: {present} of {summary.num_official} clips of HMDB51 are there")
+    say(f"official list: {present} of {counted(summary.num_official, 'clip')} of HMDB51 are there")
     if present:
         _say_some("missing", summary.missing_official)
     elif summary.splits is None:

@@ -25,7 +25,7 @@ from preprocess.synth.specs import (
     clip_specs,
 )
 from shared.checks import from_builtins, parse_json
-from shared.console import progress
+from shared.console import counted, progress
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.videos import SYNTHETIC_MARKER, is_synthetic, is_video_name, look_into
@@ -70,7 +70,8 @@ class SynthSummary:
         """One line for the end of the command."""
         kept = f" ({self.num_kept} were there already)" if self.num_kept else ""
         return (
-            f"{self.num_clips} synthetic videos{kept} of {len(self.counts)} classes and {self.num_sources} sources, "
+            f"{counted(self.num_clips, 'synthetic video')}{kept} of {counted(len(self.counts), 'class')} and "
+            f"{counted(self.num_sources, 'source')}, "
             f"{self.parameters.difficulty}, seed {self.parameters.seed}, {self.num_bytes / 1e6:.1f} MB "
             f"written to {self.destination} in {self.elapsed_seconds:.0f} s"
         )

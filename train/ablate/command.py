@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.checks import parse_json
-from shared.console import say
+from shared.console import counted, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.manifests import Dataset, read_dataset, read_manifests
@@ -100,9 +100,12 @@ def ablate(options: AblateOptions) -> int:
     if not cells:
         raise DataError("no row of the grid can be run on this data set; the reasons stand above")
     _check_cells(cells, study)
-    say(f"{len(cells)} runs: {len(study.rows) - len(skipped)} rows, {options.seeds} seeds, in {study.folder}")
+    say(
+        f"{counted(len(cells), 'run')}: {counted(len(study.rows) - len(skipped), 'row')}, "
+        f"{counted(options.seeds, 'seed')}, in {study.folder}"
+    )
     ablation = Ablation(
-        title=f"{options.name}: split {study.rows[0].keys['split']}, {options.seeds} seeds",
+        title=f"{options.name}: split {study.rows[0].keys['split']}, {counted(options.seeds, 'seed')}",
         compared_to={row.name: row.compared_to for row in study.rows},
         cells=(),
         skipped=skipped,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared.console import print_table, say, write_out
+from shared.console import counted, print_table, say, write_out
 from shared.files import whole_file, write_csv, write_text
 from train.data.views import Views
 from train.evaluate.clip_results import CLIPS_CSV, write_clip_results
@@ -103,7 +103,7 @@ def _write_tables(target: Path, result: SplitResult) -> None:
 
 def _write_confusion(path: Path, result: SplitResult) -> None:
     metrics = result.metrics
-    title = f"Split {result.split}: {100 * metrics.top1:.1f} % of {metrics.num_clips} clips right"
+    title = f"Split {result.split}: {100 * metrics.top1:.1f} % of {counted(metrics.num_clips, 'clip')} right"
     figure = draw_confusion(metrics.confusion, result.class_names, title=title, remarks=result.remarks)
     with whole_file(path) as temporary:
         figure.savefig(temporary)

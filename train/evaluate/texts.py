@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+from shared.console import counted
 from shared.tables import markdown_table
 from train.evaluate.groups import FEATURE_NAMES, FEATURES, TAG_MEANINGS, TAG_NAMES, QuarterResult, TagResult
 from train.evaluate.intervals import NUM_DRAWS, Interval
@@ -70,8 +71,8 @@ def sentences(result: SplitResult) -> list[str]:
         before, after = (_percent(metrics.calibration_error) for metrics in (result.uncalibrated, result.metrics))
         sentences.append(
             f"calibrated with temperature {result.calibration.temperature:.2f}, fitted on "
-            f"{result.calibration.num_clips} validation clips: expected calibration error {before} % before, "
-            f"{after} % after"
+            f"{counted(result.calibration.num_clips, 'validation clip')}: expected calibration error {before} % "
+            f"before, {after} % after"
         )
     return sentences
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.console import say
+from shared.console import counted, say
 from shared.errors import UsageError
 from shared.video.decoding import DecodedClip, decode_clip
 from shared.videos import stem_of
@@ -98,7 +98,8 @@ def _notes(loaded: LoadedModel, clip: DecodedClip, *, has_motion: bool) -> tuple
     if loaded.facts.synthetic:
         notes.append("trained on the embedded synthetic data set: what it has learnt says nothing about HMDB51")
     if clip.num_padded:
-        notes.append(f"the video has {clip.num_frames} frames: the last one is repeated {clip.num_padded} times")
+        frames, times = counted(clip.num_frames, "frame"), counted(clip.num_padded, "time")
+        notes.append(f"the video has {frames}: the last one is repeated {times}")
     if loaded.facts.model_config.smif != "none" and not has_motion:
         notes.append("SMIF injects no motion here: its weights are zero, or nothing moves")
     return (*notes, *clip.notes)

@@ -72,7 +72,7 @@ def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
         print_answers(answers, loaded.facts.class_names, top=options.top, title=f"P(action | video) by {origin}")
     if options.csv is not None:
         num_rows = write_answers(options.csv, answers, loaded.facts.class_names, form=options.csv_format)
-        say(f"wrote {num_rows} videos to {options.csv}", to=sys.stderr if options.json else sys.stdout)
+        say(f"wrote {counted(num_rows, 'video')} to {options.csv}", to=sys.stderr if options.json else sys.stdout)
     return 1 if any(answer.error for answer in answers) else 0
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from shared.console import print_table, say, write_out
+from shared.console import counted, print_table, say, write_out
 from shared.files import write_csv
 from train.predict.inputs import ids_of
 from train.trained.answers import printable, ranked
@@ -56,7 +56,7 @@ def print_answers(answers: Sequence[Answer], class_names: Sequence[str], *, top:
             say(f"error: {printable(answer.video)}: {answer.error}", to=sys.stderr)
     failed = sum(bool(answer.error) for answer in answers)
     if failed and len(answers) > 1:
-        say(f"{failed} of {len(answers)} videos gave no answer", to=sys.stderr)
+        say(f"{failed} of {counted(len(answers), 'video')} gave no answer", to=sys.stderr)
 
 
 def write_json(answers: Sequence[Answer], class_names: Sequence[str]) -> None:

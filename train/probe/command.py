@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.console import say
+from shared.console import counted, say
 from shared.errors import UsageError
 from shared.split_files import write_split_table
 from train.data.reader import BatchReader
@@ -136,7 +136,8 @@ def _features(
     with open_features(folder / FEATURES_FILE, key, others=folder.parent) as stored:
         missing = stored.missing(clips)
         say(
-            f"features of {len(clips)} clips, {reader.layout.num_rows} frames each, by {key.width} numbers a frame: "
+            f"features of {counted(len(clips), 'clip')}, {counted(reader.layout.num_rows, 'frame')} each, "
+            f"by {key.width} numbers a frame: "
             f"{len(clips) - len(missing)} are there, {len(missing)} are computed on {device}"
         )
         if len(missing):
@@ -228,7 +229,9 @@ def _result(part: Part, progress: Progress, model: LSViT) -> str:
     text = f"split {config.split}, seed {config.seed}, {size}: "
     if best.val_top1 is None:
         return f"{text}training top-1 {100 * best.train_top1:.1f} %, no validation"
-    return f"{text}validation top-1 {100 * best.val_top1:.1f} % ({best.val_clips} clips) in epoch {best.epoch}"
+    return (
+        f"{text}validation top-1 {100 * best.val_top1:.1f} % ({counted(best.val_clips, 'clip')}) in epoch {best.epoch}"
+    )
 
 
 def _note_configs(folder: Path, config: RunConfig, parts: list[Part]) -> None:

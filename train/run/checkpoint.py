@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from shared.checks import from_builtins
+from shared.console import counted
 from shared.errors import DataError, UsageError, first_line
 from shared.files import synchronise, whole_file
 from shared.video.resizing import FrameSize
@@ -239,7 +240,7 @@ def _check_content(path: Path, checkpoint: Checkpoint) -> None:
         raise DataError(f"{path} is damaged: {num_segments} frames of {height}x{width} pixels")
     num_names, num_classes = len(facts.class_names), model.num_classes
     if num_names != num_classes:
-        raise DataError(f"{path} is damaged: it names {num_names} classes for a model of {num_classes}")
+        raise DataError(f"{path} is damaged: it names {counted(num_names, 'class')} for a model of {num_classes}")
     for weights in (checkpoint.model, checkpoint.average or {}):
         if not all(map(is_whole, weights.values())):
             raise DataError(f"{path} is damaged: it holds weights that are no plain tensors")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from shared.console import counted
 from shared.errors import DataError, UsageError
 from shared.split_files import SPLITS_FILE, write_split_table
 from shared.video.shape import ClipShape
@@ -252,9 +253,10 @@ def _start_line(learner: Learner, config: RunConfig, progress: Progress) -> str:
     verb = "training" if not progress.step else f"continuing after step {progress.step} (epoch {progress.epoch + 1})"
     place = in_words(learner.precision, learner.processes.device)
     if learner.processes.count > 1:
-        place += f", {learner.processes.count} processes"
+        place += f", {counted(learner.processes.count, 'process')}"
     trained = f"{parameters:,} parameters"
     if config.train != "all":
         trained += f" of which {num_trainable(learner.model):,} train (--train {config.train})"
-    size = config.preset if config.preset != "auto" else f"ViT {config.embed_dim} wide, {config.depth} blocks"
+    shape = f"ViT {config.embed_dim} wide, {counted(config.depth, 'block')}"
+    size = config.preset if config.preset != "auto" else shape
     return f"{verb}: {size}, {trained}, {config.img_size}x{config.img_size}, on {place}"

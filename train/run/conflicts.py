@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from shared.console import counted
 from train.learn.optimizer import Schedule
 from train.model.config import ModelConfig
 from train.run.config import RunConfig, class_strengths, resolve
@@ -59,14 +60,14 @@ def _cut_short(setting: Setting) -> list[str]:
     sentences = []
     if round(config.warmup_epochs * setting.steps_per_epoch) > schedule.warmup_steps:
         sentences.append(
-            f"warm-up: {schedule.warmup_steps} of {schedule.num_steps} steps, a third of the run; --warmup-epochs "
-            f"{config.warmup_epochs:g} would be {round(config.warmup_epochs * setting.steps_per_epoch)}"
+            f"warm-up: {schedule.warmup_steps} of {counted(schedule.num_steps, 'step')}, a third of the run; "
+            f"--warmup-epochs {config.warmup_epochs:g} would be {round(config.warmup_epochs * setting.steps_per_epoch)}"
         )
     parts = config.grad_accum_steps * setting.num_processes
     if config.grad_accum_steps > 1 and 2 * parts > config.batch_size + 1:
         sentences.append(
-            f"--grad-accum-steps cuts a batch of {config.batch_size} into {parts} parts, of a pair of clips at least: "
-            "some only repeat others, with weight 0; fewer parts are faster"
+            f"--grad-accum-steps cuts a batch of {config.batch_size} into {counted(parts, 'part')}, of a pair of "
+            "clips at least: some only repeat others, with weight 0; fewer parts are faster"
         )
     if config.amp == "fp16" and setting.device.type == "cpu":
         sentences.append("--amp fp16 on a CPU saves no time: it is for GPUs; leave --amp out")

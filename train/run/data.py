@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from shared.console import counted
 from shared.errors import UsageError
 from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
 from shared.shards.format import ShardLayout
@@ -165,7 +166,7 @@ def _choose_samples(
 
 def _describe(plan: TrainingPlan) -> str:
     num_synthetic = sum(row.kind == "synthetic" for row in plan.rows)
-    text = f" ({plan.strategy}): {len(plan.rows)} clips an epoch, {num_synthetic} of them synthetic"
+    text = f" ({plan.strategy}): {counted(len(plan.rows), 'clip')} an epoch, {num_synthetic} of them synthetic"
     if plan.num_left_out:
         text += f"; {plan.num_left_out} left out, as they show validation clips"
     return text
@@ -178,7 +179,9 @@ def _warnings(plan: TrainingPlan, *, split: str, val_fraction: float, num_rows: 
         is_uneven = len(set(Counter(row.class_name for row in plan.rows).values())) > 1
         wrong = ["classes are uneven"] if is_uneven and (plan.num_left_out or plan.num_unmentioned) else []
         if plan.num_unmentioned:
-            wrong.append(f"{plan.num_unmentioned} of the {num_rows} training clips are not in it and not trained on")
+            wrong.append(
+                f"{plan.num_unmentioned} of the {counted(num_rows, 'training clip')} are not in it and not trained on"
+            )
         return (
             [
                 f"the plan was made for --val-fraction {plan.val_fraction:g} and this run has {val_fraction:g}: "
@@ -189,7 +192,7 @@ def _warnings(plan: TrainingPlan, *, split: str, val_fraction: float, num_rows: 
         )
     if plan.num_unmentioned:
         return [
-            f"the plan does not mention {plan.num_unmentioned} of the {num_rows} training clips of split "
+            f"the plan does not mention {plan.num_unmentioned} of the {counted(num_rows, 'training clip')} of split "
             f"{split}: it is partial or damaged, and what it leaves out is not trained on; {remedy} a whole one"
         ]
     return []
@@ -211,8 +214,8 @@ def _on_init(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> list[s
 def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:
     """What the numbers of this run are, in words."""
     labels = [
-        f"split {config.split}: {len(rows.training)} clips to train on, {len(rows.validation)} for validation, "
-        f"{len(rows.test)} for test, {len(dataset.class_names)} classes"
+        f"split {config.split}: {counted(len(rows.training), 'clip')} to train on, {len(rows.validation)} for "
+        f"validation, {len(rows.test)} for test, {counted(len(dataset.class_names), 'class')}"
     ]
     if config.split == "all":
         labels.append("split all trains on every clip: a sanity check, not a result")

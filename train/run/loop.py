@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from shared.console import counted
 from shared.console import progress as show_progress
 from train.data.batches import Batch, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
@@ -143,7 +144,7 @@ def _measure_midway(session: Session, progress: Progress) -> None:
     """Say what an unfinished epoch has reached. It is no epoch: nothing is noted, and it is never the best."""
     metrics = _validate(session, progress)
     row = dataclasses.replace(epoch_row(progress, metrics, learning_rate=_last_rate(session, progress)), best=0)
-    done = f"{progress.step_in_epoch} of {session.steps_per_epoch} steps"
+    done = f"{progress.step_in_epoch} of {counted(session.steps_per_epoch, 'step')}"
     session.call.processes.say(f"{epoch_line(row, epochs=session.config.epochs)} ({done}, not counted as an epoch)")
 
 
@@ -161,7 +162,10 @@ def epoch_line(row: EpochRow, *, epochs: int) -> str:
     """An epoch in one line of text."""
     line = f"epoch {row.epoch}/{epochs}: loss {row.train_loss:.3f}, top-1 {100 * row.train_top1:.1f} %"
     if row.val_top1 is not None and row.val_loss is not None:
-        line += f"; validation ({row.val_clips} clips): loss {row.val_loss:.3f}, top-1 {100 * row.val_top1:.1f} %"
+        line += (
+            f"; validation ({counted(row.val_clips, 'clip')}): loss {row.val_loss:.3f}, top-1 "
+            f"{100 * row.val_top1:.1f} %"
+        )
         line += ", best so far" if row.best else ""
     return line
 

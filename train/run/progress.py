@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from shared.console import counted
 from shared.errors import DataError
 from shared.files import write_csv
 from train.learn.metrics import Metrics
@@ -95,7 +96,7 @@ class Progress:
         if self.epoch + 1 >= epochs:
             finished = "all epochs done"
         elif patience and metrics is not None and since_best >= patience:
-            finished = f"no better validation for {patience} epochs (--patience)"
+            finished = f"no better validation for {counted(patience, 'epoch')} (--patience)"
         return dataclasses.replace(
             self,
             epoch=self.epoch + 1,

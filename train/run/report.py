@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shared.console import counted
 from shared.files import whole_file, write_text
 from shared.pages import data_address, render_page
 from shared.tables import markdown_table
@@ -87,7 +88,7 @@ def _summary(config: RunConfig, progress: Progress) -> str:
     if best is None:
         return f"{text} Nothing was set aside for validation: best is the last state."
     share = 100 * (best.val_top1 or 0.0)
-    return f"{text} Best validation top-1 {share:.1f} % in epoch {best.epoch} ({best.val_clips} clips)."
+    return f"{text} Best validation top-1 {share:.1f} % in epoch {best.epoch} ({counted(best.val_clips, 'clip')})."
 
 
 def _remarks(facts: RunFacts) -> list[str]:

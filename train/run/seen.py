@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.console import counted
 from shared.errors import DataError
 from shared.split_files import read_kept_table
 from shared.splits import part_of
@@ -32,8 +33,8 @@ def seen_test_clips(config: RunConfig, frame: pd.DataFrame, *, dataset_id: str) 
         seen = test & _trained_on(folder, earlier.split, frame)
         if seen and read_checkpoint(checkpoint).facts.dataset_id == dataset_id:
             return (
-                f"{len(seen)} of the {len(test)} test clips of split {config.split}, such as {min(seen)}, have trained "
-                f"{folder} (split {earlier.split}), whose weights it begins with (--init)"
+                f"{len(seen)} of the {counted(len(test), 'test clip')} of split {config.split}, such as "
+                f"{min(seen)}, have trained {folder} (split {earlier.split}), whose weights it begins with (--init)"
             )
     return ""
 

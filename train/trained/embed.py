@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.console import say
+from shared.console import counted, say
 from shared.files import whole_file
 from shared.manifests import read_dataset, read_manifests
 from train.learn.processes import choose_device
@@ -42,5 +42,5 @@ def embed(run: str, options: EmbedOptions) -> Path:
     with whole_file(out) as temporary, temporary.open("wb") as file:
         clip_ids = np.array(frame["clip_id"].tolist(), dtype=np.str_)
         np.savez(file, clip_id=clip_ids, features=features, dataset_id=np.array(loaded.facts.dataset_id))
-    say(f"wrote {features.shape[0]} clips of {features.shape[1]} features to {out}")
+    say(f"wrote {counted(features.shape[0], 'clip')} of {counted(features.shape[1], 'feature')} to {out}")
     return out

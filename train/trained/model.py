@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from shared.console import say
+from shared.console import counted, say
 from shared.errors import DataError
 from train.learn.precision import answering_precision, in_words, use_fast_products
 from train.model.lsvit import LSViT
@@ -86,7 +86,9 @@ def _why_not_best(run_folder: Path, progress: Progress) -> str:
     if not progress.best_epoch:
         return f"{run_folder} has not finished an epoch: taking last.pt, after step {progress.step}"
     best = checkpoint_path(run_folder, "best")
-    return f"{best}, of epoch {progress.best_epoch}, is missing: taking last.pt, after {progress.epoch} epochs"
+    return (
+        f"{best}, of epoch {progress.best_epoch}, is missing: taking last.pt, after {counted(progress.epoch, 'epoch')}"
+    )
 
 
 def _existing_checkpoint(run_folder: Path, which: Which) -> Path:

@@ -73,7 +73,7 @@ def test_clips_are_counted_by_what_decoded_them(
     gpu(made_gpus.extract_mp4_on_gpu)
     assert run(videos, tmp_path, device="cuda") == ALL_ON_CPU | {"run/c": "cuda"}
     out = capsys.readouterr().out
-    assert "decoded on the GPU: 1 clips, on the CPU: 2 clips (NVDEC does not know this codec)" in out
+    assert "decoded on the GPU: 1 clip, on the CPU: 2 clips (NVDEC does not know this codec)" in out
     assert "none of the first" not in out
 
 

@@ -203,8 +203,8 @@ def test_changed_parameters_or_videos_are_named(videos: Path, extracted: Path, t
     (fewer / "sit" / "wide.mp4").unlink()
     (fewer / "sit" / "new.avi").write_bytes(b"1")
     error = fail(1, "hmdb-prep", "extract", "--videos", fewer, *places(extracted), *OPTIONS)
-    assert "1 videos added: sit/new.avi" in error
-    assert "1 videos gone: sit/wide.mp4" in error
+    assert "1 video added: sit/new.avi" in error
+    assert "1 video gone: sit/wide.mp4" in error
 
 
 def test_overwrite_starts_anew(videos: Path, extracted: Path, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_study_is_run_and_continued(made: MadeDataset, tmp_path: Path, capsys:
     rows[0]["plan"] = rows[1]["plan"] = "none"
     assert ablate_command(tmp_path, made, rows, "--seeds", "1") == 0
     out = capsys.readouterr().out
-    assert "not run: plan (no balancing plan" in out and "2 runs: 2 rows, 1 seeds" in out
+    assert "not run: plan (no balancing plan" in out and "2 runs: 2 rows, 1 seed" in out
     assert "nothing about HMDB51" in out and out.splitlines()[-1].startswith("wrote ")
     study = tmp_path / "runs" / "ablation"
     first = (study / "both/seed0/timing.csv").read_text()

@@ -283,7 +283,7 @@ def test_command_line(ffmpeg: str, video_set: Path, tmp_path: Path) -> None:
         "lsvit-train", "predict", "runs/one", "a:b.avi", "--csv", "o.csv", "--csv-format", "competition", cwd=tmp_path
     )
     assert result.code == 0, result.err
-    assert "%" in result.out and "synthetic" in result.out and "wrote 1 videos to o.csv" in result.out
+    assert "%" in result.out and "synthetic" in result.out and "wrote 1 video to o.csv" in result.out
     assert (tmp_path / "o.csv").read_text().startswith("id,class\na:b,")
 
 

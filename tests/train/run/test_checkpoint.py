@@ -234,7 +234,7 @@ def test_contradictions_and_weights_without_numbers_are_refused(tmp_path: Path) 
     whole = make_checkpoint(average=True)
     facts = dataclasses.replace(FACTS, class_names=("run",))
     write_checkpoint(tmp_path / "names", dataclasses.replace(whole, facts=facts), is_best=True)
-    with pytest.raises(DataError, match="names 1 classes for a model of 2"):
+    with pytest.raises(DataError, match="names 1 class for a model of 2"):
         load_model(tmp_path / "names")
     assert whole.average is not None
     no_numbers = {**whole.average, "head.bias": torch.full((2,), torch.nan)}

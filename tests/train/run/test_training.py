@@ -241,7 +241,7 @@ def test_a_time_limit_ends_with_a_checkpoint_that_continues(made: MadeDataset, f
 
 def test_early_stopping(made: MadeDataset, tmp_path: Path) -> None:
     progress = checkpoint(train(made, tmp_path, "a", epochs=40, patience=1, lr=0.0))["progress"]
-    assert progress["epoch"] == 2 and "no better validation for 1 epochs" in progress["finished"]
+    assert progress["epoch"] == 2 and "no better validation for 1 epoch " in progress["finished"]
 
 
 def test_half_precision_with_loss_scaling(made: MadeDataset, tmp_path: Path) -> None:
