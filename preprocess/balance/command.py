@@ -142,7 +142,9 @@ def _notes(
     """
     notes = describe_changes(clips, changes, k=settings.k)
     if num_val:
-        notes.append(f"split {settings.split} has {num_val} val clips of its own, so --val-fraction sets none aside")
+        notes.append(
+            f"split {settings.split} has {counted(num_val, 'val clip')} of its own, so --val-fraction sets none aside"
+        )
     num_held_out = len(everything) - len(clips.clip_ids)
     if num_held_out:
         notes.append(

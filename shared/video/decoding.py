@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shared.console import counted
 from shared.video.frame_folders import OpenFrameFolder
 from shared.video.resizing import resize_frames
 from shared.video.sampling import candidate_frames, num_padded_frames
@@ -154,7 +155,7 @@ def _read_again(path: Path, numbers: Sequence[int], *, device: str) -> Iterator[
             missing -= 1
         if missing == 0:
             return
-    raise VideoError("decode", f"the video gave {missing} frames fewer when it was read again")
+    raise VideoError("decode", f"the video gave {counted(missing, 'frame')} fewer when it was read again")
 
 
 def _fitted(pictures: Iterable[torch.Tensor], shape: ClipShape) -> torch.Tensor:
