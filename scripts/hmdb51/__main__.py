@@ -17,7 +17,7 @@ from scripts.hmdb51.options import Options, parse
 from scripts.hmdb51.results import write_report
 from scripts.hmdb51.roads import ROADS, Road, memory_options
 from scripts.hmdb51.stages import data_stages, model_stages
-from shared.console import exit_code_of, print_table, say
+from shared.console import counted, exit_code_of, print_table, say
 from shared.errors import DataError
 from shared.manifests import read_dataset
 
@@ -59,10 +59,10 @@ def _go(options: Options, road: Road, journal: Journal, *, manner: tuple[str, ..
 
 def _say_what_it_takes(options: Options, road: Road, begun: Journal | None, *, gpu: float) -> None:
     """Say hours, disk and memory. Raises DataError where a disk is too small."""
-    num_clips, source_bytes = machine.num_clips(options), machine.source_bytes(options)
-    found = needs(options, road, num_clips=num_clips, source_bytes=source_bytes, has_gpu=gpu > 0)
+    source = machine.look_at_source(options)
+    found = needs(options, road, source, has_gpu=gpu > 0)
     print_table(
-        f"What it takes from beginning to end, estimated for {num_clips} clips and splits {options.splits}",
+        f"What it takes in all, estimated for {counted(source.num_clips, 'clip')} and splits {options.splits}",
         ("stage", "time", "disk", "reckoned from"),
         table_rows(found),
     )

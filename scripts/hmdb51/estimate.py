@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from scripts.hmdb51.options import SIZE, Options
 from scripts.hmdb51.roads import Road
@@ -24,13 +25,30 @@ _TRAINED_SHARE = 0.9  # of a split's training clips; the rest validates
 _FEATURE_BYTES = 384 * 2  # of a frame: float16, ViT-S
 
 
+_COPIES = {"remote": 3, "archive": 2, "folder": 1}
+_COPIES_WORDS = {
+    "remote": "the archive, and its content twice, as archives in it are unpacked in two steps",
+    "archive": "its content twice, as archives in it are unpacked in two steps",
+    "folder": "copies, or nothing where hard links can be made",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is known of SOURCE before it is fetched."""
+
+    kind: Literal["remote", "archive", "folder"]
+    num_bytes: float
+    num_clips: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Need:
     """What one part of the work takes."""
 
     stage: str
     seconds: float | None
-    """None: nobody can say."""
+    """None: nobody can say, as with a download."""
     num_bytes: float
     folder: Path | None
     """Where the bytes go."""
@@ -38,10 +56,11 @@ class Need:
     """What the figures are from."""
 
 
-def needs(options: Options, road: Road, *, num_clips: int, source_bytes: float, has_gpu: bool) -> tuple[Need, ...]:
-    """The needs of all stages. num_clips: videos of the source; source_bytes: its size."""
+def needs(options: Options, road: Road, source: Source, *, has_gpu: bool) -> tuple[Need, ...]:
+    """The needs of all stages."""
     size = parse_size(options.size or SIZE, fit="crop")
     assert size is not None  # the options are checked
+    num_clips = source.num_clips
     share = num_clips / HMDB51_NUM_VIDEOS
     clip_bytes = NUM_FRAMES * CANDIDATES * size.height * size.width * 3
     rate, words = (_GPU_RATE, _GPU_WORDS) if has_gpu else (_CPU_RATE, _CPU_WORDS)
@@ -58,7 +77,7 @@ def needs(options: Options, road: Road, *, num_clips: int, source_bytes: float, 
     verify, eda = CANDIDATES * _VERIFY_SECONDS * share, _EDA_SECONDS * share
     training, test = 1e9 * training_gflops(options, road) * share, 1e9 * evaluation_gflops(options, road) * share
     return (
-        *_fetch(options, source_bytes),
+        *_fetch(options, source),
         extract,
         Need(stage="verify, eda", seconds=verify + eda, num_bytes=0, folder=None, basis="measured in the same way"),
         Need(stage="train", seconds=training / rate, num_bytes=checkpoints + features, folder=run, basis=words),
@@ -66,18 +85,16 @@ def needs(options: Options, road: Road, *, num_clips: int, source_bytes: float, 
     )
 
 
-def _fetch(options: Options, source_bytes: float) -> tuple[Need, ...]:
-    if not options.source or is_videos(options):
+def _fetch(options: Options, source: Source) -> tuple[Need, ...]:
+    if is_videos(options):
         return ()
-    is_remote = "://" in options.source or options.source.startswith("hf:")
-    basis = "the archive, twice what it holds" if is_remote else "twice what it holds"
     return (
         Need(
             stage="fetch",
             seconds=None,
-            num_bytes=(3 if is_remote else 2) * source_bytes,
+            num_bytes=_COPIES[source.kind] * source.num_bytes,
             folder=Path(options.videos),
-            basis=f"{basis}: an archive of archives is unpacked in two steps; the line's speed decides the time",
+            basis=_COPIES_WORDS[source.kind],
         ),
     )
 

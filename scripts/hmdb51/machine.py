@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from scripts.hmdb51.estimate import ARCHIVE_BYTES
+from scripts.hmdb51.estimate import ARCHIVE_BYTES, Source
 from scripts.hmdb51.options import Options
 from shared.classes import HMDB51_NUM_VIDEOS
 from shared.videos import VIDEO_SUFFIXES
@@ -44,27 +44,24 @@ def folder_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def num_clips(options: Options) -> int:
-    """How many videos there are or will be: counted where they can be, else all of HMDB51, or by an archive's size."""
-    source = Path(options.source).expanduser()
-    if source.is_dir():
-        return _videos_below(source) or HMDB51_NUM_VIDEOS  # it may hold archives
-    if not source.is_file():
-        return _videos_below(Path(options.videos)) or HMDB51_NUM_VIDEOS
-    if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            listed = sum(_is_video(name) for name in archive.namelist())
-        if listed:
-            return listed
-    return max(1, round(HMDB51_NUM_VIDEOS * source.stat().st_size / ARCHIVE_BYTES))
+def look_at_source(options: Options) -> Source:
+    """What is known of SOURCE: videos are counted where they can be, else it is taken for all of HMDB51."""
+    path = Path(options.source).expanduser()
+    if path.is_dir():  # it may hold archives
+        return Source(kind="folder", num_bytes=folder_bytes(path), num_clips=_videos_below(path) or HMDB51_NUM_VIDEOS)
+    if path.is_file():
+        return Source(kind="archive", num_bytes=path.stat().st_size, num_clips=_videos_in(path))
+    present = _videos_below(Path(options.videos))
+    return Source(kind="remote", num_bytes=ARCHIVE_BYTES, num_clips=present or HMDB51_NUM_VIDEOS)
 
 
-def source_bytes(options: Options) -> float:
-    """Size of the source; that of HMDB51's archive where it is not here yet."""
-    source = Path(options.source).expanduser()
-    if source.is_dir():
-        return folder_bytes(source)
-    return source.stat().st_size if source.is_file() else ARCHIVE_BYTES
+def _videos_in(archive: Path) -> int:
+    """How many videos a .zip lists; of other archives as many as HMDB51 has in so many bytes."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            if listed := sum(_is_video(name) for name in opened.namelist()):
+                return listed
+    return max(1, round(HMDB51_NUM_VIDEOS * archive.stat().st_size / ARCHIVE_BYTES))
 
 
 def _videos_below(path: Path) -> int:

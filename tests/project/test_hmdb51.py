@@ -21,7 +21,7 @@ from scripts.hmdb51 import __main__ as command
 from scripts.hmdb51 import machine
 from scripts.hmdb51.calls import run_stages
 from scripts.hmdb51.choice import choose, with_source, with_usable_splits
-from scripts.hmdb51.estimate import evaluation_gflops, needs, training_gflops
+from scripts.hmdb51.estimate import Source, evaluation_gflops, needs, training_gflops
 from scripts.hmdb51.journal import Journal, locked, read_journal, write_journal
 from scripts.hmdb51.literature import literature
 from scripts.hmdb51.options import Options, parse
@@ -155,7 +155,8 @@ def test_a_folder_of_videos_in_its_place_needs_no_fetching(tmp_path: Path) -> No
 def hours_of(road: str, *, splits: str = "1,2,3", has_gpu: bool) -> tuple[float, float]:
     """Hours of training, and of evaluating one split."""
     options = named(Options(splits=splits), road)
-    found = needs(options, ROADS[road], num_clips=6766, source_bytes=2.1e9, has_gpu=has_gpu)
+    source = Source(kind="remote", num_bytes=2.1e9, num_clips=6766)
+    found = needs(options, ROADS[road], source, has_gpu=has_gpu)
     seconds = {need.stage: need.seconds or 0 for need in found}
     return seconds["train"] / 3600, seconds["evaluate"] / 3600 / len(splits.split(","))
 
@@ -198,7 +199,7 @@ def test_a_disk_that_is_too_small_is_refused_after_the_estimate(
 
 def test_the_archive_tells_how_many_clips_to_expect(tmp_path: Path) -> None:
     def count(source: str) -> int:
-        return machine.num_clips(Options(source=source, videos=str(tmp_path / "none")))
+        return machine.look_at_source(Options(source=source, videos=str(tmp_path / "none"))).num_clips
 
     assert count("https://x.org/a.rar") == 6766
     assert count(str(make_zip(tmp_path / "a.zip", {"run/a.avi": b"1", "run/b.avi": b"2", "readme.txt": b""}))) == 2
