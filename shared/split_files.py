@@ -22,6 +22,7 @@ Key = Literal["clip_id", "path"]
 _KEYS: tuple[Key, ...] = get_args(Key)
 
 _MOST_COLUMNS = 3  # of names that say nothing: the first is split1, and so on
+_MOST_SHOWN = 100  # characters of a text in a message
 _UCF101_LIST = re.compile(r"(train|val|test)list0?([123])\.txt")
 _HMDB51_LIST = re.compile(r"(.+)_test_split([123])\.txt")
 _HMDB51_PARTS: Mapping[str, Part] = {"0": "unused", "1": "train", "2": "test"}
@@ -81,17 +82,18 @@ def mismatches(table: SplitTable, clips: Iterable[NamedClip], *, place: str) -> 
     unlisted, strange = sorted(known - table.parts.keys()), sorted(table.parts.keys() - known)
     if len(unlisted) == len(known):
         raise DataError(
-            f"none of the {len(table.parts)} clips in {place} is here: it lists {strange[0]!r}, and the "
-            f"{table.key} of a clip here is {unlisted[0]!r}; write them alike"
+            f"none of the {len(table.parts)} clips in {place} is here: it lists {_shown(strange[0])}, and the "
+            f"{table.key} of a clip here is {_shown(unlisted[0])}; write them alike"
         )
     sentences = []
     if unlisted:
         sentences.append(
-            f"unused, as {place} does not list them: {len(unlisted)} of {len(known)} clips, such as {unlisted[0]}"
+            f"unused, as {place} does not list them: {len(unlisted)} of {len(known)} clips, such as "
+            f"{_shown(unlisted[0])}"
         )
     if strange:
         sentences.append(
-            f"listed in {place} and not here: {len(strange)} of {len(table.parts)} clips, such as {strange[0]}"
+            f"listed in {place} and not here: {len(strange)} of {len(table.parts)} clips, such as {_shown(strange[0])}"
         )
     return sentences
 
@@ -147,11 +149,13 @@ def _read_csv(file: Path) -> SplitTable:
     parts: dict[str, tuple[Part, ...]] = {}
     for row in rows[1:]:
         if len(row) != len(header):
-            raise DataError(f"{file}: {','.join(row)!r} has {len(row)} cells, the header {len(header)}; mend that line")
+            raise DataError(
+                f"{file}: {_shown(','.join(row))} has {len(row)} cells, the header {len(header)}; mend that line"
+            )
         cells = dict(zip(header, row, strict=True))
         name = cells[key]
         if name in parts:
-            raise DataError(f"{file} names {name!r} twice; delete one of the lines")
+            raise DataError(f"{file} names {_shown(name)} twice; delete one of the lines")
         parts[name] = tuple(_part(file, name, filled[column], cells[filled[column]]) for column in columns)
     if not parts:
         raise DataError(f"{file} lists no clips; write one row for each")
@@ -163,18 +167,18 @@ def _columns_of(file: Path, header: Sequence[str]) -> tuple[Key, dict[str, str]]
     keys = [key for key in _KEYS if key in header]
     names = [name for name in header if name not in keys]
     if len(keys) != 1 or not names or len(set(header)) < len(header):
-        raise DataError(f"{file} has the columns {', '.join(header) or '(none)'}; they must be {_COLUMNS}")
+        raise DataError(f"{file} has the columns {_shown(', '.join(header))}; they must be {_COLUMNS}")
     if any(name in SPLIT_COLUMNS for name in names):
         if strange := [name for name in names if name not in SPLIT_COLUMNS]:
             raise DataError(
-                f"{file} has a column {strange[0]!r} beside those of splits; leave in {keys[0]} and "
+                f"{file} has a column {_shown(strange[0])} beside those of splits; leave in {keys[0]} and "
                 f"{', '.join(SPLIT_COLUMNS)} alone, or as many of them as there are"
             )
         return keys[0], {name: name for name in names}
     if len(names) > _MOST_COLUMNS:
         raise DataError(
-            f"{file} has {len(names)} columns beside {keys[0]} ({', '.join(names)}); leave in those of splits, at most "
-            f"{_MOST_COLUMNS}"
+            f"{file} has {len(names)} columns beside {keys[0]} ({_shown(', '.join(names))}); leave in those of splits, "
+            f"at most {_MOST_COLUMNS}"
         )
     return keys[0], dict(zip(SPLIT_COLUMNS, names, strict=False))
 
@@ -183,7 +187,7 @@ def _part(file: Path, name: str, column: str, cell: str) -> Part:
     for part in PARTS:
         if cell == part:
             return part
-    raise DataError(f"{file}: {column} of {name} is {cell!r}; write one of {', '.join(PARTS)}")
+    raise DataError(f"{file}: {_shown(column)} of {_shown(name)} is {_shown(cell)}; write one of {', '.join(PARTS)}")
 
 
 def _read_folder(folder: Path) -> SplitTable:
@@ -216,7 +220,7 @@ def _ucf101_entries(file: Path, match: re.Match[str]) -> list[Entry]:
     names = [re.sub(r"\s+\d+$", "", line) for line in _lines_of(file)]
     for name in names:
         if name.count("/") != 1:
-            raise DataError(f"{file}: {name!r} is not <class>/<file>; write one video on each line")
+            raise DataError(f"{file}: {_shown(name)} is not <class>/<file>; write one video on each line")
     return [(_clip_id(name), f"split{match[2]}", part) for name in names]
 
 
@@ -226,7 +230,7 @@ def _hmdb51_entries(file: Path, match: re.Match[str]) -> list[Entry]:
     for line in _lines_of(file):
         name, _, number = line.rpartition(" ")
         if number not in _HMDB51_PARTS or not name:
-            raise DataError(f"{file}: {line!r} does not end in 0 (unused), 1 (train) or 2 (test); mend that line")
+            raise DataError(f"{file}: {_shown(line)} does not end in 0 (unused), 1 (train) or 2 (test); mend that line")
         entries.append((_clip_id(f"{match[1]}/{name.strip()}"), f"split{match[2]}", _HMDB51_PARTS[number]))
     return entries
 
@@ -236,7 +240,7 @@ def _table_of_lists(folder: Path, entries: Sequence[Entry]) -> SplitTable:
     found: dict[str, dict[str, Part]] = {column: {} for column in SPLIT_COLUMNS}
     for clip_id, column, part in entries:
         if clip_id in found[column]:
-            raise DataError(f"the lists of {column} in {folder} name {clip_id} twice; delete one of the lines")
+            raise DataError(f"the lists of {column} in {folder} name {_shown(clip_id)} twice; delete one of the lines")
         found[column][clip_id] = part
     columns = tuple(column for column in SPLIT_COLUMNS if found[column])
     for column in columns:
@@ -251,6 +255,11 @@ def _table_of_lists(folder: Path, entries: Sequence[Entry]) -> SplitTable:
 def _clip_id(path: str) -> str:
     """``<class>/<file stem>`` of ``<class>/<file>``."""
     return f"{PurePosixPath(path).parent}/{PurePosixPath(path).stem}"
+
+
+def _shown(text: str) -> str:
+    """A text from a file in a message: between quotes, and only its beginning where it is long."""
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
 
 
 def _lines_of(file: Path) -> list[str]:

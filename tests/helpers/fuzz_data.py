@@ -30,6 +30,7 @@ from shared.manifests import read_dataset, read_manifests, read_quarantine, row_
 from shared.shards.format import ClipRecord
 from shared.shards.reader import ShardReader
 from shared.shards.writer import PendingShard
+from shared.split_files import PARTS, mismatches, read_split_table
 from shared.videos import Video
 from train.data.balancing import read_training_plan
 from train.run.config import resolve
@@ -103,6 +104,34 @@ def manifests(folder: Path) -> Case:
         config = resolve(command_line={"shards": str(work.shards), "manifests": str(work.manifests)}, file={})
         _, data = open_data(dataclasses.replace(config, img_size=16, patch_size=8))
         data.reader.close()
+
+    return case
+
+
+def splits(folder: Path) -> Case:
+    """Splits of one's own: a CSV file, lists of UCF101 and of HMDB51."""
+    videos = [Video(path=f"walk/clip{index}.avi", class_name="walk", num_bytes=1) for index in range(4)]
+    table = "clip_id,split1\n" + "".join(f"walk/clip{index},{PARTS[index]}\n" for index in range(4))
+    lists = {
+        "own/splits.csv": table,
+        "ucf101/trainlist01.txt": "walk/clip0.avi 1\nwalk/clip1.avi 1\n",
+        "ucf101/testlist01.txt": "walk/clip2.avi\n",
+        "hmdb51/walk_test_split1.txt": "clip0.avi 1 \nclip1.avi 2 \nclip2.avi 0 \n",
+    }
+    places = {"own/splits.csv": folder / "own" / "splits.csv"}
+
+    def case(draw: random.Random) -> None:
+        chosen = draw.choice(sorted(lists))
+        for name, text in lists.items():
+            file = folder / name
+            file.parent.mkdir(exist_ok=True)
+            is_csv = name.endswith(".csv") and draw.random() < 0.7
+            damaged = mutate_csv(text, draw=draw) if is_csv else mutate_bytes(text.encode(), table.encode(), draw=draw)
+            file.write_bytes(damaged if name == chosen else text.encode())
+        found = read_split_table(places.get(chosen, folder / Path(chosen).parent))
+        mismatches(found, videos, place="here")
+        for video in videos:
+            assert found.of(video, full="train").split1 in PARTS
 
     return case
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz_data import extractions, manifests, plans, shards
+from fuzz_data import extractions, manifests, plans, shards, splits
 from fuzz_runs import checkpoints, configs, side_files, weights
 from mutations import Case
 
@@ -13,6 +13,7 @@ TARGETS: dict[str, Callable[[Path], Case]] = {
     "shards": shards,
     "manifests": manifests,
     "plans": plans,
+    "splits": splits,
     "checkpoints": checkpoints,
     "configs": configs,
     "extractions": extractions,
