@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.console import print_table, say
+from shared.console import print_table, say, write_out
 from shared.errors import UsageError
 from shared.files import write_text
 from train.compare.comparison import Comparison, compare_runs
@@ -48,7 +48,7 @@ def compare(names: Sequence[str], options: CompareOptions) -> Comparison:
     if options.out is not None:
         write_text(options.out, comparison_page(comparison, draw_curves(runs, comparison.splits)))
     if options.json:
-        say(comparison_json(comparison))
+        write_out(comparison_json(comparison))
         return comparison
     _print(comparison)
     if options.out is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.console import counted
 from train.evaluate.groups import FEATURE_NAMES, FEATURES, NUM_QUARTERS, QuarterResult, TagResult
 from train.evaluate.results import SplitResult
 
@@ -22,12 +23,13 @@ def findings(result: SplitResult) -> list[str]:
 
 
 def _hardest_classes(result: SplitResult) -> list[str]:
-    ordered = sorted((each for each in result.classes if each.num_clips), key=lambda each: each.recall)
+    tested = [each for each in result.classes if each.num_clips]
+    ordered = sorted(tested, key=lambda each: (each.recall, -each.num_clips))
     hard = [each for each in ordered[:_HARDEST] if each.recall < result.metrics.top1]
     if not hard:
         return []
-    names = ", ".join(f"{each.class_name} ({_percent(each.recall)} of {_clips(each.num_clips)})" for each in hard)
-    return [f"Recognised least often: {names}."]
+    texts = [f"{each.class_name} ({_percent(each.recall)} of {counted(each.num_clips, 'clip')})" for each in hard]
+    return [f"Recognised least often: {', '.join(texts)}."]
 
 
 def _worst_pair(result: SplitResult) -> list[str]:
@@ -35,7 +37,8 @@ def _worst_pair(result: SplitResult) -> list[str]:
         return ["No clip was taken for another class."]
     pair = result.confused[0]
     total = next(each.num_clips for each in result.classes if each.class_name == pair.true_class)
-    return [f"{len(pair.clip_ids)} of {_clips(total)} of {pair.true_class} were taken for {pair.predicted_class}."]
+    of_class = f"{len(pair.clip_ids)} of {counted(total, 'clip')} of {pair.true_class}"
+    return [f"{of_class} were taken for {pair.predicted_class}."]
 
 
 def _features(result: SplitResult) -> list[str]:
@@ -63,9 +66,10 @@ def _sources(result: SplitResult) -> list[str]:
     seen, new = groups.get("seen"), groups.get("new")
     if seen is None or new is None:
         return []
+    clips = counted(seen.num_clips, "clip")
     text = (
-        f"{_clips(seen.num_clips)} come from a source that also gives training clips: {_percent(seen.top1)} of them "
-        f"are right, of the others {_percent(new.top1)}"
+        f"{clips} come from a source that also gives training clips: {_percent(seen.top1)} of them are right, of the "
+        f"others {_percent(new.top1)}"
     )
     return [f"{text}; the intervals do not overlap." if _differ(seen, new) else f"{text}."]
 
@@ -89,7 +93,3 @@ def _differ(one: QuarterResult | TagResult, other: QuarterResult | TagResult) ->
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _clips(count: int) -> str:
-    return f"{count:,} clip" if count == 1 else f"{count:,} clips"
