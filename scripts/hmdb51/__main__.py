@@ -19,7 +19,7 @@ from scripts.hmdb51.roads import ROADS, Road, memory_options
 from scripts.hmdb51.stages import data_stages, model_stages
 from shared.console import counted, exit_code_of, print_table, say
 from shared.errors import DataError
-from shared.manifests import read_dataset
+from shared.manifests import read_manifests
 
 
 def main(words: Sequence[str]) -> int:
@@ -45,7 +45,9 @@ def _go(options: Options, road: Road, journal: Journal, *, manner: tuple[str, ..
     if code:
         return code
     journal = dataclasses.replace(journal, archive_sha256=archive_sha256(options) or journal.archive_sha256)
-    options, left_out = with_usable_splits(options, read_dataset(Path(options.manifests)))
+    options, left_out = with_usable_splits(options, read_manifests(Path(options.manifests)))
+    for sentence in left_out:
+        say(sentence)
     models = model_stages(options, road, manner=manner)
     journal, code = run_stages(models, journal, earlier=data, folder=folder, lock=lock)
     if code:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.hmdb51.journal import Journal, last_begun, read_journal
 from scripts.hmdb51.options import AUTO, Options
 from scripts.hmdb51.roads import ROADS, Road, suiting_road
-from shared.console import say
 from shared.errors import DataError, UsageError
-from shared.manifests import Dataset
+from shared.splits import Part, part_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def choose(options: Options, *, gpu: float) -> tuple[Options, Road, str]:
@@ -53,23 +56,27 @@ def with_source(options: Options, begun: Journal | None) -> Options:
     return options
 
 
-def with_usable_splits(options: Options, dataset: Dataset) -> tuple[Options, list[str]]:
-    """The options with those splits alone that have clips to train and to test on, and a sentence for each other one.
+def with_usable_splits(options: Options, clips: pd.DataFrame) -> tuple[Options, list[str]]:
+    """The options with those splits alone that can be measured, and a sentence for each other one.
 
+    Of half of the classes at least there must be clips to train on and clips to test on. clips: all manifest rows.
     Raises DataError where no split is left.
     """
-    counts = {split: dataset.clips_per_split[f"split{split}"] for split in options.split_names}
-    usable = [split for split, parts in counts.items() if parts.get("train", 0) and parts.get("test", 0)]
+    num_classes = clips["class_name"].nunique()
+    counts = {split: [_num_classes(clips, split, part) for part in ("train", "test")] for split in options.split_names}
+    usable = [split for split, numbers in counts.items() if 2 * min(numbers) >= num_classes]
     left_out = [
-        f"Split {split} is left out: {parts.get('train', 0)} of the clips train and {parts.get('test', 0)} test in it."
-        for split, parts in counts.items()
+        f"Split {split} is left out: of {num_classes} classes {train} have clips to train on and {test} to test on."
+        for split, (train, test) in counts.items()
         if split not in usable
     ]
     if not usable:
-        raise DataError(f"no split can be used. {' '.join(left_out)} Bring more of HMDB51's clips")
-    for sentence in left_out:
-        say(sentence)
+        raise DataError(f"no split can be measured: bring more of HMDB51's clips. {' '.join(left_out)}")
     return dataclasses.replace(options, splits=",".join(usable)), left_out
+
+
+def _num_classes(clips: pd.DataFrame, split: str, part: Part) -> int:
+    return int(part_of(clips, split=split, part=part)["class_name"].nunique())
 
 
 def _was_fetched(begun: Journal | None) -> bool:

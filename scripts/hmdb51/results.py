@@ -15,8 +15,8 @@ from scripts.hmdb51.stages import split_folder
 from shared.errors import DataError
 from shared.files import write_text
 from shared.manifests import read_dataset, read_manifests
+from shared.official_names import official_clip_id
 from shared.pages import data_address, render_page
-from shared.splits import official_splits
 
 
 def write_report(
@@ -53,12 +53,12 @@ def read_figures(options: Options, split: str) -> SplitFigures:
 def read_data(options: Options, *, archive: str, left_out: Sequence[str]) -> DataFacts:
     """What the manifests say of the data set."""
     manifests = Path(options.manifests)
-    frame, official = read_manifests(manifests), official_splits()
-    known = frame[frame["clip_id"].isin(official)]
+    frame = read_manifests(manifests)
+    official = {official_clip_id(Path(path).stem) for path in frame["path"]} - {None}
     return DataFacts(
         dataset=read_dataset(manifests),
-        num_official=len(known),
-        num_official_classes=known["class_name"].nunique(),
+        num_official=len(official),
+        num_official_classes=len({str(clip_id).partition("/")[0] for clip_id in official}),
         archive=archive,
         left_out=left_out,
     )

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from commands import Outcome
 from extraction import wait_until
@@ -281,17 +282,21 @@ def test_a_complete_data_set_is_comparable_and_others_say_why_not() -> None:
     assert "say nothing about HMDB51" in why_not_comparable(Options(), synthetic)[0]
 
 
-def test_a_split_without_test_clips_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
-    counts = {"split1": {"train": 9, "unused": 1}, "split2": {"train": 5, "test": 5}, "split3": {"train": 7, "test": 3}}
-    dataset = dataclasses.replace(DATASET, clips_per_split=counts)
-    options, left_out = with_usable_splits(Options(), dataset)
-    assert options.splits == "2,3"
-    assert (
-        capsys.readouterr().out == f"{left_out[0]}\n" == "Split 1 is left out: 9 of the clips train and 0 test in it.\n"
+def test_a_split_that_few_classes_test_is_left_out_and_said() -> None:
+    clips = pd.DataFrame(
+        {
+            "class_name": ["run", "run", "sit", "sit", "walk", "walk"],
+            "split1": ["train", "train", "train", "test", "train", "train"],
+            "split2": ["train", "test", "train", "test", "train", "unused"],
+            "split3": ["train", "test", "train", "test", "train", "test"],
+        }
     )
+    options, left_out = with_usable_splits(Options(), clips)
+    assert options.splits == "2,3"
+    assert left_out == ["Split 1 is left out: of 3 classes 3 have clips to train on and 1 to test on."]
     assert left_out[0] in why_not_comparable(options, dataclasses.replace(COMPLETE, left_out=left_out))
-    with pytest.raises(DataError, match="no split can be used"):
-        with_usable_splits(Options(splits="1"), dataset)
+    with pytest.raises(DataError, match="no split can be measured"):
+        with_usable_splits(Options(splits="1"), clips)
 
 
 def test_the_report_gives_the_mean_beside_the_literature() -> None:
