@@ -79,9 +79,10 @@ def _confidence(result: SplitResult) -> list[str]:
     gap = confidence - result.metrics.top1
     if abs(gap) < _CONFIDENCE_GAP:
         return []
+    remedy = " The option --calibrated adjusts that." if result.calibration is None else ""
     return [
         f"Its mean confidence is {_percent(confidence)} and {_percent(result.metrics.top1)} are right: it is "
-        f"{'too sure' if gap > 0 else 'too modest'}. The option --calibrated adjusts that."
+        f"{'too sure' if gap > 0 else 'too modest'}.{remedy}"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from train.evaluate.films import NUM_FRAMES, film, read_films, split_pictures, s
 from train.evaluate.findings import findings
 from train.evaluate.page import evaluation_page
 from train.evaluate.page_data import alike_together, page_data
+from train.trained.calibration import Calibration
 
 ATTACK = "<script>window.hacked=1</script>"
 NAMES = ("walk", "run", "sit", "stand", f"<img src=x onerror=hacked>{ATTACK}", "it's $x^2$")
@@ -258,7 +260,12 @@ def test_findings_name_what_stands_out() -> None:
     text = " ".join(findings(result))
     worst = min(result.classes, key=lambda each: each.recall)
     assert f"Recognised least often: {worst.class_name} (" in text
-    assert "too modest" in text
+    assert "too modest. The option --calibrated" in text
+    calibration = Calibration(
+        checkpoint="best.pt", epoch=7, temperature=0.9, num_clips=9, loss_before=1.0, loss_after=0.9,
+        calibration_error_before=0.2, calibration_error_after=0.1,
+    )  # fmt: skip
+    assert "--calibrated" not in " ".join(findings(dataclasses.replace(result, calibration=calibration)))
     assert "No clear difference" in text
     perfect = made_result(num_clips=1, class_names=("only",))
     assert "No clip was taken for another class." in findings(perfect)
