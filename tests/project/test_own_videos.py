@@ -101,6 +101,7 @@ def check_phone_videos(folder: Path) -> None:
     # The run's file has become the table: what was given at first and what came back are the same.
     assert read_dataset(folder / "data_manifests").splits_sha256 == facts.split_sha256
     assert (folder / "data" / "shards" / "splits.csv").read_bytes() == kept
+    succeed("hmdb-prep", "verify", cwd=folder)
     assert re.search(r"split1\s+val\s+6\s", succeed("hmdb-prep", "eda", cwd=folder))
 
 
