@@ -21,7 +21,7 @@ _SIDES = ("train", "test")
 def official_clip_id(stem: str) -> str | None:
     """The clip of HMDB51 that a file of this name is, whatever its folder is called; None where it is none.
 
-    Recognised are names in which signs such as ``+``, ``#``, ``&``, ``;`` and brackets, which 460 of the 6766 names
+    Recognised are names in which signs such as ``+``, ``#``, ``&``, ``;`` and brackets, which 536 of the 6766 names
     hold, were replaced, left out or encoded as in addresses, as long as only one official name is meant. Names of
     HMDB51 hold their class and the source, so no other video bears one by chance.
     """
