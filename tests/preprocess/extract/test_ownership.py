@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from commands import fail, succeed
 from extraction import content
 from media import HMDB_LIKE, make_video
 
+from preprocess.cli import app
+from shared.console import exit_code_of
 from shared.manifests import peek_dataset_id, read_dataset
+
+Refusal = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,23 @@ def places(folder: Path, shards: str = "shards") -> tuple[str | Path, ...]:
     return "--shards", folder / shards, "--manifests", folder / "manifests"
 
 
+def call(*arguments: str | Path) -> int:
+    """Call a command in this process, which has loaded everything: its exit code."""
+    return exit_code_of(lambda: app(list(map(str, arguments)), standalone_mode=False))
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Calls a command that must end with 1: what it says on standard error."""
+
+    def refuse(*arguments: str | Path) -> str:
+        capsys.readouterr()
+        assert call(*arguments) == 1
+        return capsys.readouterr().err
+
+    return refuse
+
+
 @pytest.mark.parametrize("options", [(), ("--overwrite",)])
 def test_another_data_set_does_not_replace_the_manifests(folder: Path, options: tuple[str, ...]) -> None:
     before = content(folder)
@@ -50,37 +72,39 @@ def test_another_data_set_does_not_replace_the_manifests(folder: Path, options: 
     succeed("hmdb-prep", *extract(folder, *options, "--manifests", str(folder / "of others"), shards="others"))
 
 
-def test_merge_does_not_replace_them_either(folder: Path) -> None:
+def test_merge_does_not_replace_them_either(folder: Path, refusal: Refusal) -> None:
     other = ("--shards", folder / "others", "--manifests", folder / "of others")
-    succeed("hmdb-prep", *extract(folder, size="24"), *other)
+    assert call(*extract(folder, size="24"), *other) == 0
     before = content(folder)
-    assert "--manifests" in fail(1, "hmdb-prep", "merge", *places(folder, "others"))
+    assert "--manifests" in refusal("merge", *places(folder, "others"))
     assert content(folder) == before
     shutil.rmtree(folder / "shards")
-    error = fail(1, "hmdb-prep", "merge", *places(folder, "others"))
+    error = refusal("merge", *places(folder, "others"))
     file = folder / "manifests" / "dataset.json"
     assert f"or delete {file} if the other one is no longer wanted" in error
     file.unlink()
-    succeed("hmdb-prep", "merge", *places(folder, "others"))
+    assert call("merge", *places(folder, "others")) == 0
     assert read_dataset(folder / "manifests").size == "24x24"
 
 
 def test_a_folder_of_shards_that_is_overwritten_replaces_its_own_manifests(folder: Path) -> None:
-    succeed("hmdb-prep", *extract(folder, "--overwrite", size="24"))
+    assert call(*extract(folder, "--overwrite", size="24")) == 0
     assert read_dataset(folder / "manifests").size == "24x24"
 
 
-def test_overwriting_that_comes_to_nothing_leaves_no_manifests_that_stand_in_the_way(folder: Path) -> None:
+def test_overwriting_that_comes_to_nothing_leaves_no_manifests_that_stand_in_the_way(
+    folder: Path, refusal: Refusal
+) -> None:
     too_large = extract(folder, "--overwrite", "--num-frames", "4096", size="8192")
-    assert "GB are needed" in fail(1, "hmdb-prep", *too_large)
-    assert "run `hmdb-prep extract`" in fail(1, "hmdb-prep", "verify", *places(folder))
-    succeed("hmdb-prep", *extract(folder, size="24"))
+    assert "GB are needed" in refusal(*too_large)
+    assert "run `hmdb-prep extract`" in refusal("verify", *places(folder))
+    assert call(*extract(folder, size="24")) == 0
     assert read_dataset(folder / "manifests").size == "24x24"
 
 
 def test_the_same_data_set_in_another_folder_keeps_its_manifests(folder: Path) -> None:
     before = content(folder / "manifests")
-    succeed("hmdb-prep", *extract(folder, shards="again"))
+    assert call(*extract(folder, shards="again")) == 0
     assert content(folder / "manifests") == before
 
 
@@ -89,45 +113,45 @@ def test_what_names_no_data_set_is_in_nobodys_way(folder: Path) -> None:
     (folder / "manifests").mkdir()
     (folder / "manifests" / "hmdb51_splits.csv").write_text("clip_id,split1\n")
     (folder / "manifests" / "dataset.json").write_text('{"format": "hm')
-    succeed("hmdb-prep", *extract(folder, shards="others", size="24"))
+    assert call(*extract(folder, shards="others", size="24")) == 0
     assert (folder / "manifests" / "hmdb51_splits.csv").read_text() == "clip_id,split1\n"
 
 
-def test_manifests_of_a_later_version_are_another_data_sets(folder: Path) -> None:
+def test_manifests_of_a_later_version_are_another_data_sets(folder: Path, refusal: Refusal) -> None:
     (folder / "manifests" / "dataset.json").write_text(
         '{"format": "hmdb-clip-dataset", "version": 9, "dataset_id": "a1b2c3d4e5f6a7"}'
     )
-    assert "another data set, a1b2c3d4e5f6;" in fail(1, "hmdb-prep", *extract(folder, shards="others", size="24"))
+    assert "another data set, a1b2c3d4e5f6;" in refusal(*extract(folder, shards="others", size="24"))
 
 
-def test_a_damaged_note_on_a_shard_costs_no_shard(folder: Path) -> None:
+def test_a_damaged_note_on_a_shard_costs_no_shard(folder: Path, refusal: Refusal) -> None:
     before = content(folder)
     note = folder / "shards" / "block-00000.json"
     note.write_text("{")
-    assert "delete this file, not the shard" in fail(1, "hmdb-prep", *extract(folder))
+    assert "delete this file, not the shard" in refusal(*extract(folder))
     note.unlink()
-    succeed("hmdb-prep", *extract(folder))
+    assert call(*extract(folder)) == 0
     assert content(folder) == before
 
 
-def test_a_shard_under_another_name_is_to_be_moved(folder: Path) -> None:
+def test_a_shard_under_another_name_is_to_be_moved(folder: Path, refusal: Refusal) -> None:
     first, second = (folder / "shards" / f"shard-0000{index}.h5" for index in range(2))
     second.unlink()
     shutil.copy(first, second)
     expected = "move it to another folder and run `hmdb-prep extract`"
-    assert expected in fail(1, "hmdb-prep", "merge", *places(folder))
-    error = fail(1, "hmdb-prep", "verify", *places(folder))
+    assert expected in refusal("merge", *places(folder))
+    error = refusal("verify", *places(folder))
     assert "move the shards that do not belong there to another folder" in error
     second.rename(folder / "elsewhere.h5")
-    succeed("hmdb-prep", *extract(folder))
-    assert "no faults" in succeed("hmdb-prep", "verify", *places(folder))
+    assert call(*extract(folder)) == 0
+    assert call("verify", *places(folder)) == 0
 
 
-def test_a_damaged_shard_is_to_be_deleted(folder: Path) -> None:
+def test_a_damaged_shard_is_to_be_deleted(folder: Path, refusal: Refusal) -> None:
     before = content(folder)
     file = folder / "shards" / "shard-00001.h5"
     file.write_bytes(file.read_bytes()[:-3000])
-    assert "delete it and run `hmdb-prep extract` again" in fail(1, "hmdb-prep", "merge", *places(folder))
+    assert "delete it and run `hmdb-prep extract` again" in refusal("merge", *places(folder))
     file.unlink()
-    succeed("hmdb-prep", *extract(folder))
+    assert call(*extract(folder)) == 0
     assert content(folder) == before
