@@ -26,6 +26,7 @@ from train.ablate.table import (
     write_ablation,
 )
 from train.data.balancing import find_plan
+from train.data.samples import table_of_split
 from train.data.views import Views
 from train.evaluate.command import evaluate_split, remarks_on
 from train.run.command import check_run
@@ -34,6 +35,7 @@ from train.run.config import RunConfig, continued_with, differences, read_config
 from train.run.config_values import Value
 from train.run.folder import CONFIG_FILE
 from train.run.progress import read_timing
+from train.trained.clips import check_split
 from train.trained.model import load_model
 
 if TYPE_CHECKING:
@@ -178,13 +180,14 @@ def _run_cell(cell: Cell, study: Study) -> CellResult:
     """Train and measure one run, or what is left to do of it."""
     dataset_id = study.dataset.dataset_id
     saved = _read_result(cell.folder / RESULT_FILE)
-    if saved is not None and saved.dataset_id == dataset_id:
+    if saved is not None and saved.dataset_id == dataset_id and _has_same_split(saved, study):
         # Not trained on: a run that its time limit stopped would get more of it at every call.
         return dataclasses.replace(saved, row=cell.row.name)  # the name may have been spelt a little differently
     run_training(command_line=study.command_line(cell), config_file=None, resume=True)
     loaded = load_model(cell.folder)
     if loaded.facts.dataset_id != dataset_id:
         raise DataError(f"{cell.folder} was trained on another data set; choose another --name")
+    check_split(loaded, study.frame)
     shards = study.options.shards
     measured = evaluate_split(loaded, study.frame, shards=shards, views=Views(), batch_size=_EVALUATION_BATCH).metrics
     result = CellResult(
@@ -197,9 +200,15 @@ def _run_cell(cell: Cell, study: Study) -> CellResult:
         milliseconds_per_step=_milliseconds_per_step(cell.folder),
         num_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         dataset_id=dataset_id,
+        split_sha256=loaded.facts.split_sha256,
     )
     write_text(cell.folder / RESULT_FILE, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
     return result
+
+
+def _has_same_split(saved: CellResult, study: Study) -> bool:
+    now = table_of_split(study.frame, split=saved.split)
+    return now is None or saved.split_sha256 in ("", now.sha256)
 
 
 def _milliseconds_per_step(folder: Path) -> float:

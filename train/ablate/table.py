@@ -31,6 +31,8 @@ class CellResult:
     """Mean over the optimiser steps, without those of the first epoch where there are more."""
     num_parameters: int
     dataset_id: str
+    split_sha256: str = ""
+    """Of the split, as the run notes it; empty in results from before."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,6 +176,21 @@ def test_a_study_is_run_and_continued(made: MadeDataset, tmp_path: Path, capsys:
     assert "lr: " in capsys.readouterr().err
 
 
+def test_results_of_a_split_that_has_changed_are_not_mixed_with_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_dataset(tmp_path / "made")
+    rows: list[dict[str, Value]] = [{"name": "plain", "smif": "none", "lmi": "none", "plan": "none"}]
+    assert ablate_command(tmp_path, made, rows, "--seeds", "1") == 0
+    manifest = made.manifests / "clips" / "run.csv"
+    text = manifest.read_text()
+    manifest.write_text(text.replace(",test,", ",train,", 1))
+    assert ablate_command(tmp_path, made, rows, "--seeds", "1") == 1
+    assert "has changed since it was trained (1 clip, such as run/clip06: test -> train)" in capsys.readouterr().err
+    manifest.write_text(text)
+    assert ablate_command(tmp_path, made, rows, "--seeds", "1") == 0
+
+
 def test_a_run_that_its_time_limit_stopped_is_not_trained_further(made: MadeDataset, tmp_path: Path) -> None:
     rows: list[dict[str, Value]] = [{"name": "plain", "smif": "none", "lmi": "none", "plan": "none"}]
     states = []
