@@ -12,7 +12,7 @@ from scripts.hmdb51.literature import COLUMNS
 from scripts.hmdb51.options import Options
 from scripts.hmdb51.roads import Road
 from shared.classes import HMDB51_CLASSES, HMDB51_NUM_VIDEOS
-from shared.console import duration_text
+from shared.console import counted, duration_text
 from shared.manifests import Dataset
 from shared.tables import markdown_table
 
@@ -123,7 +123,8 @@ def why_not_comparable(options: Options, data: DataFacts) -> list[str]:
         found.append(f"Not comparable: {others} clips are not on HMDB51's official list.")
     found += data.left_out
     if set(options.split_names) != {"1", "2", "3"}:
-        found.append(f"Split {options.splits} alone: the literature reports the mean of all three.")
+        number = counted(len(options.split_names), "split")
+        found.append(f"The mean of {number} alone ({options.splits}): the literature reports that of all three.")
     changed = [name for name in ("epochs", "size") if getattr(options, name)]
     if changed:
         settings = ", ".join(f"{name.upper()}={getattr(options, name)}" for name in changed)
