@@ -73,9 +73,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequen
 
 def _row_text(columns: Sequence[str], row: Sequence[str], *, width: int) -> str:
     """A row without a table: its first cell, then the others with their columns' names."""
-    others = "; ".join(
-        f"{column}: {cell}" if column else cell for column, cell in zip(columns[1:], row[1:], strict=True) if cell
-    )
+    cells = [(column, cell.strip()) for column, cell in zip(columns[1:], row[1:], strict=True) if cell.strip()]
+    others = "; ".join(f"{column}: {cell}" if column else cell for column, cell in cells)
     return wrapped(f"{row[0]}\n  {others}" if row[0] else f"  {others}", width)
 
 

@@ -223,3 +223,4 @@ def test_wrapping_keeps_paths_and_indents() -> None:
     assert wrapped("  a bb ccc", 6) == "  a bb\n  ccc"
     assert wrapped("see /a/very/long-path/of/files here", 10) == "see\n/a/very/long-path/of/files\nhere"
     assert wrapped("one\ntwo", 3) == "one\ntwo"
+    assert wrapped("- one two", 6) == "- one\n  two"
