@@ -43,7 +43,7 @@ def counted(number: int, noun: str) -> str:
     """A number with its noun, which takes the plural where it has to: 1 clip, 0 clips, 3 classes, 2 entries."""
     if number == 1:
         return f"1 {noun}"
-    if noun.endswith(("s", "sh", "ch", "x")):
+    if noun.endswith(("s", "sh", "tch", "x")):  # batches, but epochs
         return f"{number} {noun}es"
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{number} {noun[:-1]}ies"
