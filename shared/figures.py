@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from shared.fonts import OWN_FAMILY
 from shared.pages import data_address
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
@@ -19,7 +21,7 @@ _STYLE: Mapping[Any, Any] = {
     "svg.hashsalt": "hmdb",
     "text.parse_math": False,  # a class called $x$ is not a formula
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [OWN_FAMILY],
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": GREY,
@@ -39,9 +41,16 @@ _STYLE: Mapping[Any, Any] = {
 }
 
 
-def house_style() -> AbstractContextManager[None]:
-    """A block in which figures are drawn in the style of the pages."""
-    return mpl.rc_context(dict(_STYLE))
+@contextmanager
+def house_style(*, families: Sequence[str] = (OWN_FAMILY,)) -> Iterator[None]:
+    """A block in which figures are drawn in the style of the pages.
+
+    families: of fonts, as `shared.fonts.find_letters` finds them. Letters are texts in the SVG, and the browser draws
+    also those of which no font is installed here, so nothing is said of them.
+    """
+    with mpl.rc_context({**_STYLE, "font.sans-serif": list(families)}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def svg_address(figure: Figure) -> str:

@@ -8,9 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from shared.files import write_csv
+from shared.manifests import read_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEFT_OUT_FILE = "left_out.csv"
 
@@ -57,6 +61,11 @@ def write_left_out(folder: Path, rows: Sequence[LeftOut]) -> None:
         return
     ordered = sorted(rows, key=lambda row: row.path)
     write_csv(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, [(_shown(row.path), row.reason) for row in ordered])
+
+
+def read_left_out(folder: Path) -> pd.DataFrame:
+    """What was left out: columns path and reason, both str. Empty where there is no such file."""
+    return read_texts(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS)
 
 
 def _shown(path: str) -> str:

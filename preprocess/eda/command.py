@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from preprocess.eda.conclusions import conclude
 from preprocess.eda.images import read_small_pictures, read_thumbnails
 from preprocess.eda.near_duplicates import find_near_duplicates
 from preprocess.eda.plots import draw_plots
 from preprocess.eda.report import render_report, shown_clips
 from preprocess.eda.summary import summarize
 from preprocess.eda.tables import print_summary
-from shared.console import say
+from shared.console import counted, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
+from shared.fonts import Letters, find_letters
+from shared.left_out import read_left_out
 from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
 from shared.notes import read_notes
 from shared.shards.data_sets import what_is_wrong
 
+_SHARDS, _MANIFESTS = Path("data/shards"), Path("data_manifests")  # where commands look when they are told nothing
+
 
 def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
-    """Print the tables of a data set and write its HTML report to ``out``, which is returned.
+    """Print findings and tables of a data set and write its HTML report to ``out``, which is returned.
 
     Where shards are not at hand the report has no pictures and looks for no near duplicates, and says so. Raises
     DataError where manifests are absent or damaged, or shards are damaged or belong to another data set.
@@ -32,7 +39,13 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     dataset = read_dataset(manifests)
     clips = read_manifests(manifests)
     _check_numbers(clips, manifests)
-    summary = summarize(clips, dataset, quarantine=read_quarantine(manifests), notes=read_notes(manifests))
+    summary = summarize(
+        clips,
+        dataset,
+        quarantine=read_quarantine(manifests),
+        notes=read_notes(manifests),
+        left_out=read_left_out(manifests),
+    )
     named = set(summary.clips["shard"])
     duplicates, thumbnails, note = None, {}, ""
     if not all((shards / name).is_file() for name in named):
@@ -43,14 +56,34 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
             summary.clips, read_small_pictures(summary.clips, shards, dataset_id=dataset.dataset_id)
         )
         thumbnails = read_thumbnails(shown_clips(summary, duplicates), shards, dataset_id=dataset.dataset_id)
-    print_summary(summary, duplicates)
-    if note:
-        say(note)
-    plots = draw_plots(summary)
-    page = render_report(summary, duplicates, plots=plots, thumbnails=thumbnails, note=note)
+    findings = conclude(summary, duplicates, places=_places(shards=shards, manifests=manifests))
+    letters = find_letters(map(str, summary.classes.index))
+    remarks = [text for text in (note, _on_missing(letters, summary.classes.index)) if text]
+    print_summary(summary, duplicates, findings)
+    for remark in remarks:
+        say(remark)
+    plots = draw_plots(summary, families=letters.families)
+    page = render_report(summary, duplicates, findings, plots=plots, thumbnails=thumbnails, remarks=remarks)
     write_text(out, page)
     say(f"wrote the report to {out} ({out.stat().st_size / 1e6:.1f} MB)")
     return out
+
+
+def _places(*, shards: Path, manifests: Path) -> str:
+    """The options that tell another command where shards and manifests lie, a space before each; none by default."""
+    named = (("--shards", shards, _SHARDS), ("--manifests", manifests, _MANIFESTS))
+    return "".join(f" {option} {shlex.quote(str(path))}" for option, path, usual in named if path != usual)
+
+
+def _on_missing(letters: Letters, class_names: Iterable[str]) -> str:
+    """A note where names of classes have letters of which no font is installed; empty where all have one."""
+    names = [name for name in map(str, class_names) if set(name) & set(letters.missing)]
+    if not names:
+        return ""
+    return (
+        f"no font is installed for letters of {counted(len(names), 'class name')} such as {names[0]}: a browser on "
+        "this machine shows boxes for them, others their letters (Noto Sans CJK has Chinese, Japanese and Korean ones)"
+    )
 
 
 def _check_numbers(clips: pd.DataFrame, manifests: Path) -> None:

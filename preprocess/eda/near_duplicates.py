@@ -36,13 +36,14 @@ class NearDuplicates:
 
     pairs: the closest ones, columns clip_a, clip_b (clip ids), row_a, row_b (rows of the manifests), distance (bits),
     correlation, same_source, same_class, and one column for each split: True where one clip trains and the other tests.
-    num_pairs: all pairs, also those beyond MAX_PAIRS.
+    num_pairs: all pairs, also those beyond MAX_PAIRS. num_hidden: of different sources, one in train and one in test.
     """
 
     pairs: pd.DataFrame
     num_pairs: int
     num_across_sources: int
     num_across_split: dict[str, int]
+    num_hidden: dict[str, int]
 
     def counts(self) -> dict[str, int]:
         """Numbers of pairs by kind, for a table."""
@@ -145,4 +146,5 @@ def _describe(clips: pd.DataFrame, pairs: pd.DataFrame) -> NearDuplicates:
         num_pairs=len(pairs),
         num_across_sources=int((~pairs["same_source"]).sum()),
         num_across_split={split: int(pairs[split].sum()) for split in SPLIT_COLUMNS},
+        num_hidden={split: int((pairs[split] & ~pairs["same_source"]).sum()) for split in SPLIT_COLUMNS},
     )

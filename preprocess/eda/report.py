@@ -10,17 +10,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from preprocess.eda.findings import Findings
+from preprocess.eda.names import EXPLANATION, head_name, shown_name
 from preprocess.eda.near_duplicates import MAX_PAIRS, NearDuplicates
-from preprocess.eda.summary import (
-    DEVIATION,
-    OUTLIERS,
-    PICTURE_COLUMNS,
-    SHORTFALL_SHARE,
-    Outliers,
-    Summary,
-    extreme_clips,
-    is_marked,
-)
+from preprocess.eda.offsets import APART, PICTURE_COLUMNS, STANDARD_ERRORS
+from preprocess.eda.plots import Plot
+from preprocess.eda.summary import OUTLIERS, SHORTFALL_SHARE, Outliers, Summary, extreme_clips
 from preprocess.eda.tables import cell_text
 from shared.manifests import SPLIT_COLUMNS
 from shared.page_tables import Cell, Table
@@ -67,23 +62,32 @@ def _extremes(summary: Summary, kind: Outliers) -> pd.DataFrame:
 
 
 def render_report(
-    summary: Summary, duplicates: NearDuplicates | None, *, plots: dict[str, str], thumbnails: dict[str, str], note: str
+    summary: Summary,
+    duplicates: NearDuplicates | None,
+    findings: Findings,
+    *,
+    plots: dict[str, Plot],
+    thumbnails: dict[str, str],
+    remarks: Sequence[str],
 ) -> str:
-    """The HTML page. thumbnails: data URIs by clip_id; without any (``note`` says why) their sections are left out."""
+    """The HTML page. thumbnails: data URIs by clip_id; without any (a remark says why) their sections are left out."""
     content = {
         "summary": summary,
+        "findings": findings,
         "figures": _figures(summary),
         "plots": plots,
-        "picture_columns": PICTURE_COLUMNS,
+        "measures": {column: shown_name(column) for column in PICTURE_COLUMNS},
         "tables": _tables(summary, duplicates),
         "clips": _clip_rows(summary.clips),
         "outliers": _outliers(summary, thumbnails) if thumbnails else [],
         "pairs": _pairs(duplicates, thumbnails) if duplicates is not None and thumbnails else [],
         "duplicates": duplicates,
         "max_pairs": MAX_PAIRS,
-        "deviation": DEVIATION,
+        "apart": APART,
+        "standard_errors": STANDARD_ERRORS,
+        "explanation": EXPLANATION,
         "shortfall_share": SHORTFALL_SHARE,
-        "note": note,
+        "remarks": remarks,
     }
     return render_page("preprocess.eda", "eda", content, has_tables=True)
 
@@ -115,6 +119,7 @@ def _tables(summary: Summary, duplicates: NearDuplicates | None) -> dict[str, Ta
         "decode_errors": table_of("decode_errors", summary.decode_errors),
         "notes": table_of("notes", summary.notes),
         "quarantine": table_of("quarantine", summary.quarantine),
+        "left_out": table_of("left_out", summary.left_out),
     }
     if duplicates is not None:
         tables["pair_counts"] = table_of(
@@ -152,12 +157,12 @@ def _class_table(summary: Summary) -> Table:
             Cell(text=f"{to_median:.2f}", key=to_median),
         ]
         values = _numbers(summary.statistics, name, PICTURE_COLUMNS)
-        deviations = _numbers(summary.deviations, name, PICTURE_COLUMNS)
-        for value, z in zip(values, deviations, strict=True):
-            mark = ("high" if z > 0 else "low") if is_marked(z) else ""
+        offsets = _numbers(summary.offsets, name, PICTURE_COLUMNS)
+        for column, value, offset in zip(PICTURE_COLUMNS, values, offsets, strict=True):
+            mark = ("high" if offset > 0 else "low") if summary.apart.loc[name, column] else ""
             cells.append(Cell(text=f"{value:.2f}", key=value, mark=mark))
         rows.append(tuple(cells))
-    columns = ("class", "clips", "sources", "to median", *PICTURE_COLUMNS)
+    columns = ("class", "clips", "sources", "to median", *map(head_name, PICTURE_COLUMNS))
     return Table(name="classes", columns=columns, rows=tuple(rows))
 
 
@@ -187,7 +192,7 @@ def _outliers(summary: Summary, thumbnails: dict[str, str]) -> list[tuple[str, l
     for kind in OUTLIERS:
         members = _extremes(summary, kind)
         shown = [
-            Thumbnail(picture=thumbnails[clip_id], clip_id=clip_id, caption=f"{kind.column} {value:.2f}")
+            Thumbnail(picture=thumbnails[clip_id], clip_id=clip_id, caption=f"{shown_name(kind.column)} {value:.2f}")
             for clip_id, value in zip(members["clip_id"], members[kind.column], strict=True)
         ]
         groups.append((kind.title, shown))
@@ -210,4 +215,8 @@ def _clip_rows(clips: pd.DataFrame) -> dict[str, Sequence[object]]:
     """All clips for the table at the end: the page's script makes rows of them as they come into view."""
     chosen = clips[list(CLIP_COLUMNS)].round(3)
     numeric = [bool(pd.api.types.is_numeric_dtype(chosen[column])) for column in CLIP_COLUMNS]
-    return {"columns": CLIP_COLUMNS, "numeric": numeric, "rows": chosen.to_numpy(dtype=object).tolist()}
+    return {
+        "columns": [head_name(column) for column in CLIP_COLUMNS],
+        "numeric": numeric,
+        "rows": chosen.to_numpy(dtype=object).tolist(),
+    }

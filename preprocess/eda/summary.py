@@ -5,20 +5,18 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
+from preprocess.eda.offsets import PICTURE_COLUMNS, apart_of, offsets_of
 from shared.manifests import SPLIT_COLUMNS, Dataset
 from shared.split_warnings import warnings_on_splits
 from shared.video.resizing import parse_size, scaled_size
 
-PICTURE_COLUMNS = ("brightness", "contrast", "blur", "colorfulness", "motion")
 CORRELATED_COLUMNS = (
     "brightness", "brightness_std", "contrast", "blur", "colorfulness", "saturation_mean",
     "red_mean", "green_mean", "blue_mean", "motion", "num_frames", "width",
 )  # fmt: skip
 TAG_COLUMNS = ("body", "camera_motion", "num_people", "viewpoint", "quality", "codec", "decoder")
-DEVIATION = 2.0  # |z| of a class mean among the class means from which a class is marked
 SHORTFALL_SHARE = 0.9  # decoded frames below this share of the header's are reported ...
 SHORTFALL_FRAMES = 2  # ... where more than this many are missing: DX50 headers count one or two too many anyway
 CROP_STEPS = (0.001, 0.1, 0.2, 0.3, 0.4)
@@ -47,9 +45,9 @@ OUTLIERS = (
 class Summary:
     """Every table of the report. ``clips`` is the manifests with ``crop_loss`` (share of the picture, 0 to 1) added.
 
-    classes: one row a class (clips, sources, to_median). statistics and deviations: class means of PICTURE_COLUMNS and
-    their z among the classes, index class_name. imbalance: largest class by smallest. warnings: what cannot be right
-    about sources and splits.
+    classes: one row a class (clips, sources, to_median). statistics, offsets and apart: class means of PICTURE_COLUMNS,
+    how far they are off, and whether that is far (`preprocess.eda.offsets`), index class_name. imbalance: largest class
+    by smallest. warnings: what cannot be right about sources and splits.
     """
 
     dataset: Dataset
@@ -58,7 +56,8 @@ class Summary:
     classes: pd.DataFrame
     imbalance: float
     statistics: pd.DataFrame
-    deviations: pd.DataFrame
+    offsets: pd.DataFrame
+    apart: pd.DataFrame
     frame_counts: pd.DataFrame
     crop_losses: pd.DataFrame
     splits: pd.DataFrame
@@ -67,15 +66,19 @@ class Summary:
     shortfalls: pd.DataFrame
     decode_errors: pd.DataFrame
     notes: pd.DataFrame
+    left_out: pd.DataFrame
     correlations: pd.DataFrame
     warnings: tuple[str, ...]
 
 
-def summarize(clips: pd.DataFrame, dataset: Dataset, *, quarantine: pd.DataFrame, notes: pd.DataFrame) -> Summary:
+def summarize(
+    clips: pd.DataFrame, dataset: Dataset, *, quarantine: pd.DataFrame, notes: pd.DataFrame, left_out: pd.DataFrame
+) -> Summary:
     """Compute all tables from the manifests of one data set."""
     clips = clips.assign(crop_loss=crop_losses_of(clips, dataset))
     statistics = clips.groupby("class_name")[list(PICTURE_COLUMNS)].mean()
     classes = class_counts(clips)
+    offsets = offsets_of(clips)
     return Summary(
         dataset=dataset,
         clips=clips,
@@ -83,7 +86,8 @@ def summarize(clips: pd.DataFrame, dataset: Dataset, *, quarantine: pd.DataFrame
         classes=classes,
         imbalance=float(classes["clips"].max() / classes["clips"].min()),
         statistics=statistics,
-        deviations=deviations_of(statistics),
+        offsets=offsets,
+        apart=apart_of(offsets, classes["sources"]),
         frame_counts=frame_counts(clips, num_segments=dataset.num_segments),
         crop_losses=crop_loss_counts(clips),
         splits=split_balance(clips),
@@ -92,6 +96,7 @@ def summarize(clips: pd.DataFrame, dataset: Dataset, *, quarantine: pd.DataFrame
         shortfalls=shortfalls_of(clips),
         decode_errors=decode_errors_of(clips),
         notes=notes,
+        left_out=left_out,
         correlations=clips[list(CORRELATED_COLUMNS)].corr(),
         warnings=warnings_on_splits(clips, source_pattern=dataset.source_pattern),
     )
@@ -103,12 +108,6 @@ def class_counts(clips: pd.DataFrame) -> pd.DataFrame:
     counts = pd.DataFrame({"clips": grouped.size(), "sources": grouped["source"].nunique()})
     counts["to_median"] = counts["clips"] / counts["clips"].median()
     return counts.sort_values(["clips", "class_name"], ascending=[False, True])
-
-
-def deviations_of(statistics: pd.DataFrame) -> pd.DataFrame:
-    """z of each class mean among the class means (population standard deviation); 0 where all classes agree."""
-    spread = statistics.std(ddof=0)
-    return ((statistics - statistics.mean()) / spread.where(spread > 0)).fillna(0.0)
 
 
 def frame_counts(clips: pd.DataFrame, *, num_segments: int) -> pd.DataFrame:
@@ -216,8 +215,3 @@ def extreme_clips(clips: pd.DataFrame, outliers: Outliers, *, count: int) -> pd.
     """The ``count`` most extreme clips of a kind, the most extreme first; ties by clip_id."""
     ordered = clips.sort_values([outliers.column, "clip_id"], ascending=[outliers.smallest, True])
     return ordered.head(count)
-
-
-def is_marked(z: float) -> bool:
-    """Whether a class deviates enough to be marked."""
-    return bool(np.abs(z) > DEVIATION)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from preprocess.eda.findings import Findings
+from preprocess.eda.names import EXPLANATION, head_name
 from preprocess.eda.near_duplicates import NearDuplicates
-from preprocess.eda.summary import DEVIATION, PICTURE_COLUMNS, SHORTFALL_SHARE, Summary, is_marked
+from preprocess.eda.offsets import APART, PICTURE_COLUMNS
+from preprocess.eda.summary import SHORTFALL_SHARE, Summary
 from shared.console import counted, print_table, say
 
 BAR_WIDTH = 32
@@ -15,8 +18,8 @@ MAX_ROWS = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def print_summary(summary: Summary, duplicates: NearDuplicates | None) -> None:
-    """Print every table. Long lists are cut after MAX_ROWS, and say so; the HTML report has them in full."""
+def print_summary(summary: Summary, duplicates: NearDuplicates | None, findings: Findings) -> None:
+    """Print the findings, then every table. Lists are cut after MAX_ROWS, and say so; the report has them whole."""
     dataset = summary.dataset
     if dataset.synthetic:
         say("SYNTHETIC DATA: rendered by `hmdb-prep synth`; no claim about HMDB51 follows from these numbers.")
@@ -26,18 +29,32 @@ def print_summary(summary: Summary, duplicates: NearDuplicates | None) -> None:
         f"{counted(summary.clips['source'].nunique(), 'source')}, "
         f"{dataset.num_segments} x {counted(dataset.frames_per_segment, 'frame')} of {picture}"
     )
+    for sentence in summary.warnings:
+        say(f"warning: {sentence}")
+    _print_findings(findings)
     _print_classes(summary)
     _print_statistics(summary)
     print_table("Frames", ["what", "value"], summary.frame_counts.to_numpy(dtype=str).tolist())
     _print_frame("Picture lost to the centre crop", summary.crop_losses)
     _print_frame("Splits", summary.splits)
     _print_frame("Sources on both sides of a split", summary.leaks)
-    for sentence in summary.warnings:
-        say(f"warning: {sentence}")
     _print_frame("Tags", summary.tags)
     _print_lists(summary)
     if duplicates is not None:
         _print_duplicates(duplicates)
+
+
+def _print_findings(findings: Findings) -> None:
+    say("\nFindings")
+    for finding in findings.found:
+        say(f"- {finding.title}: {finding.text}")
+        for command in finding.commands:
+            say(f"    {command}")
+    if findings.clear:
+        say(f"- Looked for and not found: {', '.join(findings.clear)}.")
+    if findings.not_checked:
+        say(f"- Not looked for: {', '.join(findings.not_checked)}.")
+    say("")
 
 
 def bar(value: float, largest: float, *, width: int = BAR_WIDTH) -> str:
@@ -61,12 +78,13 @@ def _print_statistics(summary: Summary) -> None:
     for name in summary.statistics.index:
         cells = [str(name)]
         for column in PICTURE_COLUMNS:
-            z = float(summary.deviations.loc[name, column])
-            mark = ("▲" if z > 0 else "▼") if is_marked(z) else " "
+            is_above = bool(summary.offsets.loc[name, column] > 0)
+            mark = ("▲" if is_above else "▼") if summary.apart.loc[name, column] else " "
             cells.append(f"{float(summary.statistics.loc[name, column]):9.2f} {mark}")
         rows.append(cells)
-    title = f"Means a class; ▲ ▼: more than {DEVIATION:g} standard deviations from the mean of all classes"
-    print_table(title, ["class", *PICTURE_COLUMNS], rows)
+    title = f"Means a class; ▲ ▼: more than {APART:g} standard deviation of a class's clips from the median class"
+    print_table(title, ["class", *map(head_name, PICTURE_COLUMNS)], rows)
+    say(f"  {EXPLANATION}")
 
 
 def _print_lists(summary: Summary) -> None:
@@ -75,6 +93,7 @@ def _print_lists(summary: Summary) -> None:
         "Clips of videos with packets that did not decode": summary.decode_errors,
         "Notes on videos": summary.notes,
         "Quarantined videos": summary.quarantine,
+        "Files left out": summary.left_out,
     }
     for title, frame in lists.items():
         title = f"{title}: {len(frame)}"

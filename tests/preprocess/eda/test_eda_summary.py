@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from eda_data import write_data_set
 
+from preprocess.eda.conclusions import conclude
 from preprocess.eda.summary import (
     OUTLIERS,
     Summary,
     class_counts,
     crop_loss_counts,
     decode_errors_of,
-    deviations_of,
     extreme_clips,
-    is_marked,
     leaks_of,
     shortfalls_of,
     split_balance,
@@ -26,6 +24,7 @@ from preprocess.eda.summary import (
     tag_counts,
 )
 from preprocess.eda.tables import bar, cell_text, print_summary
+from shared.left_out import read_left_out
 from shared.manifests import read_dataset, read_manifests, read_quarantine
 from shared.notes import NoteRow, read_notes, write_notes
 from shared.sources import parse_name
@@ -45,7 +44,11 @@ def official() -> pd.DataFrame:
 
 def summary_of(folder: Path) -> Summary:
     return summarize(
-        read_manifests(folder), read_dataset(folder), quarantine=read_quarantine(folder), notes=read_notes(folder)
+        read_manifests(folder),
+        read_dataset(folder),
+        quarantine=read_quarantine(folder),
+        notes=read_notes(folder),
+        left_out=read_left_out(folder),
     )
 
 
@@ -88,7 +91,9 @@ def test_hmdb51_classes_and_splits(official: pd.DataFrame) -> None:
 
 
 def test_val_clips_are_a_part_of_their_own() -> None:
-    clips = pd.DataFrame({"class_name": list("aaab"), "source": list("wxyz"), "split1": ["train", "val", "val", "test"]})
+    clips = pd.DataFrame(
+        {"class_name": list("aaab"), "source": list("wxyz"), "split1": ["train", "val", "val", "test"]}
+    )
     clips = clips.assign(split2="unused", split3="unused", split_full="train")
     splits = split_balance(clips).set_index(["split", "part"])
     assert list(splits.loc["split1"].index) == ["train", "val", "test"]
@@ -115,23 +120,15 @@ def test_crop_loss_of_the_widths_of_hmdb51(tmp_path: Path) -> None:
     assert losses[320] == pytest.approx(1 - 224 / 228)
     assert summary.crop_losses["clips"].tolist() == [0, 3, 0, 3, 0, 3]
     squashed = dataclasses.replace(summary.dataset, fit="squash")
-    again = summarize(summary.clips, squashed, quarantine=summary.quarantine, notes=summary.notes)
+    again = summarize(
+        summary.clips, squashed, quarantine=summary.quarantine, notes=summary.notes, left_out=summary.left_out
+    )
     assert set(again.clips["crop_loss"]) == {0.0}
 
 
 def test_crop_losses_fall_into_the_bin_that_starts_with_them() -> None:
     counts = crop_loss_counts(pd.DataFrame({"crop_loss": [0.0, 0.1, 0.0999, 0.2, 0.4, 1.0]}))
     assert counts["clips"].tolist() == [1, 1, 1, 1, 0, 2]
-
-
-def test_deviations_mark_the_odd_class_only() -> None:
-    statistics = pd.DataFrame({"blur": [10.0, 11.0, 9.0, 10.0, 10.5, 9.5, 60.0], "motion": [3.0] * 7})
-    deviations = deviations_of(statistics)
-    expected = (statistics["blur"] - statistics["blur"].mean()) / np.std(statistics["blur"])
-    np.testing.assert_allclose(deviations["blur"], expected)
-    assert [is_marked(z) for z in deviations["blur"]] == [False] * 6 + [True]
-    assert set(deviations["motion"]) == {0.0}
-    assert (is_marked(2.0), is_marked(-2.01)) == (False, True)
 
 
 def test_shortfalls_leave_out_the_frames_that_headers_count_too_many() -> None:
@@ -177,9 +174,11 @@ def test_terminal_tables_say_everything(tmp_path: Path, capsys: pytest.CaptureFi
     clips = [clip_id for clip_id in official_splits() if clip_id.split("/")[0] in ("walk", "run", "wave")][:400]
     manifests, _ = write_data_set(tmp_path, clips, with_shards=False, synthetic=True)
     write_notes(manifests, [NoteRow(path="walk/a.avi", note="its pixels are 2.000 times as wide as high")])
-    print_summary(summary_of(manifests), None)
+    summary = summary_of(manifests)
+    print_summary(summary, None, conclude(summary, None, places=""))
     text = capsys.readouterr().out
-    for word in ("SYNTHETIC", "imbalance ratio", "standard deviations", "padded", "centre crop", "split_full",
+    for word in ("SYNTHETIC", "imbalance ratio", "Findings", "higher is sharper",
+                 "standard deviation", "padded", "centre crop", "split_full",
                  "both sides", "camera_motion", "Quarantined videos: 0", "num_frames_header", "█",
                  "packets that did not decode: 8", "Notes on videos: 1", "2.000 times as wide"):  # fmt: skip
         assert word in text
