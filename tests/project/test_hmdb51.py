@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -367,7 +368,8 @@ def kill_when(condition: Callable[[], bool], words: list[str]) -> None:
         wait_until(lambda: condition() or process.poll() is not None, seconds=300)
         assert process.poll() is None, process.communicate()
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
