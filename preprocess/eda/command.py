@@ -81,8 +81,8 @@ def _on_missing(letters: Letters, class_names: Iterable[str]) -> str:
     if not names:
         return ""
     return (
-        f"no font is installed for letters of {counted(len(names), 'class name')} such as {names[0]}: a browser on "
-        "this machine shows boxes for them, others their letters (Noto Sans CJK has Chinese, Japanese and Korean ones)"
+        f"no font is installed for letters of {counted(len(names), 'class name')} such as {names[0]}: a browser "
+        "on this machine may show boxes; Noto fonts have them, Noto Sans CJK the Chinese, Japanese and Korean ones"
     )
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from preprocess.eda import count_findings, picture_findings
 from preprocess.eda.findings import Finding, Findings
 from preprocess.eda.near_duplicates import NearDuplicates
+from preprocess.eda.offsets import is_spread_known
 from preprocess.eda.summary import Summary
+
+_APART = "classes apart in light, sharpness, colour or motion"
+_DUPLICATES = "near duplicates across train and test"
 
 
 def conclude(summary: Summary, duplicates: NearDuplicates | None, *, places: str) -> Findings:
@@ -19,17 +23,23 @@ def conclude(summary: Summary, duplicates: NearDuplicates | None, *, places: str
         ("sources in both train and test", count_findings.on_leaks(summary)),
         ("classes without training or test clips", count_findings.on_missing_classes(summary)),
         ("classes of one source", count_findings.on_single_sources(summary)),
-        ("classes apart in light, sharpness, colour or motion", picture_findings.on_classes_apart(summary)),
         ("augmentation", picture_findings.on_augmentation(summary, places=places)),
         ("pictures that lose a tenth or more to the crop", count_findings.on_crop(summary)),
         ("padded clips", count_findings.on_padding(summary)),
         ("damaged videos", count_findings.on_damage(summary)),
         ("files left out", count_findings.on_left_out(summary)),
     ]
+    not_checked = []
+    if is_spread_known(summary.clips["class_name"]):
+        checks.insert(4, (_APART, picture_findings.on_classes_apart(summary)))
+    else:
+        not_checked.append(f"{_APART}, as most classes have a single clip")
     if duplicates is not None:
-        checks.insert(2, ("near duplicates across train and test", count_findings.on_near_duplicates(duplicates)))
+        checks.insert(2, (_DUPLICATES, count_findings.on_near_duplicates(duplicates)))
+    else:
+        not_checked.append(f"{_DUPLICATES}, as the shards are not at hand")
     return Findings(
         found=tuple(finding for _, finding in checks if finding),
         clear=tuple(name for name, finding in checks if not finding),
-        not_checked=() if duplicates is not None else ("near duplicates, as the shards are not at hand",),
+        not_checked=tuple(not_checked),
     )

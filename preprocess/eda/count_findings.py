@@ -34,8 +34,8 @@ def on_balance(summary: Summary, *, places: str) -> Finding:
         text += f" {listed(even, len(even))} {_verb(len(even), 'needs', 'need')} no balancing."
     if uneven:
         text += (
-            " A plan for the split that you train on shows each class equally often. It serves the rare classes and "
-            "can cost the common ones: compare with a run without it (`--plan none`)."
+            " A plan shows each class equally often: it serves the rare classes and can cost the common ones, so "
+            "compare with a run without it (`--plan none`)."
         )
     return Finding(
         title="Balance",
@@ -67,14 +67,14 @@ def on_leaks(summary: Summary) -> Finding | None:
     if leaking.empty:
         return None
     parts = [
-        f"in {split} {row['with a source in train']} of {counted(row['test clips'], 'test clip')}, from "
-        f"{counted(row['sources on both sides'], 'source')} (with a training clip of their own class "
-        f"{row['same class']}, of another {row['other class']})"
+        f"{row['with a source in train']} of {row['test clips']} in {split}, from "
+        f"{counted(row['sources on both sides'], 'source')} ({row['same class']} with a training clip of their own "
+        f"class, {row['other class']} with one of another)"
         for split, row in leaking.iterrows()
     ]
     free = [str(split) for split, row in leaks.iterrows() if row["test clips"] and not row["sources on both sides"]]
     text = (
-        f"The source video of a test clip also gives training clips: {'; '.join(parts)}. Results may be too good there."
+        f"Test clips whose source video also gives training clips: {'; '.join(parts)}. Results there may be too good."
     )
     if free:
         text += f" {listed(free, len(free))} {_verb(len(free), 'keeps', 'keep')} sources apart."
@@ -151,7 +151,7 @@ def on_padding(summary: Summary) -> Finding | None:
     where = f", most in {by_class.idxmax()} ({by_class.max()})" if by_class.max() > 1 else ""
     text = (
         f"{len(padded)} of {counted(len(summary.clips), 'clip')} ({len(padded) / len(summary.clips):.1%}) "
-        f"{_verb(len(padded), 'has', 'have')} fewer than {segments} frames{where}. Their last frame is repeated: "
+        f"{_verb(len(padded), 'has', 'have')} fewer than {segments} frames{where}. The last one is repeated: "
         f"{padded['num_padded'].sum()} of {counted(stored, 'frame')} that a model sees say nothing new."
     )
     return Finding(title="Padding", text=text, links=(Link(anchor="plot-frames", text="frames"),))

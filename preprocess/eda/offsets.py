@@ -19,13 +19,19 @@ STANDARD_ERRORS = 3.0  # ... where that is also so many standard errors, each so
 MAX_STRENGTH = 1.5  # suggested at most: there the smallest random crop is a tenth of the picture, at 1.7 a fiftieth
 
 
+def is_spread_known(class_names: pd.Series[str]) -> bool:
+    """Whether at least half of the classes have two clips or more. class_names: of each clip."""
+    return bool((class_names.value_counts() >= 2).mean() >= 0.5)
+
+
 def offsets_of(clips: pd.DataFrame) -> pd.DataFrame:
-    """d of every class in PICTURE_COLUMNS, index class_name; 0 where clips of a class do not differ at all."""
+    """d of every class in PICTURE_COLUMNS, index class_name; 0 where the spread is not known or nothing."""
     values = clips[list(PICTURE_COLUMNS)].copy()
     values[list(LONG_TAILED)] = np.log1p(values[list(LONG_TAILED)].clip(lower=0))
     grouped = values.groupby(clips["class_name"])
     means, spread = grouped.mean(), grouped.std().median()
-    return ((means - means.median()) / spread.where(spread > 0)).fillna(0.0)
+    is_told = (spread > 0) & is_spread_known(clips["class_name"])
+    return ((means - means.median()) / spread.where(is_told)).fillna(0.0)
 
 
 def apart_of(offsets: pd.DataFrame, num_sources: pd.Series[int]) -> pd.DataFrame:

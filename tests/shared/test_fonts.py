@@ -1,0 +1,67 @@
+"""Which fonts draw which letters, with fonts made for the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.font_manager import fontManager
+
+from shared import fonts
+from shared.fonts import OWN_FAMILY, find_letters
+
+
+def make_font(path: Path, letters: str, *, family: str) -> Path:
+    """A font file with a box for each of the letters."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 900), (900, 900), (900, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    names = [".notdef", *(f"u{ord(letter):04X}" for letter in letters)]
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder(names)
+    builder.setupCharacterMap({ord(letter): name for letter, name in zip(letters, names[1:], strict=True)})
+    builder.setupGlyf(dict.fromkeys(names, pen.glyph()))
+    builder.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return path
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose fonts are all that are installed; what matplotlib knows is as before afterwards."""
+    monkeypatch.setattr(fontManager, "ttflist", list(fontManager.ttflist))
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(file) for file in tmp_path.iterdir()])
+    return tmp_path
+
+
+def test_plain_names_need_no_other_font(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: pytest.fail("fonts were looked for"))
+    letters = find_letters(["walk", "brush_hair", "gehen über Straßen", "ходьба"])
+    assert (letters.families, letters.missing) == ((OWN_FAMILY,), "")
+
+
+def test_letters_of_no_font_are_named(installed: Path) -> None:
+    letters = find_letters(["跑步", "walk"])
+    assert (letters.families, letters.missing) == ((OWN_FAMILY,), "步跑")
+
+
+def test_the_font_with_most_letters_is_taken_first(installed: Path) -> None:
+    make_font(installed / "a.ttf", "跑", family="One Letter")
+    make_font(installed / "b.ttf", "跑步", family="Two Letters")
+    make_font(installed / "c.ttf", "ก", family="Thai Letter")
+    (installed / "broken.ttf").write_bytes(b"no font at all")
+    letters = find_letters(["跑步", "ก walk", "☃"])
+    assert letters.families == (OWN_FAMILY, "Two Letters", "Thai Letter")
+    assert letters.missing == ""
+
+
+def test_a_name_of_spaces_and_controls_asks_for_nothing(installed: Path) -> None:
+    assert find_letters(["a b\u200b\u3000"]).missing == ""
