@@ -159,7 +159,7 @@ def _correlations(correlations: pd.DataFrame) -> Figure:
             value = values[row, column]
             text = "" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
             colour = "white" if abs(value) > 0.6 else INK
-            axes.text(column + 0.5, len(names) - row - 0.5, text, ha="center", va="center", fontsize=6.5, color=colour)
+            axes.text(column + 0.5, len(names) - row - 0.5, text, ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90, fontsize=8)
     axes.set_yticks(np.arange(len(names)) + 0.5, names[::-1], fontsize=8)
     axes.tick_params(length=0)
