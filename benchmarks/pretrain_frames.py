@@ -53,6 +53,7 @@ class Pretraining:
     hidden: float
     """Share of the patches that the ViT does not see."""
     steps: int
+    """0 gives the start values: a control for whatever is made of the weights."""
     warmup_steps: int
     batch_size: int
     """Frames of a step."""
@@ -196,6 +197,8 @@ def pretrain(frames: StoredFrames, settings: Pretraining, out: Path, *, save_eve
     num_patches = config.num_tokens - 1
     num_seen = round(num_patches * (1 - settings.hidden))
     began, first = time.perf_counter(), len(losses)
+    if not settings.steps:
+        save(model, optimizer, settings, losses, out)
     for step in range(first, settings.steps):
         masks = torch.Generator().manual_seed(torch_seed(Purpose.MIX, settings.seed, step))
         order = torch.rand(settings.batch_size, num_patches, generator=masks).argsort(dim=1)
@@ -254,7 +257,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=80)
     parser.add_argument("--decoder-dim", type=int, default=64, help="a multiple of 16")
     parser.add_argument("--hidden", type=float, default=0.75, help="share of the patches")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=6000, help="0: random weights, as a control")
     parser.add_argument("--warmup-steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=256, help="frames")
     parser.add_argument("--lr", type=float, default=1e-3)

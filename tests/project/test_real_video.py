@@ -154,6 +154,14 @@ def test_weights_load_exactly_and_say_what_they_expect(weights: Path) -> None:
     assert not [name for name in report.missing if name.startswith("backbone.")]
 
 
+def test_no_steps_give_the_start_values_as_a_control(made: MadeDataset, weights: Path, tmp_path: Path) -> None:
+    pretrain(StoredFrames([made.shards]), dataclasses.replace(SETTINGS, steps=0), tmp_path, save_every=4)
+    start, trained = (load_weights(str(each)).tensors for each in (tmp_path / "model.safetensors", weights))
+    assert start.keys() == trained.keys()
+    torch.testing.assert_close(start["backbone.pos_embed"], waves(4, 96), rtol=0, atol=0)
+    assert not any(torch.equal(start[name], trained[name]) for name in start if name.endswith("weight"))
+
+
 def test_a_pretraining_that_was_stopped_goes_on_to_the_same_weights(
     made: MadeDataset, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
