@@ -31,6 +31,7 @@ UNITS = {
     "motion": "motion: mean luma difference of adjacent frames",
 }
 LOGARITHMIC = ("blur",)
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FONT_SIZE = 8
 _ROW, _LEGEND, _FOOT, _RIGHT = 0.165, 0.3, 0.5, 0.12
 _LONGEST = 26.0  # of a name, in narrow letters; a wide one such as a Chinese one counts 1.6
@@ -99,7 +100,7 @@ def draw_classes(clips: pd.DataFrame, counts: pd.Series[int]) -> Figure:
     median = float(counts.median())
     rows.axes.axvline(median, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label=f"median {median:g}")
     rows.axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    rows.axes.set_xlabel("clips, by part of split 1")
+    rows.axes.set_xlabel("clips, by part of split 1", loc="right")
     legend_above(rows.axes)
     return rows.figure
 
@@ -129,10 +130,7 @@ def draw_distribution(clips: pd.DataFrame, column: str) -> Figure:
     rows.top.hist(values, bins=[float(edge) for edge in edges], color=BLUE)
     rows.top.set_ylabel("clips")
     rows.top.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    grouped = clips.groupby("class_name")[column]
-    for row, name in enumerate(names):
-        if name:
-            _draw_box(rows.axes, row, grouped.get_group(name).to_numpy())
+    _draw_boxes(rows.axes, [clips.loc[clips["class_name"] == name, column].to_numpy() for name in names])
     for axes in (rows.top, rows.axes):
         axes.axvline(float(np.median(values)), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         if logarithmic:
@@ -141,15 +139,17 @@ def draw_distribution(clips: pd.DataFrame, column: str) -> Figure:
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(rows.top.get_xlim())
     rows.top.tick_params(axis="x", labelbottom=False)
-    rows.axes.set_xlabel(UNITS[column])
+    rows.axes.set_xlabel(UNITS[column], loc="right")
     return rows.figure
 
 
-def _draw_box(axes: Axes, row: int, values: npt.NDArray[np.float64]) -> None:
-    low, first, median, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
-    axes.hlines(row, low, high, color=FAINT, linewidth=0.8)
-    axes.barh(row, third - first, left=first, height=0.62, color="#bcd4ec", edgecolor=BLUE, linewidth=0.8)
-    axes.vlines(median, row - 0.31, row + 0.31, color=INK, linewidth=1.6)
+def _draw_boxes(axes: Axes, values: Sequence[npt.NDArray[np.float64]]) -> None:
+    """A box in each row, none where it has no values."""
+    rows = [row for row, each in enumerate(values) if len(each)]
+    low, first, median, third, high = np.transpose([np.quantile(values[row], _QUANTILES) for row in rows])
+    axes.hlines(rows, low, high, color=FAINT, linewidth=0.8)
+    axes.barh(rows, third - first, left=first, height=0.62, color="#bcd4ec", edgecolor=BLUE, linewidth=0.8)
+    axes.vlines(median, np.subtract(rows, 0.31), np.add(rows, 0.31), color=INK, linewidth=1.6)
 
 
 def hue_colours() -> list[tuple[float, float, float]]:
@@ -171,5 +171,5 @@ def draw_class_hues(clips: pd.DataFrame) -> Figure:
         part = lengths[column].reindex(names, fill_value=0.0).to_numpy()
         rows.axes.barh(range(len(names)), part, left=start, color=colour, height=0.74)
         start += part
-    rows.axes.set_xlabel("mean saturation, divided by hue")
+    rows.axes.set_xlabel("mean saturation, divided by hue", loc="right")
     return rows.figure

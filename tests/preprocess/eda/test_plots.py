@@ -120,7 +120,7 @@ def test_the_rows_hold_what_the_names_say(summary: Summary) -> None:
         assert totals.tolist() == summary.classes["clips"].tolist()
         rows = draw_distribution(summary.clips, "contrast").axes[0]
     names = [label.get_text() for label in rows.get_yticklabels()]
-    medians = [float(line.get_segments()[0][0, 0]) for line in rows.collections[1::2]]
+    medians = [float(segment[0, 0]) for segment in rows.collections[1].get_segments()]
     expected = summary.clips.groupby("class_name")["contrast"].median()
     assert medians == pytest.approx([expected[name] for name in names])
     assert medians == sorted(medians)
@@ -135,6 +135,18 @@ def test_names_of_any_length_stay_in_the_picture(name: str) -> None:
     ems = sum(1.0 if ord(letter) > 0x2E80 else 0.62 for letter in label)
     assert rows.axes.get_position().x0 * 5.5 * 72 > ems * 8
     assert rows.axes.get_position().width > 0.4
+
+
+def test_the_words_under_a_plot_are_not_cut(tmp_path: Path) -> None:
+    """The longest name leaves least room."""
+    manifests, _ = write_classes(tmp_path, 2, name="w" * 40 + "{:03d}")
+    clips = read_manifests(manifests)
+    with house_style():
+        for figure in [draw_distribution(clips, column) for column in PICTURE_COLUMNS]:
+            boxes_of(figure)
+            label = figure.axes[0].xaxis.label.get_window_extent()
+            assert label.x0 >= 0
+            assert label.x1 <= figure.bbox.width
 
 
 def test_a_measure_that_does_not_vary_is_drawn(summary: Summary) -> None:
