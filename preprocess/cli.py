@@ -224,7 +224,7 @@ def eda(
     manifests: Manifests = DEFAULT_MANIFESTS,
     out: Annotated[Path | None, typer.Option("--out", help="HTML report; default: <manifests>/eda.html.")] = None,
 ) -> None:
-    """Print tables of the data set and write one self-contained HTML report."""
+    """Print findings and tables of the data set and write one self-contained HTML report."""
     from preprocess.eda.command import run_eda
 
     run_eda(manifests=manifests, shards=shards, out=out or manifests / "eda.html")

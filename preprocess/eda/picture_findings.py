@@ -43,7 +43,7 @@ def on_classes_apart(summary: Summary) -> Finding | None:
         f"median class, in standard deviations between the clips of a class: {'; '.join(parts)}. "
     )
     if bool(summary.apart[list(AUGMENTED_COLUMNS)].to_numpy().any()):
-        text += "A model may know them by that and not by the action."
+        text += "Where it is not motion, a model may know them by that and not by the action."
     return Finding(title="Classes apart", text=text.rstrip(), links=tuple(links))
 
 
