@@ -117,11 +117,27 @@ def predict_command(
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes of each video in the table.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every class, and nothing else.")] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a video.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a video or window.")] = None,
     csv_format: Annotated[
         Literal["probabilities", "competition"],
         typer.Option("--csv-format", help="probabilities: a column for each class; competition: the columns id,class."),
     ] = "probabilities",
+    window: Annotated[
+        float | None,
+        typer.Option(
+            "--window", metavar="SECONDS", help="Answer over time, for pieces so long, and not for the whole."
+        ),
+    ] = None,
+    stride: Annotated[
+        float | None,
+        typer.Option("--stride", metavar="SECONDS", help="From window to window; default: as long as a window."),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE.png", help="With --window: draw what happens when.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", help="With --window: frames a second of folders of pictures.")
+    ] = None,
     views: ViewsText = "1x1",
     calibrated: Calibrated = False,
     device: Device = "auto",
@@ -141,6 +157,10 @@ def predict_command(
         json=as_json,
         csv=csv,
         csv_format=csv_format,
+        picture=picture,
+        window=window,
+        stride=stride,
+        fps=fps,
         views=views,
         calibrated=calibrated,
         device=device,

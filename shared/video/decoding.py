@@ -23,7 +23,7 @@ from shared.video.streams import OpenVideo, VideoError, VideoHeader
 
 _SPECULATION_BYTES = 256 * 1024**2
 _CHUNK_BYTES = 64 * 1024**2
-_EARLIEST_SECONDS = -1e9  # FFmpeg's mark for a missing time is far below any real one
+EARLIEST_SECONDS = -1e9  # FFmpeg's mark for a missing time is far below any real one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +56,7 @@ class DecodedClip:
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels of a video's first frame, decoded. Raises VideoError where there is none."""
-    for frame in _open(path).read_frames(wanted=(0,)):
+    for frame in open_video(path).read_frames(wanted=(0,)):
         if frame.picture is not None:
             return frame.picture.shape[0], frame.picture.shape[1]
     raise VideoError("decode", "no frame decodes")
@@ -71,7 +71,7 @@ def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu", folder_fps
     """
     if path.is_dir():
         device = "cpu"
-    video = _open(path, device=device, folder_fps=folder_fps)
+    video = open_video(path, device=device, folder_fps=folder_fps)
     kept: dict[int, torch.Tensor] = {}
     seconds: list[float] = []
     last_duration = 0.0
@@ -110,7 +110,8 @@ def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu", folder_fps
     )
 
 
-def _open(path: Path, *, device: str = "cpu", folder_fps: float = 0.0) -> OpenVideo | OpenFrameFolder:
+def open_video(path: Path, *, device: str = "cpu", folder_fps: float = 0.0) -> OpenVideo | OpenFrameFolder:
+    """Open a file or a frame folder for one reading. Raises VideoError where that fails."""
     return OpenFrameFolder(path, fps=folder_fps) if path.is_dir() else OpenVideo(path, device=device)
 
 
@@ -124,7 +125,7 @@ def rate_and_duration(seconds: Sequence[float], last_duration: float, *, header_
     num_frames, span = len(seconds), seconds[-1] - seconds[0]
     if num_frames == 1 and header_fps > FASTEST_FPS:
         return 0.0, 0.0
-    timed = seconds[0] > _EARLIEST_SECONDS and all(before < after for before, after in itertools.pairwise(seconds))
+    timed = seconds[0] > EARLIEST_SECONDS and all(before < after for before, after in itertools.pairwise(seconds))
     if num_frames == 1 or not timed or abs(span * header_fps - (num_frames - 1)) < 0.5:
         return header_fps, num_frames / header_fps if header_fps else 0.0
     fps = (num_frames - 1) / span
@@ -149,7 +150,7 @@ def _speculative_frames(video: OpenVideo | OpenFrameFolder, shape: ClipShape) ->
 def _read_again(path: Path, numbers: Sequence[int], *, device: str) -> Iterator[torch.Tensor]:
     """The pictures of the frames with these numbers, which rise."""
     missing = len(numbers)
-    for frame in _open(path, device=device).read_frames(frozenset(numbers)):
+    for frame in open_video(path, device=device).read_frames(frozenset(numbers)):
         if frame.picture is not None:
             yield frame.picture
             missing -= 1

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from shared.console import counted
 from shared.errors import first_line
 from shared.video.frame_names import frame_order, is_frame
-from shared.video.streams import EVERY_FRAME, VideoError, VideoFrame, VideoHeader
+from shared.video.streams import EVERY_FRAME, Choice, VideoError, VideoFrame, VideoHeader
 
 CODEC = "frames"
 _NO_TIME = -1e12  # seconds; as FFmpeg marks it, far below any real one
@@ -86,6 +86,10 @@ class OpenFrameFolder:
 
         Every picture is decoded, wanted or not, so that their number is that of frames which really decode.
         """
+        yield from self.choose_frames(lambda number, seconds: number in wanted)
+
+    def choose_frames(self, choose: Choice) -> Iterator[VideoFrame]:
+        """The same with the pictures that ``choose`` takes. It is asked of every frame once, before it is yielded."""
         number = 0
         for name in self._order.names:
             try:
@@ -97,7 +101,9 @@ class OpenFrameFolder:
             size = picture.shape[0], picture.shape[1]
             self._sizes[size] = self._sizes.get(size, 0) + 1
             yield VideoFrame(
-                picture=torch.from_numpy(picture) if number in wanted else None, seconds=_NO_TIME, duration_seconds=0.0
+                picture=torch.from_numpy(picture) if choose(number, _NO_TIME) else None,
+                seconds=_NO_TIME,
+                duration_seconds=0.0,
             )
             number += 1
         if number == 0:

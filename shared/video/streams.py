@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ import torch
 from shared.errors import DataError, first_line
 
 EVERY_FRAME = range(sys.maxsize)
+Choice = Callable[[int, float], bool]  # whether a frame is wanted, by its number and by when it is shown (seconds)
 # A file whose reading fails would fail for ever, and no video has so many packets without a frame.
 _MOST_ERRORS_IN_A_ROW = 10_000
 _NO_VIDEO_STREAM = "it has no video stream"
@@ -81,7 +82,7 @@ class _Reader(Protocol):
     errors: int
     num_packets: int | None
 
-    def read(self, wanted: Container[int]) -> Iterator[VideoFrame]: ...
+    def read(self, choose: Choice) -> Iterator[VideoFrame]: ...
 
 
 class OpenVideo:
@@ -125,8 +126,12 @@ class OpenVideo:
 
         Works once per object. Raises VideoError where a picture cannot be converted.
         """
+        yield from self.choose_frames(lambda number, seconds: number in wanted)
+
+    def choose_frames(self, choose: Choice) -> Iterator[VideoFrame]:
+        """The same with the pictures that ``choose`` takes. It is asked of every frame once, before it is yielded."""
         try:
-            yield from self._reader.read(wanted)
+            yield from self._reader.read(choose)
         except (RuntimeError, ValueError) as error:
             raise VideoError("decode", f"decoding failed: {_reason(error, self._path)}") from error
 
@@ -179,13 +184,14 @@ class PacketReader:
             self._packets = list(self._packets)
             self.num_packets = len(self._packets)
 
-    def read(self, wanted: Container[int]) -> Iterator[VideoFrame]:
+    def read(self, choose: Choice) -> Iterator[VideoFrame]:
         number = 0
         for decoded in self._decode():
             while decoded:
                 frame = decoded.pop(0)
-                picture = self._converter.convert(frame).data.permute(1, 2, 0) if number in wanted else None
                 seconds, duration_seconds = frame.pts_seconds, frame.duration_seconds
+                is_wanted = choose(number, seconds)
+                picture = self._converter.convert(frame).data.permute(1, 2, 0) if is_wanted else None
                 # FFmpeg decodes the next frame into this one's memory, and of a damaged one what lay there may be seen:
                 # held any longer, the picture would not be what the ffmpeg command shows.
                 del frame
@@ -230,7 +236,7 @@ class FrameReader:
         self.errors = 0
         self.num_packets: int | None = None
 
-    def read(self, wanted: Container[int]) -> Iterator[VideoFrame]:
+    def read(self, choose: Choice) -> Iterator[VideoFrame]:
         from torchcodec._core import get_next_frame
 
         number = in_a_row = 0
@@ -244,7 +250,7 @@ class FrameReader:
                 in_a_row += 1
                 continue
             yield VideoFrame(
-                picture=picture if number in wanted else None,
+                picture=picture if choose(number, seconds.item()) else None,
                 seconds=seconds.item(),
                 duration_seconds=duration_seconds.item(),
             )

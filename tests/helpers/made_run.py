@@ -51,6 +51,7 @@ def make_run(
     height: int = 24,
     width: int = 32,
     seed: int = 0,
+    longest_seconds: float = 0.0,
 ) -> LoadedModel:
     """Write ``folder/checkpoints/{best,last}.pt`` and load the model again."""
     config = config or small_config(num_classes=len(class_names))
@@ -68,6 +69,7 @@ def make_run(
         synthetic=synthetic,
         split=split,
         plan_sha256="",
+        longest_seconds=longest_seconds,
     )
     checkpoint = Checkpoint(
         facts=facts,

@@ -8,10 +8,10 @@ import signal
 import numpy as np
 
 from shared.video.streams import VideoError
-from train.predict.videos import ClipRequest, Frames
+from train.predict.videos import ClipRequest, DecodedVideo
 
 
-def decode_by_name(request: ClipRequest) -> Frames:
+def decode_by_name(request: ClipRequest) -> DecodedVideo:
     """crash, hang or corrupt; a number is a clip of that one value."""
     name = request.path.name
     if name == "crash":
@@ -20,4 +20,4 @@ def decode_by_name(request: ClipRequest) -> Frames:
         signal.pause()
     if name == "corrupt":
         raise VideoError("decode", "corrupt")
-    return np.full(1, int(name), dtype=np.uint8)
+    return DecodedVideo(frames=np.full(1, int(name), dtype=np.uint8), seconds=0.0)

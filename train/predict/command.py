@@ -6,28 +6,27 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from shared.console import counted, progress, say
+from shared.console import counted, say
+from shared.errors import UsageError
 from shared.left_out import left_out_line
-from shared.video.streams import VideoError
-from train.data.views import Views, candidate_rows, evaluation_views, parse_views
-from train.learn.inference import probabilities_of
-from train.learn.precision import amp_dtype
-from train.learn.processes import choose_device, memory_errors
-from train.predict.inputs import Input, Inputs, find_inputs, shared_ids
+from shared.video.shape import FASTEST_FPS
+from train.data.views import parse_views
+from train.learn.processes import choose_device
+from train.predict.answering import Floats, answer_all
+from train.predict.inputs import Inputs, find_inputs, shared_ids
 from train.predict.output import Answer, CsvFormat, print_answers, write_answers, write_json
-from train.predict.videos import ClipRequest, Frames, decode_all
+from train.predict.timeline import Timeline, answer_over_time
+from train.predict.timeline_output import print_timelines, write_timelines_csv, write_timelines_json
+from train.predict.windows import Windowing, make_windowing
 from train.trained.answers import printable
 from train.trained.calibration import Calibration, read_calibration, tempered
-from train.trained.clips import NO_NUMBERS, SMALLER_BATCHES
 from train.trained.folders import find_run, run_name
 from train.trained.model import LoadedModel, load_model
+
+_MUCH_LONGER = 3.0  # than the longest clip that was trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,39 +40,127 @@ class PredictOptions:
     csv: Path | None
     """None where no file is wanted."""
     csv_format: CsvFormat
+    picture: Path | None
+    """None where none is wanted."""
+    window: float | None
+    """Seconds; None for one answer a video."""
+    stride: float | None
+    fps: float | None
+    """Frames a second of frame folders, for windows; None where it is not given."""
     views: str
     calibrated: bool
     device: str
     batch_size: int
     workers: int
 
+    @property
+    def words(self) -> TextIO:
+        """Where sentences go: with --json standard output is left to programs."""
+        return sys.stderr if self.json else sys.stdout
+
 
 def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
     """Answer for every video and print or write the answers. Returns the exit code: 1 where a video failed."""
-    views = parse_views(options.views)
+    parse_views(options.views)
+    windowing = make_windowing(window=options.window, stride=options.stride)
+    _check_options(options)
     inputs = find_inputs(videos)
     folder = find_run(run, runs=options.runs)
     for note in _notes_on(inputs, options):
-        say(note, to=sys.stderr if options.json else sys.stdout)
+        say(note, to=options.words)
     loaded = load_model(folder, device=choose_device(options.device))
     calibration = read_calibration(loaded) if options.calibrated else None
-    answers = answer_all(loaded, inputs.videos, views=views, batch_size=options.batch_size, num_workers=options.workers)
     origin = f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}"
     if calibration is not None:
-        answers = [_calibrated(answer, calibration) for answer in answers]
         origin += f", calibrated with temperature {calibration.temperature:.2f}"
     if loaded.facts.synthetic:
         origin += "; trained on the embedded synthetic data set, which says nothing about HMDB51"
-    if options.json:
-        write_json(answers, loaded.facts.class_names)
-        if loaded.facts.synthetic:
-            say(f"note: {origin}", to=sys.stderr)
+    if windowing is not None:
+        failed = _predict_over_time(loaded, inputs, options, windowing, calibration, origin=origin)
     else:
-        print_answers(answers, loaded.facts.class_names, top=options.top, title=f"P(action | video) by {origin}")
+        failed = _predict_whole(loaded, inputs, options, calibration, origin=origin)
+    if options.json and loaded.facts.synthetic:
+        say(f"note: {origin}", to=sys.stderr)
+    return 1 if failed else 0
+
+
+def _predict_whole(
+    loaded: LoadedModel, inputs: Inputs, options: PredictOptions, calibration: Calibration | None, *, origin: str
+) -> bool:
+    """One answer for each video; returns whether any failed."""
+    answers = answer_all(
+        loaded,
+        inputs.videos,
+        views=parse_views(options.views),
+        batch_size=options.batch_size,
+        num_workers=options.workers,
+    )
+    if calibration is not None:
+        answers = [_calibrated(answer, calibration) for answer in answers]
+    class_names = loaded.facts.class_names
+    if options.json:
+        write_json(answers, class_names)
+    else:
+        print_answers(answers, class_names, top=options.top, title=f"P(action | video) by {origin}")
+    if note := _note_on_length(answers, longest=loaded.facts.longest_seconds):
+        say(note, to=options.words)
     if options.csv is not None:
-        num_rows = write_answers(options.csv, answers, loaded.facts.class_names, form=options.csv_format)
-        say(f"wrote {counted(num_rows, 'video')} to {options.csv}", to=sys.stderr if options.json else sys.stdout)
-    return 1 if any(answer.error for answer in answers) else 0
+        num_rows = write_answers(options.csv, answers, class_names, form=options.csv_format)
+        say(f"wrote {counted(num_rows, 'video')} to {options.csv}", to=options.words)
+    return any(answer.error for answer in answers)
+
+
+def _predict_over_time(
+    loaded: LoadedModel,
+    inputs: Inputs,
+    options: PredictOptions,
+    windowing: Windowing,
+    calibration: Calibration | None,
+    *,
+    origin: str,
+) -> bool:
+    """An answer for each window of each video; returns whether any video failed."""
+    timelines = [
+        answer_over_time(
+            loaded,
+            each,
+            views=parse_views(options.views),
+            windowing=windowing,
+            batch_size=options.batch_size,
+            folder_fps=options.fps or 0.0,
+        )
+        for each in inputs.videos
+    ]
+    if calibration is not None:
+        timelines = [_calibrated_timeline(timeline, calibration) for timeline in timelines]
+    class_names = loaded.facts.class_names
+    if options.json:
+        write_timelines_json(timelines, class_names)
+    else:
+        title = f"P(action | {options.window:g} s of the video) by {origin}"
+        print_timelines(timelines, class_names, top=options.top, title=title)
+    if options.csv is not None:
+        num_rows = write_timelines_csv(options.csv, timelines, class_names)
+        say(f"wrote {counted(num_rows, 'window')} to {options.csv}", to=options.words)
+    if options.picture is not None:
+        from train.predict.timeline_picture import write_picture
+
+        note = write_picture(options.picture, timelines, class_names)
+        say(f"drew {options.picture}" + (f"; {note}" if note else ""), to=options.words)
+    return any(timeline.error for timeline in timelines)
+
+
+def _check_options(options: PredictOptions) -> None:
+    """Raise UsageError for options that do not go together."""
+    if options.window is None:
+        for name, value in (("--picture", options.picture), ("--fps", options.fps)):
+            if value is not None:
+                raise UsageError(f"{name} is for predictions over time; it needs --window SECONDS")
+        return
+    if options.fps is not None and not 0 < options.fps <= FASTEST_FPS:
+        raise UsageError(f"--fps is {options.fps:g}; it must be above 0 and at most {FASTEST_FPS:g}")
+    if options.csv_format == "competition":
+        raise UsageError("--csv-format competition has one row a video, and --window gives many; leave one of them out")
 
 
 def _notes_on(inputs: Inputs, options: PredictOptions) -> Iterator[str]:
@@ -91,66 +178,30 @@ def _notes_on(inputs: Inputs, options: PredictOptions) -> Iterator[str]:
         )
 
 
-def answer_all(
-    loaded: LoadedModel, inputs: Sequence[Input], *, views: Views, batch_size: int, num_workers: int
-) -> list[Answer]:
-    """Decode and classify the videos, in order. One that gives no clip gets its reason, the others their answers."""
-    clips = _read_clips(loaded, inputs, views=views, num_workers=num_workers)
-    answers: list[Answer] = []
-    with progress("predicting", len(inputs), unit="videos") as advance:
-        while batch := list(islice(clips, batch_size)):
-            answers += _answer_batch(loaded, batch)
-            advance(len(batch))
-    return answers
+def _note_on_length(answers: Sequence[Answer], *, longest: float) -> str:
+    """A word on videos that are much longer than the clips that were trained on. longest: of these, 0 if unknown."""
+    long = [answer for answer in answers if not answer.error and answer.seconds > _MUCH_LONGER * longest > 0]
+    if not long:
+        return ""
+    first = max(long, key=lambda answer: answer.seconds)
+    which = printable(first.video) + (f", the longest of {len(long)}," if len(long) > 1 else "")
+    return (
+        f"note: {which} is shown for {first.seconds:.0f} s, and the longest training clip for {longest:.1f} s: one "
+        f"answer for all of it says little; --window {max(1, round(longest)):d} answers over time"
+    )
 
 
 def _calibrated(answer: Answer, calibration: Calibration) -> Answer:
-    if answer.probabilities is None:
-        return answer
-    (probabilities,) = tempered(answer.probabilities[None], calibration.temperature)
-    return dataclasses.replace(answer, probabilities=probabilities)
+    return dataclasses.replace(answer, probabilities=_tempered(answer.probabilities, calibration))
 
 
-def clip_views(frames: Frames, rows: npt.NDArray[np.int64], *, image_size: int, num_crops: int) -> torch.Tensor:
-    """All C·S views of one clip: uint8 (T·K, H, W, 3), rows (C, T) -> float32 (C·S, T, 3, S, S) in [0, 1]."""
-    candidates = torch.from_numpy(frames)[torch.from_numpy(rows)]  # (C, T, H, W, 3)
-    return evaluation_views(candidates, image_size=image_size, num_crops=num_crops).flatten(0, 1)
-
-
-def _read_clips(
-    loaded: LoadedModel, inputs: Sequence[Input], *, views: Views, num_workers: int
-) -> Iterator[tuple[Input, torch.Tensor | str]]:
-    """Each input with the views of its clip, float32 (C·S, T, 3, S, S), or with what is wrong with it."""
-    shape = loaded.facts.shape
-    if views.num_candidates == 1:  # the middle candidate is the frame that K = 1 gives
-        shape = dataclasses.replace(shape, frames_per_segment=1)
-    rows = candidate_rows(views, num_segments=shape.num_segments, frames_per_segment=shape.frames_per_segment)
-    requests = [ClipRequest(path=Path(each.name), shape=shape) for each in inputs if not each.error]
-    decoded = decode_all(requests, num_workers=num_workers)
-    for each in inputs:
-        result = VideoError("find", each.error) if each.error else next(decoded)
-        if isinstance(result, VideoError):
-            yield each, str(result)
-        else:
-            size = loaded.model.config.image_size
-            yield each, clip_views(result, rows, image_size=size, num_crops=views.num_crops)
-
-
-def _answer_batch(loaded: LoadedModel, batch: Sequence[tuple[Input, torch.Tensor | str]]) -> list[Answer]:
-    clips = [views for _, views in batch if isinstance(views, torch.Tensor)]
-    probabilities: Iterator[npt.NDArray[np.float64]] = iter(())
-    if clips:
-        with torch.inference_mode(), memory_errors(SMALLER_BATCHES):
-            answer = probabilities_of(loaded.model, amp_dtype=amp_dtype(loaded.precision))
-            shares = answer(torch.stack(clips).to(loaded.device))
-        probabilities = iter(shares.cpu().numpy())
-    return [
-        _answer(each, error=views) if isinstance(views, str) else _answer(each, next(probabilities))
-        for each, views in batch
+def _calibrated_timeline(timeline: Timeline, calibration: Calibration) -> Timeline:
+    windows = [
+        dataclasses.replace(window, probabilities=_tempered(window.probabilities, calibration))
+        for window in timeline.windows
     ]
+    return dataclasses.replace(timeline, windows=tuple(windows))
 
 
-def _answer(each: Input, probabilities: npt.NDArray[np.float64] | None = None, *, error: str = "") -> Answer:
-    if probabilities is not None and not np.isfinite(probabilities).all():
-        probabilities, error = None, NO_NUMBERS
-    return Answer(video=each.name, probabilities=probabilities, error=error)
+def _tempered(probabilities: Floats | None, calibration: Calibration) -> Floats | None:
+    return None if probabilities is None else tempered(probabilities[None], calibration.temperature)[0]

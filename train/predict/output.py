@@ -31,6 +31,8 @@ class Answer:
     probabilities: npt.NDArray[np.float64] | None = None
     """P(action | video), (classes,), summing to 1."""
     error: str = ""
+    seconds: float = 0.0
+    """How long the video is shown; 0 where it does not say."""
 
 
 def bar(share: float, *, cells: int = _BAR_CELLS) -> str:
@@ -51,12 +53,16 @@ def print_answers(answers: Sequence[Answer], class_names: Sequence[str], *, top:
             rows.append((name, class_names[label], f"{100 * share:.2f} %", bar(share)))
     if rows:
         print_table(title, ("video", "action", "probability", ""), rows)
-    for answer in answers:
-        if answer.error:
-            say(f"error: {printable(answer.video)}: {answer.error}", to=sys.stderr)
-    failed = sum(bool(answer.error) for answer in answers)
-    if failed and len(answers) > 1:
-        say(f"{failed} of {counted(len(answers), 'video')} gave no answer", to=sys.stderr)
+    say_errors([(answer.video, answer.error) for answer in answers])
+
+
+def say_errors(videos: Sequence[tuple[str, str]]) -> None:
+    """Say on standard error what is wrong with videos, each given with its error, empty where there is none."""
+    failed = [(video, error) for video, error in videos if error]
+    for video, error in failed:
+        say(f"error: {printable(video)}: {error}", to=sys.stderr)
+    if failed and len(videos) > 1:
+        say(f"{len(failed)} of {counted(len(videos), 'video')} gave no answer", to=sys.stderr)
 
 
 def write_json(answers: Sequence[Answer], class_names: Sequence[str]) -> None:
@@ -66,10 +72,13 @@ def write_json(answers: Sequence[Answer], class_names: Sequence[str]) -> None:
         if answer.probabilities is None:
             content.append({"video": answer.video, "error": answer.error})
             continue
-        shares = answer.probabilities
-        predictions = [{"action": class_names[label], "probability": float(shares[label])} for label in ranked(shares)]
-        content.append({"video": answer.video, "predictions": predictions})
+        content.append({"video": answer.video, "predictions": as_predictions(answer.probabilities, class_names)})
     write_out(json.dumps(content, indent=2))
+
+
+def as_predictions(shares: npt.NDArray[np.float64], class_names: Sequence[str]) -> list[dict[str, object]]:
+    """Probabilities (classes,) as ``[{"action", "probability"}]``, every class, the most probable first."""
+    return [{"action": class_names[label], "probability": float(shares[label])} for label in ranked(shares)]
 
 
 def write_answers(path: Path, answers: Sequence[Answer], class_names: Sequence[str], *, form: CsvFormat) -> int:

@@ -31,10 +31,20 @@ class ClipRequest:
     shape: ClipShape
 
 
-def decode_frames(request: ClipRequest) -> Frames:
-    """The clip's frames, uint8 (T·K, H, W, 3). Raises VideoError where there is no clip."""
-    frames: Frames = decode_clip(request.path, request.shape).frames.numpy()
-    return frames
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecodedVideo:
+    """What is needed of a video to answer for it."""
+
+    frames: Frames
+    """The clip's frames, uint8 (T·K, H, W, 3)."""
+    seconds: float
+    """How long it is shown; 0 where it does not say."""
+
+
+def decode_video(request: ClipRequest) -> DecodedVideo:
+    """Decode a video to its clip. Raises VideoError where there is none."""
+    clip = decode_clip(request.path, request.shape)
+    return DecodedVideo(frames=clip.frames.numpy(), seconds=clip.duration_seconds)
 
 
 def decode_all(
@@ -42,15 +52,15 @@ def decode_all(
     *,
     num_workers: int,
     timeout_seconds: float = TIMEOUT_SECONDS,
-    decode: Callable[[ClipRequest], Frames] = decode_frames,
-) -> Iterator[Frames | VideoError]:
+    decode: Callable[[ClipRequest], DecodedVideo] = decode_video,
+) -> Iterator[DecodedVideo | VideoError]:
     """Decode the videos, in order, a few ahead: what ``decode`` gives, or why it gives nothing."""
     if len(requests) == 1:
         yield _outcome(lambda: decode(requests[0]))
         return
     preload = ["torchcodec.decoders", __name__]
     with WorkerPool(num_workers=num_workers, timeout_seconds=timeout_seconds, preload=preload) as pool:
-        tickets: deque[Ticket[Frames]] = deque()
+        tickets: deque[Ticket[DecodedVideo]] = deque()
         for request in requests:
             if len(tickets) > num_workers:
                 yield _outcome(lambda: pool.wait(tickets.popleft()))
@@ -59,8 +69,8 @@ def decode_all(
             yield _outcome(lambda: pool.wait(tickets.popleft()))
 
 
-def _outcome(decode: Callable[[], Frames | WorkerDied | WorkerOverran]) -> Frames | VideoError:
-    """The frames, or why there are none, of one video: whatever is wrong with it, the others go on."""
+def _outcome(decode: Callable[[], DecodedVideo | WorkerDied | WorkerOverran]) -> DecodedVideo | VideoError:
+    """The clip, or why there are none, of one video: whatever is wrong with it, the others go on."""
     try:
         result = decode()
     except VideoError as error:

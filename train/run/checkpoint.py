@@ -52,6 +52,8 @@ class RunFacts:
     """
     validation_sha256: str = ""
     """Checksum of the names of the clips that choose the best epoch."""
+    longest_seconds: float = 0.0
+    """How long the longest training clip is shown; 0 where its video does not say, and in checkpoints from before."""
 
     @property
     def size(self) -> FrameSize:
@@ -73,6 +75,7 @@ class RunFacts:
             "plan_sha256": self.plan_sha256,
             "split_sha256": self.split_sha256,
             "validation_sha256": self.validation_sha256,
+            "longest_seconds": self.longest_seconds,
             "image_size": self.model_config.image_size,
             "mean": list(self.model_config.mean),
             "std": list(self.model_config.std),
@@ -83,24 +86,28 @@ class RunFacts:
         """The inverse of ``to_dict``. Raises KeyError, ValueError or UsageError where a value is missing or wrong."""
         size = {key: values[key] for key in ("height", "width", "fit")}
         shape = {key: values[key] for key in ("num_segments", "frames_per_segment")}
-        others = {key: values[key] for key in _OTHER_FACTS} | {key: values.get(key, "") for key in _LATER_FACTS}
+        others = {key: values[key] for key in _OTHER_FACTS} | {
+            key: values.get(key, default) for key, default in _LATER_FACTS.items()
+        }
         return from_builtins(RunFacts, {**others, "shape": {**shape, "size": size}})
 
     def differences(self, other: RunFacts) -> list[str]:
         """What differs between two runs, as ``name: own -> other``; none stands for an empty text.
 
-        What was noted of one of them alone is no difference.
+        What was noted of one of them alone is no difference, nor is the longest clip, which the split settles.
         """
         own, others = self.to_dict(), other.to_dict()
         return [
             f"{key}: {'none' if value == '' else value} -> {'none' if others[key] == '' else others[key]}"
             for key, value in own.items()
-            if value != others[key] and (key not in _LATER_FACTS or (value and others[key]))
+            if key != "longest_seconds"
+            and value != others[key]
+            and (key not in _LATER_FACTS or (value and others[key]))
         ]
 
 
 _OTHER_FACTS = ("model_config", "class_names", "dataset_id", "synthetic", "split", "plan_sha256")
-_LATER_FACTS = ("split_sha256", "validation_sha256")
+_LATER_FACTS = {"split_sha256": "", "validation_sha256": "", "longest_seconds": 0.0}  # and what is read where absent
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -245,6 +245,7 @@ def run_facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
         plan_sha256=data.plan_sha256,
         split_sha256="" if data.split is None else data.split.sha256,
         validation_sha256=data.validation_sha256,
+        longest_seconds=data.longest_seconds,
     )
 
 

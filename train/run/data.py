@@ -58,6 +58,8 @@ class RunData:
     """Mean and standard deviation of the pixels of the split's training clips."""
     plan_sha256: str
     """Checksum of the balancing plan, empty without one."""
+    longest_seconds: float
+    """How long the longest training clip is shown; 0 where no video says."""
     notes: tuple[str, ...]
     """Sentences for the user."""
 
@@ -93,6 +95,7 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
         size=FrameSize(height=reader.layout.height, width=reader.layout.width, fit=cast(Fit, dataset.fit)),
         rgb=dataset.rgb[split_column("full" if config.split == "all" else config.split)],
         plan_sha256=plan_sha256,
+        longest_seconds=max(frame["duration_seconds"].iloc[rows.training].tolist(), default=0.0),
         notes=(
             *_labels(config, dataset, rows),
             *_on_init(config, dataset, frame),

@@ -38,7 +38,7 @@ def test_what_the_gpu_cannot_decode_the_cpu_does(tmp_path: Path, ffmpeg: str, mo
     video = make_video(tmp_path / "v.avi", *HMDB_LIKE)
     tried: list[str] = []
 
-    def decode(path: Path, shape: ClipShape, *, device: str) -> DecodedClip:
+    def decode(path: Path, shape: ClipShape, *, device: str, folder_fps: float) -> DecodedClip:
         tried.append(device)
         if device != "cpu":
             raise RuntimeError("NVDEC does not know this codec")

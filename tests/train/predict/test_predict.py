@@ -27,10 +27,10 @@ from shared.video.shape import ClipShape
 from shared.video.streams import VideoError
 from train.cli import app
 from train.data.views import Views, candidate_rows, parse_views
-from train.predict.command import answer_all
+from train.predict.answering import answer_all
 from train.predict.inputs import Input, find_inputs
 from train.predict.output import Answer, bar, print_answers, write_answers
-from train.predict.videos import ClipRequest, decode_all, decode_frames
+from train.predict.videos import ClipRequest, DecodedVideo, decode_all, decode_video
 from train.trained.answers import ranked
 from train.trained.clips import stored_probabilities
 from train.trained.folders import find_run
@@ -105,9 +105,9 @@ def test_candidates_are_spread_evenly() -> None:
 def test_decoding_apart_gives_the_same_frames(ffmpeg: str, tmp_path: Path) -> None:
     paths = [make_video(tmp_path / f"{i}.avi", *HMDB_LIKE, num_frames=9 + i, size="64x48") for i in range(3)]
     apart = list(decode_all([request_of(path) for path in paths], num_workers=2))
-    for path, frames in zip(paths, apart, strict=True):
-        assert isinstance(frames, np.ndarray)
-        assert np.array_equal(frames, decode_frames(request_of(path)))
+    for path, clip in zip(paths, apart, strict=True):
+        assert isinstance(clip, DecodedVideo)
+        assert np.array_equal(clip.frames, decode_video(request_of(path)).frames)
 
 
 def test_a_crash_and_a_hang_cost_one_video_each() -> None:
@@ -118,7 +118,7 @@ def test_a_crash_and_a_hang_cost_one_video_each() -> None:
         "decoding took longer than 5 s",
         "corrupt",
     ]
-    assert [int(result[0]) for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
+    assert [int(result.frames[0]) for result in results if isinstance(result, DecodedVideo)] == [1, 2, 3]
 
 
 def test_nothing_is_left_running_when_the_reader_stops(ffmpeg: str, tmp_path: Path) -> None:

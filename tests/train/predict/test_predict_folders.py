@@ -13,7 +13,7 @@ from media import HMDB_LIKE, dump_frames, make_video
 
 from shared.left_out import LeftOut
 from train.data.views import Views
-from train.predict.command import answer_all
+from train.predict.answering import answer_all
 from train.predict.inputs import Input, find_inputs, shared_ids
 
 
