@@ -20,8 +20,6 @@ _STYLE: Mapping[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hmdb",
     "text.parse_math": False,  # a class called $x$ is not a formula
-    "font.family": "sans-serif",
-    "font.sans-serif": [OWN_FAMILY],
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": GREY,
@@ -42,14 +40,21 @@ _STYLE: Mapping[Any, Any] = {
 
 
 @contextmanager
-def house_style(*, families: Sequence[str] = (OWN_FAMILY,)) -> Iterator[None]:
-    """A block in which figures are drawn in the style of the pages.
+def drawn_in(families: Sequence[str]) -> Iterator[None]:
+    """A block in which figures are made and drawn with these fonts, as `shared.fonts.find_letters` finds them.
 
-    families: of fonts, as `shared.fonts.find_letters` finds them. Letters are texts in the SVG, and the browser draws
-    also those of which no font is installed here, so nothing is said of them.
+    Nothing is said of letters that none of them has: in an SVG they are texts, and the browser draws them.
     """
-    with mpl.rc_context({**_STYLE, "font.sans-serif": list(families)}), warnings.catch_warnings():
+    fonts: dict[Any, Any] = {"font.family": [*families, "sans-serif"]}
+    with mpl.rc_context(fonts), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+@contextmanager
+def house_style(*, families: Sequence[str] = (OWN_FAMILY,)) -> Iterator[None]:
+    """A block in which figures are drawn in the style of the pages, their letters as in ``drawn_in``."""
+    with mpl.rc_context(dict(_STYLE)), drawn_in(families):
         yield
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.font_manager import findfont, findSystemFonts, fontManager, get_font
+
+from shared.console import counted
 
 OWN_FAMILY = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Arabic and more
 
@@ -39,6 +41,17 @@ def find_letters(texts: Iterable[str]) -> Letters:
             missing = missing - files[best]
         del files[best]
     return Letters(families=tuple(families), missing="".join(sorted(missing)))
+
+
+def note_on_missing(letters: Letters, class_names: Sequence[str]) -> str:
+    """A line for the user where names of classes have letters of which no font is installed; empty where all do."""
+    names = [name for name in class_names if set(name) & set(letters.missing)]
+    if not names:
+        return ""
+    return (
+        f"no font is installed for letters of {counted(len(names), 'class name')} such as {names[0]}: plots on this "
+        "machine show boxes; Noto fonts have them, Noto Sans CJK the Chinese, Japanese and Korean ones"
+    )
 
 
 def _is_drawn(letter: str) -> bool:

@@ -28,6 +28,7 @@ from shared.balancing_plans import Plan, PlanInfo, PlanRow, imbalance_ratio, pla
 from shared.console import counted, print_table, progress, say
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset, read_dataset, read_manifests
+from shared.shards.data_sets import look_at, what_is_wrong
 from shared.splits import part_of, train_and_val
 
 if TYPE_CHECKING:
@@ -76,13 +77,17 @@ def run_balance(settings: BalanceSettings) -> Plan:
     clips = _training_clips(training)
     target = target_count(settings.target, list(clips.counts.values()))
     changes = plan_changes(clips.counts, strategy=strategy, target=target)
+    if not changes.synthesize or settings.features is not None:
+        _say_whose_shards(dataset, settings)
     features = _features(training, dataset, settings) if changes.synthesize else None
     rows = _make_rows(clips, changes, features, settings)
     notes = _notes(dataset, clips, changes, everything=everything, num_val=num_val, settings=settings)
     info = _describe(dataset, clips, rows, notes, settings=settings, target=target)
     write_plan(path, rows, info)
-    draw_counts(path.with_suffix(".png"), rows, info)
+    remark = draw_counts(path.with_suffix(".png"), rows, info)
     _print(info, rows, changes)
+    if remark:
+        say(remark)
     say(f"plan of {_summary(rows)} written to {path} (with {path.stem}.json and {path.stem}.png beside it)")
     return read_plan(path)
 
@@ -116,7 +121,20 @@ def _features(training: pd.DataFrame, dataset: Dataset, settings: BalanceSetting
     if settings.features is not None:
         return read_features(settings.features, training["clip_id"].tolist())
     with progress("describing clips", len(training)) as advance:
-        return descriptor_features(training, settings.shards, dataset_id=dataset.dataset_id, advance=advance)
+        return descriptor_features(
+            training,
+            settings.shards,
+            dataset_id=dataset.dataset_id,
+            named=[entry.file for entry in dataset.shards],
+            advance=advance,
+        )
+
+
+def _say_whose_shards(dataset: Dataset, settings: BalanceSettings) -> None:
+    """Say where the shards are of another data set, of which no picture was needed: the plan is not for them."""
+    named = [entry.file for entry in dataset.shards]
+    if look_at(settings.shards, named, dataset_id=dataset.dataset_id).foreign:
+        say(f"note: {what_is_wrong(settings.shards, named, dataset_id=dataset.dataset_id)}")
 
 
 def _make_rows(

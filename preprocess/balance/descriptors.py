@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -89,14 +89,20 @@ def _orientations(luma: DescriptorArray) -> DescriptorArray:
 
 
 def describe_clips(
-    frame: pd.DataFrame, shards: Path, *, dataset_id: str, advance: Callable[[int], None]
+    frame: pd.DataFrame,
+    shards: Path,
+    *,
+    dataset_id: str,
+    named: Collection[str] = (),
+    advance: Callable[[int], None],
 ) -> DescriptorArray:
     """Descriptors of the clips of manifest rows, float32 (N, 320), from the frames in their shards, mapped.
 
-    Raises DataError as ``clips_in_shards`` does.
+    named: all shards of the manifests, where ``frame`` holds only some of their rows. Raises DataError as
+    ``clips_in_shards`` does.
     """
     result = np.empty((len(frame), DESCRIPTOR_LENGTH), dtype=np.float32)
-    for clip in clips_in_shards(frame, shards, dataset_id=dataset_id):
+    for clip in clips_in_shards(frame, shards, dataset_id=dataset_id, named=named):
         result[clip.place] = clip_descriptor(clip.frames[clip.evaluation])
         advance(1)
     return result
@@ -121,7 +127,12 @@ def feature_space(descriptors: DescriptorArray, statistics: npt.NDArray[np.float
 
 
 def descriptor_features(
-    frame: pd.DataFrame, shards: Path, *, dataset_id: str, advance: Callable[[int], None]
+    frame: pd.DataFrame,
+    shards: Path,
+    *,
+    dataset_id: str,
+    named: Collection[str] = (),
+    advance: Callable[[int], None],
 ) -> FloatArray:
     """The default features of the clips of manifest rows: ``feature_space`` of descriptors and statistics."""
     statistics = frame[list(STATISTIC_COLUMNS)].to_numpy(dtype=np.float32)
@@ -129,7 +140,8 @@ def descriptor_features(
     if broken.any():
         clip_id = frame["clip_id"].iloc[int(broken.argmax())]
         raise DataError(f"the manifest's statistics of {clip_id} hold a value that is no number; run `hmdb-prep merge`")
-    return feature_space(describe_clips(frame, shards, dataset_id=dataset_id, advance=advance), statistics)
+    descriptors = describe_clips(frame, shards, dataset_id=dataset_id, named=named, advance=advance)
+    return feature_space(descriptors, statistics)
 
 
 def read_features(file: Path, clip_ids: list[str]) -> FloatArray:

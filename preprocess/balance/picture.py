@@ -10,19 +10,29 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from shared.balancing_plans import PlanInfo, PlanRow
+from shared.figures import drawn_in
 from shared.files import whole_file
+from shared.fonts import find_letters, note_on_missing
 
 _BEFORE, _KEPT, _REPEATED, _SYNTHETIC = "#c4c8ce", "#2f6f9f", "#8a6fb0", "#e08a2e"
 _CLASS_HEIGHT_INCHES = 0.24
 _WIDTH_INCHES = 8.0
 
 
-def draw_counts(path: Path, rows: Sequence[PlanRow], info: PlanInfo) -> None:
+def draw_counts(path: Path, rows: Sequence[PlanRow], info: PlanInfo) -> str:
     """Write a PNG: for each class a pale bar before and a stacked one after, most frequent class on top.
 
-    The same plan gives the same bytes with the same matplotlib.
+    The same plan gives the same bytes with the same matplotlib and fonts. Returns a note on letters that no font has.
     """
     names = sorted(info.counts_before, key=lambda name: (info.counts_before[name], name), reverse=True)
+    letters = find_letters(names)
+    with drawn_in(letters.families), whole_file(path) as temporary:
+        figure = _draw(names, rows, info)
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    return note_on_missing(letters, names)
+
+
+def _draw(names: Sequence[str], rows: Sequence[PlanRow], info: PlanInfo) -> Figure:
     kept = Counter(row.class_name for row in {row for row in rows if row.kind == "real"})
     real = Counter(row.class_name for row in rows if row.kind == "real")
     synthetic = Counter(row.class_name for row in rows if row.kind == "synthetic")
@@ -46,5 +56,4 @@ def draw_counts(path: Path, rows: Sequence[PlanRow], info: PlanInfo) -> None:
     axes.margins(x=0.02)
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4)
     FigureCanvasAgg(figure)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    return figure

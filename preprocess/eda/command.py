@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,10 @@ from preprocess.eda.plots import draw_plots
 from preprocess.eda.report import render_report, shown_clips
 from preprocess.eda.summary import summarize
 from preprocess.eda.tables import print_summary
-from shared.console import counted, say
+from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
-from shared.fonts import Letters, find_letters
+from shared.fonts import find_letters, note_on_missing
 from shared.left_out import read_left_out
 from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
 from shared.notes import read_notes
@@ -57,8 +56,9 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
         )
         thumbnails = read_thumbnails(shown_clips(summary, duplicates), shards, dataset_id=dataset.dataset_id)
     findings = conclude(summary, duplicates, places=_places(shards=shards, manifests=manifests))
-    letters = find_letters(map(str, summary.classes.index))
-    remarks = [text for text in (note, _on_missing(letters, summary.classes.index)) if text]
+    class_names = [str(name) for name in summary.classes.index]
+    letters = find_letters(class_names)
+    remarks = [text for text in (note, note_on_missing(letters, class_names)) if text]
     print_summary(summary, duplicates, findings)
     for remark in remarks:
         say(remark)
@@ -73,17 +73,6 @@ def _places(*, shards: Path, manifests: Path) -> str:
     """The options that tell another command where shards and manifests lie, a space before each; none by default."""
     named = (("--shards", shards, _SHARDS), ("--manifests", manifests, _MANIFESTS))
     return "".join(f" {option} {shlex.quote(str(path))}" for option, path, usual in named if path != usual)
-
-
-def _on_missing(letters: Letters, class_names: Iterable[str]) -> str:
-    """A note where names of classes have letters of which no font is installed; empty where all have one."""
-    names = [name for name in map(str, class_names) if set(name) & set(letters.missing)]
-    if not names:
-        return ""
-    return (
-        f"no font is installed for letters of {counted(len(names), 'class name')} such as {names[0]}: a browser "
-        "on this machine may show boxes; Noto fonts have them, Noto Sans CJK the Chinese, Japanese and Korean ones"
-    )
 
 
 def _check_numbers(clips: pd.DataFrame, manifests: Path) -> None:

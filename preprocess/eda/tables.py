@@ -11,7 +11,7 @@ from preprocess.eda.names import EXPLANATION, head_name
 from preprocess.eda.near_duplicates import NearDuplicates
 from preprocess.eda.offsets import APART, PICTURE_COLUMNS
 from preprocess.eda.summary import SHORTFALL_SHARE, Summary
-from shared.console import counted, print_table, say
+from shared.console import counted, print_table, say, write_out
 
 BAR_WIDTH = 32
 MAX_ROWS = 20
@@ -49,7 +49,7 @@ def _print_findings(findings: Findings) -> None:
     for finding in findings.found:
         say(f"- {finding.title}: {finding.text}")
         for command in finding.commands:
-            say(f"    {command}")
+            write_out(f"    {command}")  # in one line whatever the width, so that it can be copied
     if findings.clear:
         say(f"- Looked for and not found: {', '.join(findings.clear)}.")
     if findings.not_checked:
