@@ -15,6 +15,8 @@ from typing import Any, TextIO
 import typer
 
 from shared.errors import DataError, UsageError
+from shared.interrupts import end, interrupted_line
+from shared.startup import EXIT_INTERRUPTED, end_at_once
 from shared.streams import is_terminal, replace_standard_streams, width_of, wrapped
 from shared.tables import table_text
 
@@ -153,14 +155,13 @@ _LEAST_INDENT = 4
 
 EXIT_BAD_DATA = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 
 def run_app(app: typer.Typer, *, program: str) -> None:
     """Run ``app`` on ``sys.argv`` and leave the process with the exit code of the outcome."""
     arguments = sys.argv[1:]
+    end_at_once()
     output = replace_standard_streams()
-    signal.signal(signal.SIGTERM, _interrupt)  # what `kill` and job schedulers send ends a command as Ctrl-C does
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     group = _with_fitting_help(typer.main.get_command(app))
@@ -202,10 +203,6 @@ def _with_fitting_help(group: Any) -> Any:
     return group
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def show_version(is_asked: bool) -> None:
     """Callback of ``--version``: print the version of the package and end."""
     if is_asked:
@@ -216,14 +213,15 @@ def show_version(is_asked: bool) -> None:
 def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
     """Call ``command`` and translate what it raises into an exit code and at most two lines of text."""
     try:
-        result: object = command()
+        result = _result_of(command)
     except typer.Exit as stop:
         result = stop.exit_code
     except _CallError as error:
         _say_call_error(error)
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
-        say("interrupted", to=sys.stderr)
+        end()
+        say(interrupted_line(), to=sys.stderr)
         return EXIT_INTERRUPTED
     except (DataError, UsageError, OSError, MemoryError) as error:
         if debug:
@@ -231,8 +229,16 @@ def exit_code_of(command: Callable[[], object], *, debug: bool = False) -> int:
         say(f"error: {_one_line(error)}", to=sys.stderr)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_BAD_DATA
     if result == EXIT_INTERRUPTED:  # some versions of Typer turn Ctrl-C into this, without a word
-        say("interrupted", to=sys.stderr)
+        say(interrupted_line(), to=sys.stderr)
     return result if isinstance(result, int) else 0
+
+
+def _result_of(command: Callable[[], object]) -> object:
+    """What a command gives. Whatever became of it, no interruption is raised any more: only those here are caught."""
+    try:
+        return command()
+    finally:
+        end()
 
 
 def _say_call_error(error: Any) -> None:

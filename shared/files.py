@@ -17,6 +17,7 @@ from typing import Any
 
 from shared.checks import parse_json
 from shared.errors import DataError
+from shared.interrupts import begin
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)
 _LONGEST_NAME = 200  # bytes of the final name that the temporary one repeats; file names end at 255
@@ -29,6 +30,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part, whoever else writes it. The content is on the disk before
     the file gets its name. After an error nothing is left; what a killed process leaves, the next one removes.
     """
+    begin()
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers_once(path.parent.absolute())
     temporary, descriptor = _create_temporary(path)

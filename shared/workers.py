@@ -15,13 +15,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from shared.errors import DataError
+from shared.interrupts import begin, held, kept_from_children
 
 Result = TypeVar("Result")
 _MAX_FAILED_STARTS = 3
@@ -84,8 +85,11 @@ def start_server(preload: Sequence[str]) -> None:
     worker would cost seconds.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
-    with _one_thread(), _short_temporary_folder():
-        forkserver.ensure_running()
+    begin()  # of the server's socket a folder would be left
+    with held(), _one_thread(), _short_temporary_folder():
+        resource_tracker.ensure_running()  # not below: it lets its own process and this one receive signals again
+        with kept_from_children():
+            forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -176,7 +180,8 @@ class WorkerPool:
 
     def _assign(self) -> None:
         while len(self._workers) < min(self._num_workers, len(self._queue) + self._num_busy()):
-            self._workers.append(self._start())
+            with held():  # else a process would wait for ever for what it shall do
+                self._workers.append(self._start())
         for worker in self._workers:
             if self._queue and worker.is_ready and worker.ticket is None:
                 ticket = self._queue[0]

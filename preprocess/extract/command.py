@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from preprocess.extract.decoders import say_who_decoded
@@ -31,6 +32,7 @@ from preprocess.extract.rules import (
     keep_rules,
     kept_rules,
     made_by,
+    on_unused_table,
     remarks,
     rules_for,
     say_warnings,
@@ -48,6 +50,7 @@ from preprocess.extract.state import (
 )
 from shared.console import counted, say
 from shared.errors import DataError, UsageError
+from shared.interrupts import explained
 from shared.left_out import LEFT_OUT_FILE, LeftOut, left_out_line, write_left_out
 from shared.manifests import Dataset, QuarantineRow, read_dataset
 from shared.notes import NOTES_FILE
@@ -108,8 +111,16 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
             _say_what_it_needs(settings, plan, todo)
         plan = keep_rules(settings.shards, plan, rules)  # not before: a run that is refused leaves no plan behind
         if todo:
-            _extract(settings, plan, rules, todo)
+            with explained(partial(_how_to_continue, settings, plan)):
+                _extract(settings, plan, rules, todo)
         return _finish(settings, plan, rules, left_out=listing.left_out, nothing_done=not todo)
+
+
+def _how_to_continue(settings: ExtractionSettings, plan: ExtractionPlan) -> str:
+    """What is there of an extraction that was interrupted, and how it goes on."""
+    done = sum(is_finished(settings.shards, shard) for shard in plan.shards)
+    call = "the same command without --overwrite" if settings.overwrite else "the same command"
+    return f"{done} of {counted(len(plan.shards), 'shard')} are complete in {settings.shards}; {call} continues"
 
 
 def _check(settings: ExtractionSettings) -> None:
@@ -166,7 +177,8 @@ def _rules(settings: ExtractionSettings, videos: list[Video]) -> FactRules:
             f"--source-pattern or --splits is not that of the other tasks in {settings.shards}; give all tasks the "
             "same, or change it with `hmdb-prep merge` when they are done"
         )
-    for sentence in remarks(videos, rules, asked=settings.asked, shards=settings.shards):
+    unused = on_unused_table(settings.videos, rules, settings.asked)
+    for sentence in [*remarks(videos, rules, asked=settings.asked, shards=settings.shards), *unused]:
         say(sentence)
     return rules
 

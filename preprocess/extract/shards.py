@@ -18,6 +18,7 @@ from preprocess.extract.extraction_plan import DECODING_MODULES, Extraction, Pla
 from preprocess.extract.state import ShardOutcome, write_outcome
 from shared.console import progress
 from shared.files import sha256_of
+from shared.interrupts import held
 from shared.manifests import QuarantineRow, row_to_json
 from shared.notes import NoteRow
 from shared.shards.format import ClipRecord
@@ -104,8 +105,8 @@ def probe_sizes(
 def _start(extraction: Extraction, shard: PlannedShard, pool: WorkerPool, pending: contextlib.ExitStack) -> ShardInWork:
     remove_pending_shards(extraction.shards_folder, name=shard.name)
     path = extraction.shards_folder / shard.name
-    file = PendingShard(path, extraction.plan.layout(shard), capacity=len(shard.videos))
-    pending.enter_context(file)
+    with held():  # else its file might be left
+        file = pending.enter_context(PendingShard(path, extraction.plan.layout(shard), capacity=len(shard.videos)))
     jobs = tuple(clip_job(extraction, shard, video, place=file.place(row)) for row, video in enumerate(shard.videos))
     tickets = tuple(pool.submit(extract_clip, job) for job in jobs)
     return ShardInWork(planned=shard, pending=file, jobs=jobs, tickets=tickets)

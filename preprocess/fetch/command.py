@@ -20,10 +20,11 @@ from preprocess.fetch.summary import FetchSummary
 from preprocess.fetch.unpack import Tally, Unpacker
 from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
+from shared.interrupts import explained
 from shared.split_files import SPLITS_FILE, SplitTable, read_split_table, write_split_table
 from shared.splits import Part, official_splits
 from shared.video.frame_names import PICTURE_SUFFIXES
-from shared.videos import find_videos, is_synthetic
+from shared.videos import is_synthetic, list_videos
 
 _STAGING = ".fetch-partial"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -50,6 +51,13 @@ def fetch(
         raise UsageError(f"--sha256 {sha256!r} is not 64 hexadecimal digits")
     check_form(source, has_checksum=sha256 is not None)
     _refuse_destination(destination)
+    with explained(lambda: f"what has come so far is kept beside or in {destination}; the same command continues"):
+        return _fetch(source, destination, sha256=sha256, limits=limits, retry=retry)
+
+
+def _fetch(
+    source: str, destination: Path, *, sha256: str | None, limits: Limits | None, retry: Retry | None
+) -> FetchSummary:
     brought = bring(source, destination, retry=retry)
     if brought.path.is_file():
         archive_kind(brought.path)  # before its checksum is computed, which takes a while
@@ -137,7 +145,7 @@ def _missing_official(source: Path, destination: Path, tally: Tally) -> tuple[st
         frames = "; folders of pictures need no fetching: unpack them by hand and name their folder with --videos"
         hint = frames if PICTURE_SUFFIXES & tally.ignored.keys() else ""
         raise DataError(f"{source} gave no video in a class folder or an archive named after a class: {reason}{hint}")
-    present = {video.clip_id for video in find_videos(destination)}
+    present = {video.clip_id for video in list_videos(destination).videos}
     return tuple(clip_id for clip_id in official_splits() if clip_id not in present)
 
 

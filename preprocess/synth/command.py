@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +29,8 @@ from shared.checks import from_builtins, parse_json
 from shared.console import counted, progress
 from shared.errors import DataError, UsageError
 from shared.files import write_text
-from shared.videos import SYNTHETIC_MARKER, is_synthetic, is_video_name, look_into
+from shared.interrupts import explained
+from shared.videos import SYNTHETIC_MARKER, frames_of, is_synthetic, is_video_name, look_into
 from shared.workers import WorkerDied, WorkerOverran, WorkerPool
 
 GENERATOR = "hmdb-prep synth"
@@ -100,7 +102,8 @@ def synthesize(
     specs = clip_specs(parameters)
     _claim(destination, parameters, specs)
     missing = [spec for spec in specs if not (destination / spec.path).is_file()]
-    _render_all(destination, missing, num_workers=num_workers or len(os.sched_getaffinity(0)))
+    with explained(partial(_how_to_continue, destination, specs)):
+        _render_all(destination, missing, num_workers=num_workers or len(os.sched_getaffinity(0)))
     return SynthSummary(
         destination=destination,
         parameters=parameters,
@@ -111,6 +114,12 @@ def synthesize(
         num_bytes=sum((destination / spec.path).stat().st_size for spec in specs),
         elapsed_seconds=time.monotonic() - started,
     )
+
+
+def _how_to_continue(destination: Path, specs: Sequence[ClipSpec]) -> str:
+    """What is there of a set that was interrupted, and how it goes on."""
+    done = sum((destination / spec.path).is_file() for spec in specs)
+    return f"{done} of {counted(len(specs), 'video')} are complete in {destination}; the same command continues"
 
 
 def find_spec(folder: Path, clip_id: str) -> ClipSpec:
@@ -176,7 +185,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _is_video(path: Path) -> bool:
-    return bool(look_into(path).frames) if path.is_dir() else is_video_name(path.name)
+    return bool(frames_of(look_into(path))) if path.is_dir() else is_video_name(path.name)
 
 
 def _refuse_other_parameters(destination: Path, parameters: SetParameters) -> None:

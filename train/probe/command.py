@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from shared.console import counted, say
 from shared.errors import UsageError
+from shared.interrupts import explained
 from shared.split_files import write_split_table
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
@@ -25,7 +27,7 @@ from train.model.lsvit import LSViT
 from train.model.pretrained import LoadReport
 from train.model.trainable import num_trainable
 from train.probe.config import ProbeOptions, probe_config
-from train.probe.features import FEATURES_FILE, compute_features, feature_key, open_features
+from train.probe.features import FEATURES_FILE, FeatureFile, compute_features, feature_key, open_features
 from train.probe.heads import ClipFeatures, HeadTraining, train_head
 from train.run.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from train.run.command import run_facts, setting_of
@@ -64,7 +66,10 @@ def probe(options: ProbeOptions) -> None:
     smif, lmi = motion_of(weights)
     config = with_shape_of(dataclasses.replace(config, smif=smif, lmi=lmi), weights)
     device = choose_device(config.device)
-    with ExitStack() as resources:
+    with (
+        explained(lambda: "what is computed so far is kept; the same command with --resume continues"),
+        ExitStack() as resources,
+    ):
         datas = {}
         for split in requested_splits(config.split):
             datas[split] = open_data(dataclasses.replace(config, split=split))
@@ -143,12 +148,20 @@ def _features(
         if len(missing):
             batches = BatchReader(reader, num_threads=part.config.workers, pinned=device.type == "cuda")
             try:
-                compute_features(model, batches, missing, stored, device=device)
+                with explained(partial(_how_to_continue, stored, clips)):
+                    compute_features(model, batches, missing, stored, device=device)
             finally:
                 batches.close()
         place = np.full(len(table.clip_id), -1)
         place[clips] = np.arange(len(clips))
         return ClipFeatures(values=stored.read(clips).to(device), place=place)
+
+
+def _how_to_continue(stored: FeatureFile, clips: npt.NDArray[np.int64]) -> str:
+    """What is there of features whose computation was interrupted, and how it goes on."""
+    done = len(clips) - len(stored.missing(clips))
+    there = f"features of {done} of {counted(len(clips), 'clip')} are in {stored.path}"
+    return f"{there}; the same command with --resume continues"
 
 
 def _learner(part: Part, weights: Weights, device: torch.device) -> tuple[Learner, LoadReport]:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from shared.console import counted
 from shared.errors import DataError, UsageError
+from shared.interrupts import explained
 from shared.split_files import SPLITS_FILE, write_split_table
 from shared.video.shape import ClipShape
 from train.data.batches import num_steps
@@ -30,7 +32,7 @@ from train.run.config import RunConfig, read_config, write_config
 from train.run.config_values import Value
 from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData, open_data
-from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, restore_best
+from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, restore_best, resume_text
 from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
@@ -47,7 +49,12 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
     started = time.monotonic()
     folder = find_folder({**({} if config_file is None else read_config(config_file)), **command_line}, resume=resume)
     config = folder.config
-    with joined_processes(config.device) as processes, Interruption() as interruption, _memory_advice(config):
+    with (
+        explained(partial(_how_to_continue, folder)),
+        joined_processes(config.device) as processes,
+        Interruption(is_shared=processes.count > 1) as interruption,
+        _memory_advice(config),
+    ):
         if processes.is_first and folder.path.exists() and not resume:
             raise UsageError(f"the run {folder.path} exists; continue it with --resume, or choose another --name")
         processes.wait()
@@ -62,6 +69,13 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
             deadline=started + 60 * config.max_minutes if config.max_minutes else math.inf,
         )
         _run_splits(folder, call)
+
+
+def _how_to_continue(folder: RunFolder) -> str:
+    """What is saved of a run that was interrupted in the middle of something, and how it goes on."""
+    if not any(checkpoint_path(part, "last").is_file() for part in folder.parts.values()):
+        return "nothing is saved yet; the same command with --resume begins again"
+    return f"{folder.path} is saved up to its last checkpoint; {resume_text(folder.config)}"
 
 
 def _run_splits(folder: RunFolder, call: Call) -> None:
@@ -138,7 +152,8 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
             events=resources.enter_context(open_events(folder, progress)) if processes.is_first else None,
             call=call,
         )
-        progress = train(session, progress)
+        with call.interruption.while_training():
+            progress = train(session, progress)
     if processes.is_first:
         report = write_report(folder, facts=facts, config=config, progress=progress)
         states = [path for which in ("best", "last") if (path := checkpoint_path(folder, which)).is_file()]

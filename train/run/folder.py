@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,14 @@ def run_folder(config: RunConfig) -> Path:
     if Path(config.name).name != config.name or config.name in (".", ".."):
         raise UsageError(f"--name is {config.name!r}; it must be one folder name, without slashes")
     return Path(config.runs) / config.name
+
+
+def resume_text(config: RunConfig) -> str:
+    """How a run with a checkpoint is continued, in words."""
+    words = ["lsvit-train", "run", "--name", config.name, "--resume"]
+    if Path(config.runs) != Path(RunConfig().runs):
+        words += ["--runs", config.runs]
+    return f"continue with `{shlex.join(words)}`"
 
 
 def seed_folders(path: Path) -> list[Path]:

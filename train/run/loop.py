@@ -6,17 +6,20 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from shared.console import counted
 from shared.console import progress as show_progress
+from shared.interrupts import explained
 from train.data.batches import Batch, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.lessons import send_lessons
 from train.learn.metrics import Metrics, measure
 from train.learn.step import check_weights, diverged, train_step
+from train.run.folder import resume_text
 from train.run.progress import EpochRow, Progress, Timing, append_timing, epoch_row, write_metrics
 from train.run.session import Session, log_epoch, save
 
@@ -91,11 +94,17 @@ def _between_steps(session: Session, progress: Progress) -> bool:
     is_interrupted, is_late = session.call.wishes()
     if is_interrupted:
         _save(session, progress, is_best=False)
-        raise KeyboardInterrupt
+        with explained(partial(_what_is_saved, session, progress)):
+            raise KeyboardInterrupt
     every = session.config.checkpoint_every
     if progress.step_in_epoch < session.steps_per_epoch and (is_late or (every and progress.step % every == 0)):
         _save(session, progress, is_best=False)
     return is_late
+
+
+def _what_is_saved(session: Session, progress: Progress) -> str:
+    where = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch} of {session.steps_per_epoch}"
+    return f"{session.folder} is saved as it is now ({where}); {resume_text(session.config)}"
 
 
 def _save(session: Session, progress: Progress, *, is_best: bool) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from shared.errors import DataError
+from shared.interrupts import begin, receive
 from train.data.batches import num_steps
 from train.data.reader import BatchReader
 from train.learn.lessons import Lessons
@@ -151,23 +154,36 @@ def log_epoch(events: SummaryWriter, row: EpochRow) -> None:
 
 
 class Interruption:
-    """While open, the first SIGINT or SIGTERM only sets ``wanted``; a second one interrupts at once.
+    """While open, SIGINT and SIGTERM interrupt at once; the first one ``while_training`` only sets ``wanted``.
 
-    For the main thread, which alone receives signals.
+    For the main thread, which alone receives signals. Several processes stop together: ``is_shared``, and the first
+    one always waits until they are training.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool) -> None:
         self.wanted = False
-        self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._is_shared = is_shared
+        self._waits = is_shared
+        self._previous: dict[signal.Signals, Any] = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
-            raise KeyboardInterrupt
+        if self.wanted or not self._waits:
+            receive(number, frame)
         self.wanted = True
 
+    @contextmanager
+    def while_training(self) -> Iterator[None]:
+        """The block looks at ``wanted`` between its steps."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = self._is_shared
+
     def __enter__(self) -> Self:
-        for number in self._previous:
-            signal.signal(number, self._receive)
+        begin()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(

@@ -244,7 +244,7 @@ def test_ctrl_c_leaves_a_clean_state(videos: Path, extracted: Path, tmp_path: Pa
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "interrupted"
+    assert error.splitlines()[-1].startswith("interrupted: ")
     assert "Traceback" not in error
     assert not list((tmp_path / "shards").glob(".*tmp"))
 

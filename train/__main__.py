@@ -1,0 +1,15 @@
+"""Where lsvit-train begins: from its first line on Ctrl-C is one line, also while the rest is being imported."""
+
+from shared.startup import end_at_once
+
+
+def main() -> None:
+    """Entry point of the console script ``lsvit-train``."""
+    end_at_once()
+    from train import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
