@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from shared.splits import ClipSplits, hold_out_sources, official_splits
 _NUM_FOLDS = 10
 _NUM_TEST_FOLDS = 3
 _SEEDS = {"split1": 1, "split2": 2, "split3": 3, "split_full": 0}
+Clip = tuple[str, str, str]  # clip_id, class, source
 
 
 def assign_splits(
@@ -25,19 +27,24 @@ def assign_splits(
     even as the sources allow (StratifiedGroupKFold of 10 folds, 3 of them test), a seed of its own for each split.
     A pure function of the three lists, whose order does not matter, and the pattern that the sources were found with.
     """
-    official = official_splits()
-    known = {clip_id: official_clip_id(clip_id.partition("/")[2]) for clip_id in clip_ids}
-    others = sorted(other for other in zip(clip_ids, class_names, sources, strict=True) if known[other[0]] is None)
+    assigned = _assigned(tuple(sorted(set(zip(clip_ids, class_names, sources, strict=True)))), source_pattern)
+    return [assigned[clip_id] for clip_id in clip_ids]
+
+
+@functools.lru_cache(maxsize=2)  # it takes seconds of a large data set, and `extract` asks before it decodes and after
+def _assigned(clips: tuple[Clip, ...], source_pattern: str) -> Mapping[str, ClipSplits]:
+    known = {clip[0]: official_clip_id(clip[0].partition("/")[2]) for clip in clips}
+    others = [clip for clip in clips if known[clip[0]] is None]
     columns = {column: _parts(others, column, source_pattern) for column in _SEEDS}
     made = {
         clip_id: ClipSplits(**{column: parts[index] for column, parts in columns.items()})
         for index, (clip_id, _, _) in enumerate(others)
     }
-    return [official[name] if (name := known[clip_id]) is not None else made[clip_id] for clip_id in clip_ids]
+    return made | {clip_id: official_splits()[name] for clip_id, name in known.items() if name is not None}
 
 
-def _parts(clips: Sequence[tuple[str, str, str]], column: str, source_pattern: str) -> list[str]:
-    """The parts of clips (clip_id, class, source) outside the lists in one split."""
+def _parts(clips: Sequence[Clip], column: str, source_pattern: str) -> list[str]:
+    """The parts of clips outside the lists in one split."""
     parts = [
         side_of_source(source, class_name=class_name, column=column, source_pattern=source_pattern)
         for _, class_name, source in clips

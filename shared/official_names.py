@@ -14,30 +14,43 @@ from shared.manifests import SPLIT_COLUMNS
 from shared.sources import NameTags, parse_name
 from shared.splits import official_splits
 
-_COPY = re.compile(r"(?: ?\(\d+\)| - Copy)$")  # what a second download or a second copy adds
+_COPY = re.compile(r"(?: ?\(\d+\)| - Copy(?: \(\d+\))?| copy(?: \d+)?)$")  # of a second download or a second copy
 _SIDES = ("train", "test")
+Key = Callable[[str], str]
 
 
 def official_clip_id(stem: str) -> str | None:
     """The clip of HMDB51 that a file of this name is, whatever its folder is called; None where it is none.
 
-    Recognised are names in which signs such as ``+``, ``#``, ``&``, ``;`` and brackets, which 536 of the 6766 names
-    hold, were replaced, left out or encoded as in addresses, as long as only one official name is meant. Names of
-    HMDB51 hold their class and the source, so no other video bears one by chance.
+    Recognised are copies, names in lower case, and those in which signs such as ``+``, ``#``, ``&``, ``;`` and
+    brackets, which 536 of the 6766 names hold, were replaced, left out or encoded as in addresses, as long as only one
+    official name is meant. Names of HMDB51 hold their class and the source, so no other video bears one by chance.
     """
-    exact = _clip_ids_by(_unchanged).get(stem)
-    if exact is not None:
-        return exact
-    plain = _COPY.sub("", html.unescape(unquote(stem)))
-    for key in (_unchanged, _underscored, _letters_and_digits):
-        found = _clip_ids_by(key).get(key(plain))
+    found = _meant(_COPY.sub("", _decoded(stem)), _clip_ids)
+    return found[0] if len(found) == 1 else None
+
+
+def _meant(text: str, names_by: Callable[[Key], Mapping[str, tuple[str, ...]]]) -> tuple[str, ...]:
+    """The official names that a text may stand for, by the first key that leads to any.
+
+    Without an upper-case letter a text may be a name in lower case: unless it is a name itself, it stands for all
+    that differ in case and signs.
+    """
+    signs: tuple[Key, ...] = (_folded,) if text == text.lower() else (_underscored, _letters_and_digits)
+    for key in (_unchanged, *signs):
+        found = names_by(key).get(key(text))
         if found is not None:
             return found
-    return None
+    return ()
 
 
-def _unchanged(stem: str) -> str:
-    return stem
+def _decoded(text: str) -> str:
+    """A text of an address or a page as it was; no official name changes by this."""
+    return html.unescape(unquote(text))
+
+
+def _unchanged(text: str) -> str:
+    return text
 
 
 def _underscored(text: str) -> str:
@@ -48,13 +61,17 @@ def _letters_and_digits(text: str) -> str:
     return re.sub(r"[^0-9A-Za-z]", "", text)
 
 
+def _folded(text: str) -> str:
+    return _letters_and_digits(text).lower()
+
+
 @functools.cache
-def _clip_ids_by(key: Callable[[str], str]) -> Mapping[str, str]:
-    """The clip_id of each official name, by the key of its stem; without those that share a key."""
-    found: dict[str, list[str]] = defaultdict(list)
+def _clip_ids(key: Key) -> Mapping[str, tuple[str, ...]]:
+    """The clip_ids of the official names whose stems share a key."""
+    found: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for clip_id in official_splits():
-        found[key(clip_id.partition("/")[2])].append(clip_id)
-    return {name: clip_ids[0] for name, clip_ids in found.items() if len(clip_ids) == 1}
+        found[key(clip_id.partition("/")[2])] += (clip_id,)
+    return found
 
 
 def read_name(stem: str, *, class_name: str, source_pattern: str = "") -> NameTags:
@@ -66,23 +83,18 @@ def read_name(stem: str, *, class_name: str, source_pattern: str = "") -> NameTa
     tags = parse_name(stem, class_name=class_name, source_pattern=source_pattern)
     if source_pattern or not tags.body:
         return tags
-    return dataclasses.replace(tags, source=_official_source(tags.source))
+    meant = _official_sources(tags.source)
+    return dataclasses.replace(tags, source=meant[0]) if len(meant) == 1 else tags
 
 
-def _official_source(source: str) -> str:
-    """The source as the official names spell it, where only signs in it were altered; else the source itself."""
-    if source in _spellings(_unchanged):
-        return source
-    plain = html.unescape(unquote(source))
-    for key in (_unchanged, _underscored, _letters_and_digits):
-        spellings = _spellings(key).get(key(plain), ())
-        if len(spellings) == 1:
-            return spellings[0]
-    return source
+def _official_sources(source: str) -> tuple[str, ...]:
+    """The sources that one whose signs or case were altered may be, as the official names spell them."""
+    return _meant(_decoded(source), _sources)
 
 
 @functools.cache
-def _spellings(key: Callable[[str], str]) -> Mapping[str, tuple[str, ...]]:
+def _sources(key: Key) -> Mapping[str, tuple[str, ...]]:
+    """The official sources that share a key."""
     found: dict[str, set[str]] = defaultdict(set)
     for clip_id in official_splits():
         class_name, _, stem = clip_id.partition("/")
@@ -96,13 +108,17 @@ def side_of_source(source: str, *, class_name: str, column: str, source_pattern:
 
     The side, train or test, that the lists give the source's clips of this class; else the one that they give all of
     its clips. Where they give both, to clips of other classes, ``unused``: either side would show the model pictures
-    of the source that it is tested on, or test it on pictures that it has seen.
+    of the source that it is tested on, or test it on pictures that it has seen. A source that was altered, and may be
+    several of theirs, has the sides of them all.
     """
-    sides = _sides(source_pattern)
-    for found in (sides.get((column, source, class_name), ()), sides.get((column, source, None), ())):
+    sides, sources = _sides(source_pattern), {source, *_official_sources(source)}
+    in_class, anywhere = (
+        {side for known in sources for side in sides.get((column, known, name), ())} for name in (class_name, None)
+    )
+    for found in (in_class, anywhere):
         if len(found) == 1:
             return min(found)
-    return "unused" if (column, source, None) in sides else None
+    return "unused" if anywhere else None
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ The class is taken from the folder, because sources and classes hold underscores
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from shared.errors import UsageError
 # HMDB51: <source>_<class>_<body>_<camera>_np<N>_<view>_<quality>_<index>
 _HMDB51 = re.compile(
     r"(?P<head>.+)_(?P<body>[hufl])_(?P<camera>cm|nm)_np(?P<people>\d+)_(?P<view>fr|ba|le|ri)_"
-    r"(?P<quality>goo|med|bad)_\d+",
+    r"(?P<quality>goo|med|bad)_\d+(?:\D.*)?",  # and what a copy or a flipped, cut or scaled version adds
     re.DOTALL,
 )
 _HMDB51_LONGEST_FIRST = sorted(HMDB51_CLASSES, key=len, reverse=True)
 # UCF101, and the sets named after it: v_<class>_g<group>_c<clip>. The clips of a group were cut from one video.
-_UCF101 = re.compile(r"(v_.+_g\d+)_c\d+", re.DOTALL)
+_UCF101 = re.compile(r"(v_.+_g\d+)_c\d+(?:\D.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,25 +50,14 @@ def parse_name(stem: str, *, class_name: str, source_pattern: str = "") -> NameT
     scheme; ``v_<class>_g<group>``, where the whole name fits UCF101's; else the whole stem.
 
     A name fits HMDB51's scheme with the class of its folder, or with one of HMDB51's where the folder bears another
-    name, the longest that fits. Raises UsageError for a bad pattern.
+    name, the longest that fits. What stands after the last number and begins with no digit, as in the names of copies
+    and of flipped versions, belongs to neither scheme and changes no source. Raises UsageError for a bad pattern.
     """
-    tags = _hmdb51_tags(stem, class_name)
-    if source_pattern:
-        source = _found(source_pattern, stem, class_name) or stem
-    elif tags is not None:
-        source = tags.source
-    else:
-        ucf101 = _UCF101.fullmatch(stem)
-        source = ucf101[1] if ucf101 else stem
-    tags = tags or NameTags(source=source)
-    return NameTags(
-        source=source,
-        body=tags.body,
-        camera_motion=tags.camera_motion,
-        num_people=tags.num_people,
-        viewpoint=tags.viewpoint,
-        quality=tags.quality,
-    )
+    ucf101 = _UCF101.fullmatch(stem)
+    tags = _hmdb51_tags(stem, class_name) or NameTags(source=ucf101[1] if ucf101 else stem)
+    if not source_pattern:
+        return tags
+    return dataclasses.replace(tags, source=_found(source_pattern, stem, class_name) or stem)
 
 
 def _hmdb51_tags(stem: str, class_name: str) -> NameTags | None:

@@ -14,17 +14,19 @@ from typing import Literal, Protocol, get_args
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.manifests import SPLIT_COLUMNS
-from shared.splits import ClipSplits, Part
+from shared.official_names import official_clip_id
+from shared.splits import SPLITS_FILE, ClipSplits, Part
+from shared.videos import is_video_name
 
-SPLITS_FILE = "splits.csv"
 PARTS: tuple[Part, ...] = get_args(Part)
 Key = Literal["clip_id", "path"]
 _KEYS: tuple[Key, ...] = get_args(Key)
 
 _MOST_COLUMNS = 3  # of names that say nothing: the first is split1, and so on
 _MOST_SHOWN = 100  # characters of a text in a message
-_UCF101_LIST = re.compile(r"(train|val|test)list0?([123])\.txt")
-_HMDB51_LIST = re.compile(r"(.+)_test_split([123])\.txt")
+_UCF101_LIST = re.compile(r"(train|val|test)list0*(\d+)\.txt")
+_HMDB51_LIST = re.compile(r"(.+)_test_split0*(\d+)\.txt")
+_NUMBERS = ("1", "2", "3")  # of splits
 _HMDB51_PARTS: Mapping[str, Part] = {"0": "unused", "1": "train", "2": "test"}
 _COLUMNS = "clip_id or path, and one to three columns of train, val, test and unused"
 _FORMS = (
@@ -58,7 +60,7 @@ class SplitTable:
 
         full: the part in ``split_full`` where the table has no such column.
         """
-        listed = self.parts.get(getattr(clip, self.key), ("unused",) * len(self.columns))
+        listed = self.parts.get(self.name_of(clip), ("unused",) * len(self.columns))
         given = dict(zip(self.columns, listed, strict=True))
         return ClipSplits(
             split1=given.get("split1", "unused"),
@@ -66,6 +68,16 @@ class SplitTable:
             split3=given.get("split3", "unused"),
             split_full=given.get("split_full", full),
         )
+
+    def name_of(self, clip: NamedClip) -> str:
+        """What the table may list a clip under: its key, or its official clip_id if only that is there, as of HMDB51's
+        files whose names an unpacker has altered.
+        """
+        name: str = getattr(clip, self.key)
+        if name in self.parts or self.key == "path":
+            return name
+        official = official_clip_id(name.partition("/")[2])
+        return official if official is not None and official in self.parts else name
 
     @property
     def sha256(self) -> str:
@@ -78,7 +90,7 @@ def mismatches(table: SplitTable, clips: Iterable[NamedClip], *, place: str) -> 
 
     place: where the table comes from. Raises DataError where it lists none of the clips.
     """
-    known = {getattr(clip, table.key) for clip in clips}
+    known = {table.name_of(clip) for clip in clips}
     unlisted, strange = sorted(known - table.parts.keys()), sorted(table.parts.keys() - known)
     if len(unlisted) == len(known):
         raise DataError(
@@ -117,8 +129,10 @@ def read_split_table(path: Path) -> SplitTable:
 
 
 def write_split_table(folder: Path, table: SplitTable) -> None:
-    """Keep a table as ``splits.csv`` in the folder of shards: whole, rows sorted by name."""
-    write_text(folder / SPLITS_FILE, _as_csv(table))
+    """Keep a table as ``splits.csv`` in a folder: whole, rows sorted by name. What is kept already stays untouched."""
+    file, text = folder / SPLITS_FILE, _as_csv(table)
+    if not file.is_file() or file.read_bytes() != text.encode():
+        write_text(file, text)
 
 
 def read_kept_table(folder: Path) -> SplitTable | None:
@@ -192,8 +206,7 @@ def _part(file: Path, name: str, column: str, cell: str) -> Part:
 
 def _read_folder(folder: Path) -> SplitTable:
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    ucf101 = [(file, match) for file in files if (match := _UCF101_LIST.fullmatch(file.name))]
-    hmdb51 = [(file, match) for file in files if (match := _HMDB51_LIST.fullmatch(file.name))]
+    ucf101, hmdb51 = _lists_among(files, _UCF101_LIST), _lists_among(files, _HMDB51_LIST)
     if ucf101 and hmdb51:
         raise DataError(
             f"{folder} holds the lists of two data sets, {ucf101[0][0].name} and {hmdb51[0][0].name}; move one away"
@@ -205,6 +218,21 @@ def _read_folder(folder: Path) -> SplitTable:
     within = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and _holds_lists(entry)]
     hint = f"{within[0]} does: name that one" if within else f"name {_FORMS}"
     raise DataError(f"{folder} holds no lists of splits; {hint}")
+
+
+def _lists_among(files: Sequence[Path], pattern: re.Pattern[str]) -> list[tuple[Path, re.Match[str]]]:
+    """The lists whose names match. Raises DataError for one of a fourth split, and for two of the same part."""
+    found: dict[tuple[str, ...], tuple[Path, re.Match[str]]] = {}
+    for file in files:
+        match = pattern.fullmatch(file.name)
+        if match is None:
+            continue
+        if match[2] not in _NUMBERS:
+            raise DataError(f"{file} is of split {match[2]}; there are splits 1 to 3: move it away, or rename it")
+        if match.groups() in found:
+            raise DataError(f"{found[match.groups()][0]} and {file.name} are the same list; move one away")
+        found[match.groups()] = (file, match)
+    return list(found.values())
 
 
 def _holds_lists(folder: Path) -> bool:
@@ -253,8 +281,9 @@ def _table_of_lists(folder: Path, entries: Sequence[Entry]) -> SplitTable:
 
 
 def _clip_id(path: str) -> str:
-    """``<class>/<file stem>`` of ``<class>/<file>``."""
-    return f"{PurePosixPath(path).parent}/{PurePosixPath(path).stem}"
+    """``<class>/<file stem>`` of ``<class>/<file>``; a frame folder such as ``clip1.5`` has no suffix to lose."""
+    class_name, _, name = path.rpartition("/")
+    return f"{class_name}/{PurePosixPath(name).stem if is_video_name(name) else name}"
 
 
 def _shown(text: str) -> str:

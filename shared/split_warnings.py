@@ -16,19 +16,26 @@ if TYPE_CHECKING:
 _FEWEST_CLIPS = 2  # of a class from one source, before that looks odd
 _NUM_SHOWN = 3
 _USES = {"train": "to train on", "test": "to test on"}
+_USED = (*_USES, "val")
 _COUNTER_NAME = re.compile(r"\D*\d{1,6}\D*")  # clip_001, IMG_0001; no dates and times, no names of Kinetics
 
 
 def warnings_on_splits(
-    clips: pd.DataFrame, *, source_pattern: str, columns: Sequence[str] = SPLIT_COLUMNS
+    clips: pd.DataFrame,
+    *,
+    source_pattern: str,
+    has_own_splits: bool = False,
+    columns: Sequence[str] = SPLIT_COLUMNS,
 ) -> tuple[str, ...]:
     """Sentences, the worst first; none where nothing looks wrong.
 
-    clips: rows of the manifests. source_pattern: as dataset.json has it. columns: the splits to speak of.
+    clips: rows of the manifests. source_pattern: as dataset.json has it. has_own_splits: they are the user's, and may
+    leak; those of HMDB51 are what they are. columns: the splits to speak of.
     """
     found = (
         _on_large_sources(clips["class_name"].tolist(), clips["source"].tolist()),
         *_on_missing_parts(clips, columns),
+        *(_on_leaks(clips, columns) if has_own_splits else ()),
         "" if source_pattern else _on_counted_names(clips["clip_id"].tolist(), clips["source"].tolist()),
     )
     return tuple(sentence for sentence in found if sentence)
@@ -52,7 +59,7 @@ def _on_large_sources(class_names: Sequence[str], sources: Sequence[str]) -> str
 
 
 def _on_missing_parts(clips: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """On splits whose training or test clips are none, or of few classes; with neither they are left out on purpose."""
+    """On splits whose training or test clips are none, or of few classes; one that uses no clip is meant to be so."""
     num_sources = clips["source"].nunique()
     remedy = "choose another split, or give your own with `hmdb-prep merge --splits FILE`"
     if num_sources < 2:
@@ -61,20 +68,36 @@ def _on_missing_parts(clips: pd.DataFrame, columns: Sequence[str]) -> list[str]:
             "`hmdb-prep merge --source-pattern REGEX`"
         )
     classes_of = {
-        (column, part): set(clips.loc[clips[column] == part, "class_name"]) for column in columns for part in _USES
+        (column, part): set(clips.loc[clips[column] == part, "class_name"]) for column in columns for part in _USED
     }
     sentences = []
     for part, use in _USES.items():
-        with_either = {column: classes_of[column, "train"] | classes_of[column, "test"] for column in columns}
-        none = [column for column in columns if with_either[column] and not classes_of[column, part]]
-        few = [column for column in columns if 0 < 2 * len(classes_of[column, part]) < len(with_either[column])]
+        used = {column: set().union(*(classes_of[column, one] for one in _USED)) for column in columns}
+        none = [column for column in columns if used[column] and not classes_of[column, part]]
+        few = [column for column in columns if 0 < 2 * len(classes_of[column, part]) < len(used[column])]
         if none:
             sentences.append(f"{_listed(none)} {'has' if len(none) == 1 else 'have'} no clips {use}: {remedy}")
         sentences += [
             f"{column} has clips {use} of {len(classes_of[column, part])} of its "
-            f"{counted(len(with_either[column]), 'class')} only: {remedy}"
+            f"{counted(len(used[column]), 'class')} only: {remedy}"
             for column in few
         ]
+    return sentences
+
+
+def _on_leaks(clips: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """On splits of one's own that test on sources which are trained on or choose the best state."""
+    sentences = []
+    for column in columns:
+        test = clips[clips[column] == "test"]
+        leaking = test[test["source"].isin(clips.loc[clips[column].isin(("train", "val")), "source"])]
+        if not leaking.empty:
+            sentences.append(
+                f"{column} tests on {len(leaking)} of {counted(len(test), 'clip')} whose source, such as "
+                f"{min(leaking['source'])}, also has clips that train or validate: what it measures is too good. Put "
+                "each source on one side; if these are no sources, say what names a video with `hmdb-prep merge "
+                "--source-pattern REGEX`"
+            )
     return sentences
 
 

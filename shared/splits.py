@@ -17,6 +17,7 @@ from shared.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+SPLITS_FILE = "splits.csv"  # where splits of one's own are kept: beside the shards, the videos or the checkpoints
 Part = Literal["train", "val", "test", "unused"]
 
 

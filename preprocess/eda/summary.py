@@ -98,7 +98,9 @@ def summarize(
         notes=notes,
         left_out=left_out,
         correlations=clips[list(CORRELATED_COLUMNS)].corr(),
-        warnings=warnings_on_splits(clips, source_pattern=dataset.source_pattern),
+        warnings=warnings_on_splits(
+            clips, source_pattern=dataset.source_pattern, has_own_splits=bool(dataset.splits_sha256)
+        ),
     )
 
 

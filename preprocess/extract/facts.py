@@ -38,21 +38,24 @@ class ClipFacts:
 def facts_of(videos: Sequence[Video], rules: FactRules, *, class_names: Sequence[str]) -> ClipFacts:
     """The facts of all planned videos. class_names: those of the data set, sorted; their order makes the labels."""
     labels = {name: label for label, name in enumerate(class_names)}
-    clip_ids = [video.clip_id for video in videos]
     tags = name_tags(videos, source_pattern=rules.source_pattern)
-    splits = assign_splits(
-        clip_ids,
-        [video.class_name for video in videos],
-        [tags[clip_id].source for clip_id in clip_ids],
-        source_pattern=rules.source_pattern,
-    )
-    if rules.table is not None:
-        splits = [rules.table.of(video, full=split.split_full) for video, split in zip(videos, splits, strict=True)]
+    splits = _splits(videos, rules, sources=[tags[video.clip_id].source for video in videos])
     return ClipFacts(
         labels={video.clip_id: labels[video.class_name] for video in videos},
         tags=tags,
-        splits=dict(zip(clip_ids, splits, strict=True)),
+        splits={video.clip_id: split for video, split in zip(videos, splits, strict=True)},
     )
+
+
+def _splits(videos: Sequence[Video], rules: FactRules, *, sources: Sequence[str]) -> list[ClipSplits]:
+    table = rules.table
+    if table is not None and "split_full" in table.columns:
+        return [table.of(video, full="") for video in videos]
+    clip_ids, class_names = [video.clip_id for video in videos], [video.class_name for video in videos]
+    made = assign_splits(clip_ids, class_names, sources, source_pattern=rules.source_pattern)
+    if table is None:
+        return made
+    return [table.of(video, full=split.split_full) for video, split in zip(videos, made, strict=True)]
 
 
 def name_tags(videos: Sequence[Video], *, source_pattern: str) -> dict[str, NameTags]:

@@ -115,6 +115,25 @@ def test_a_further_clip_of_a_source_on_both_sides_leaks_nothing() -> None:
     assert split.split1 in SIDES
 
 
+def test_copies_and_flipped_clips_are_on_the_side_of_their_source() -> None:
+    """Of every official clip: no flipped test clip trains."""
+    clips = [clip for clip in OFFICIAL if clip.startswith(("clap/", "golf/"))]
+    names = [f"{clip}_flip" for clip in clips]
+    classes = [clip.partition("/")[0] for clip in names]
+    found = assign_splits(names, classes, [source_of(clip) for clip in names])
+    for clip, split in zip(clips, found, strict=True):
+        for column in COLUMNS:
+            part = getattr(official_splits()[clip], column)
+            assert getattr(split, column) == part or part == "unused", (clip, column)
+
+
+def test_splits_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip_ids = [f"a/once{index}x" for index in range(20)]
+    first = assign_splits(clip_ids, ["a"] * 20, clip_ids)
+    monkeypatch.setattr("shared.default_splits.hold_out_sources", None)
+    assert assign_splits(clip_ids[::-1], ["a"] * 20, clip_ids[::-1]) == first[::-1]
+
+
 def test_altered_names_have_official_splits() -> None:
     clip_ids = ["clap/@20_Rhythm_clap_u_nm_np1_fr_goo_0", "Clap hands/#20_Rhythm_clap_u_nm_np1_fr_goo_0"]
     first, second = assign_splits(clip_ids, ["clap", "Clap hands"], ["#20_Rhythm"] * 2)

@@ -37,11 +37,21 @@ def test_the_class_may_stand_in_the_source_too(source: str, class_name: str, tag
     assert parse_name(stem, class_name=class_name).source.startswith(f"{source}_{class_name}_")
 
 
-@given(source=words, class_name=classes, tag=tags, rest=st.sampled_from(["_x", " (1)", ".part", "_f", "-copy"]))
-def test_a_name_that_fits_the_scheme_in_part_is_its_own_source(
+RESTS = ("_x", " (1)", ".part", "_flip", "-copy", " copy", " - Copy (2)", "_f2")
+
+
+@given(source=words, class_name=classes, tag=tags, rest=st.sampled_from(RESTS))
+def test_copies_and_derived_files_have_the_source_of_the_original(
     source: str, class_name: str, tag: str, rest: str
 ) -> None:
-    for stem in (f"{source}_{class_name}_{tag}{rest}", f"{source}_{class_name}", f"{class_name}_{tag}"):
+    for stem in (f"{source}_{class_name}_{tag}", f"v_{source}_g01_c02"):
+        original = parse_name(stem, class_name=class_name)
+        assert original.source != stem and parse_name(stem + rest, class_name=class_name) == original
+
+
+@given(source=words, class_name=classes, tag=tags)
+def test_a_name_that_fits_the_scheme_in_part_is_its_own_source(source: str, class_name: str, tag: str) -> None:
+    for stem in (f"{source}_{class_name}", f"{class_name}_{tag}"):
         found = parse_name(stem, class_name=class_name)
         assert (found.source, found.body) == (stem, "")
 

@@ -112,6 +112,31 @@ def test_ucf101s_lists(tmp_path: Path) -> None:
     }
 
 
+def test_the_frame_folders_of_a_list_keep_their_whole_names(tmp_path: Path) -> None:
+    lists = {"trainlist01.txt": "A/clip1.5 1\nA/clip2.5.avi 1\n", "testlist01.txt": "A/clip3\n"}
+    assert read_split_table(write(tmp_path / "lists", lists)).parts.keys() == {"A/clip1.5", "A/clip2.5", "A/clip3"}
+
+
+def test_lists_of_hmdb51_know_altered_names(tmp_path: Path) -> None:
+    name = "#20_Rhythm_clap_u_nm_np1_fr_goo_0"
+    lists = {"clap_test_split1.txt": f"{name}.avi 1 \nother.avi 2 \n"}
+    table = read_split_table(write(tmp_path / "lists", lists))
+    clips = [Clip("clap/_20_Rhythm_clap_u_nm_np1_fr_goo_0", ""), Clip("clap/other", ""), Clip(f"clap/{name}", "")]
+    assert [table.of(clip, full="").split1 for clip in clips] == ["train", "test", "train"]
+    assert mismatches(table, clips[:2], place="lists") == []
+
+
+def test_a_kept_table_is_replaced_where_it_is_damaged_and_else_left_alone(tmp_path: Path) -> None:
+    table = read_csv(tmp_path, "clip_id,part\nwalk/a.b,train\n")
+    file = tmp_path / SPLITS_FILE
+    file.write_bytes(b"\xff\xfe damaged")
+    write_split_table(tmp_path, table)
+    assert read_kept_table(tmp_path) == table
+    inode = file.stat().st_ino
+    write_split_table(tmp_path, table)
+    assert file.stat().st_ino == inode
+
+
 def test_hmdb51_like_lists_of_other_classes(tmp_path: Path) -> None:
     lists = {"my_class_test_split1.txt": "a b.avi 1 \nc.avi 2 \nd.avi 0 \n", "run_test_split1.txt": "e.avi 2\n"}
     assert read_split_table(write(tmp_path / "lists", lists)).parts == {
@@ -153,6 +178,8 @@ def test_csv_files_that_are_refused(tmp_path: Path, text: str | bytes, said: str
         ({"testlist01.txt": None}, "lists of split1 in .* name no clips of part test; is a file missing"),
         ({"testlist01.txt": "Archery/v_Archery_g08_c01.avi\n"}, "split1 in .* name 'Archery/v_Archery_g08_c01' twice"),
         ({"testlist01.txt": "v_Archery_g01_c01.avi\n"}, "'v_Archery_g01_c01.avi' is not <class>/<file>"),
+        ({"trainlist04.txt": "A/a.avi 1\n"}, "trainlist04.txt is of split 4; there are splits 1 to 3"),
+        ({"trainlist1.txt": "A/a.avi 1\n"}, "trainlist01.txt and trainlist1.txt are the same list; move one away"),
         ({"walk_test_split1.txt": "a.avi 1\n"}, "lists of two data sets, testlist01.txt and walk_test_split1.txt"),
     ],
 )

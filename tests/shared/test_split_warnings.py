@@ -69,6 +69,28 @@ def test_splits_without_a_side_and_those_left_out_on_purpose() -> None:
     assert text.startswith("split1 has clips to test on of 1 of its 5 classes only: ")
 
 
+def test_a_split_of_val_clips_alone_is_said() -> None:
+    clip_ids = [f"{name}/{name}{index}x" for name in "abcde" for index in range(4)]
+    found = warnings_on_splits(clips_of(clip_ids, parts=["val"] * 20), source_pattern="", columns=["split1"])
+    assert [text.partition(":")[0] for text in found] == [
+        "split1 has no clips to train on",
+        "split1 has no clips to test on",
+    ]
+
+
+def test_splits_of_ones_own_that_leak_are_said() -> None:
+    clip_ids = [f"{name}/{name}{index}x" for name in "ab" for index in range(4)]
+    sources = ["s1", "s1", "s2", "s3"] * 2
+    for part in ("train", "val"):
+        leaking = clips_of(clip_ids, sources, parts=[part, "test", "test", "train"] * 2)
+        found = warnings_on_splits(leaking, source_pattern="(.)", has_own_splits=True, columns=["split1"])
+        assert found[-1].startswith("split1 tests on 2 of 4 clips whose source, such as s1, also has clips that train")
+        own = warnings_on_splits(leaking, source_pattern="(.)", columns=["split1"])
+        assert not any("tests on" in text for text in own)
+    whole = clips_of(clip_ids, sources, parts=["train", "train", "test", "val"] * 2)
+    assert warnings_on_splits(whole, source_pattern="(.)", has_own_splits=True) == ()
+
+
 def test_numbered_names_of_several_classes() -> None:
     clips = clips_of([f"{name}/clip_{index:03d}" for name in "abc" for index in range(20)])
     (text,) = warnings_on_splits(clips, source_pattern="")

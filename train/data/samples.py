@@ -100,7 +100,8 @@ def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float) -> Rows
     test = frame[:0] if split == "all" else part_of(frame, split=split, part="test")
     if training.empty:
         raise DataError(
-            f"split {split} has no training clips here; use another --split, or --split all for a sanity check"
+            f"split {split} has no training clips here; use another --split, give splits with "
+            "`hmdb-prep merge --splits PATH`, or take --split all for a sanity check"
         )
     places = [part.index.to_numpy(np.int64) for part in (training, validation, test)]
     return Rows(training=places[0], validation=places[1], test=places[2])

@@ -204,7 +204,12 @@ def _warnings(plan: TrainingPlan, *, split: str, val_fraction: float, num_rows: 
 def _warnings_on(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> list[str]:
     """What cannot be right about the sources, and about the split that the run trains on."""
     columns = [] if config.split == "all" else [split_column(config.split)]
-    sentences = warnings_on_splits(frame, source_pattern=dataset.source_pattern, columns=columns)
+    sentences = warnings_on_splits(
+        frame,
+        source_pattern=dataset.source_pattern,
+        has_own_splits=bool(dataset.splits_sha256),
+        columns=columns,
+    )
     return [f"warning: {sentence}" for sentence in sentences]
 
 
