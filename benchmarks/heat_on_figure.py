@@ -20,7 +20,7 @@ from preprocess.synth.command import find_spec
 from preprocess.synth.stage import figure_boxes
 from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize, scaled_size
-from shared.videos import find_videos
+from shared.videos import list_videos
 from train.data.views import square_boxes
 from train.explain.maps import Explanation, Floats, explain_clip
 from train.trained.folders import find_run
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40)
     arguments = parser.parse_args()
     loaded = load_model(find_run(arguments.run, runs=arguments.runs))
-    found = find_videos(arguments.videos)
+    found = list_videos(arguments.videos).videos
     chosen = found[:: max(1, len(found) // arguments.clips)][: arguments.clips]
     measured = [clip_heat(loaded, arguments.videos, video.path) for video in chosen]
     area = np.concatenate([each.area for each in measured])

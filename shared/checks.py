@@ -9,6 +9,8 @@ import msgspec
 
 Instance = TypeVar("Instance")
 
+FORMULA_SIGNS = ("=", "+", "-", "@")  # a cell that begins with one is run by a spreadsheet
+
 
 def parse_json(text: str) -> Any:
     """What a JSON text says. Raises ValueError where it is none, or nested so deeply that no file of ours is meant."""

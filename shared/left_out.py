@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from shared.checks import FORMULA_SIGNS
 from shared.files import write_csv
 from shared.manifests import read_texts
 
@@ -25,6 +26,7 @@ Reason = Literal[
     "picture without a number",
     "beside the pictures of a clip",
     "beside the class folders",
+    "frames of a video that is there",
     "hidden",
     "class without a video",
     "folder without a video",
@@ -55,17 +57,25 @@ def left_out_line(rows: Sequence[LeftOut]) -> str:
 
 
 def write_left_out(folder: Path, rows: Sequence[LeftOut]) -> None:
-    """Write ``left_out.csv``, sorted by path; where nothing was left out there is no such file."""
+    """Write ``left_out.csv``, sorted by path; where nothing was left out there is no such file.
+
+    A path that a spreadsheet would run as a formula is written with ``./`` before it.
+    """
     if not rows:
         (folder / LEFT_OUT_FILE).unlink(missing_ok=True)
         return
     ordered = sorted(rows, key=lambda row: row.path)
-    write_csv(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, [(_shown(row.path), row.reason) for row in ordered])
+    write_csv(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, [(_in_a_cell(row.path), row.reason) for row in ordered])
 
 
 def read_left_out(folder: Path) -> pd.DataFrame:
     """What was left out: columns path and reason, both str. Empty where there is no such file."""
     return read_texts(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS)
+
+
+def _in_a_cell(path: str) -> str:
+    shown = _shown(path)
+    return f"./{shown}" if shown.startswith(FORMULA_SIGNS) else shown
 
 
 def _shown(path: str) -> str:

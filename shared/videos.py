@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.checks import check_name
+from shared.checks import FORMULA_SIGNS, check_name
 from shared.errors import DataError
 from shared.left_out import LeftOut, Reason, left_out_line
-from shared.split_files import SPLITS_FILE
+from shared.splits import SPLITS_FILE
 from shared.video.frame_names import is_frame, is_picture
 
 SYNTHETIC_MARKER = "synthetic.json"  # stands in a folder of videos that synth rendered
@@ -27,7 +26,6 @@ VIDEO_SUFFIXES: frozenset[str] = frozenset((
     ".rm", ".rmvb", ".roq", ".smk", ".tod", ".tp", ".trp", ".ts", ".vc1", ".viv", ".vob", ".webm", ".wmv", ".wtv",
     ".xvid", ".y4m",
 ))  # fmt: skip
-_FORMULA = ("=", "+", "-", "@")  # videos of HMDB51 and YouTube may begin with all but the first: only ``source`` does
 _OUR_FILES = frozenset({SYNTHETIC_MARKER, SPLITS_FILE})  # written by synth, and by fetch beside the class folders
 _LONGEST_CLASS = 255 - len(".csv")  # bytes: its manifest is named after it, and names of files end at 255
 _SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})  # left by the windows of file managers
@@ -47,8 +45,7 @@ class Video:
     @property
     def stem(self) -> str:
         """The name without a video's suffix, which a frame folder need not have."""
-        path = Path(self.path)
-        return path.stem if is_video_name(path.name) else path.name
+        return _stem(Path(self.path))
 
     @property
     def clip_id(self) -> str:
@@ -77,14 +74,6 @@ class FolderContent:
     folders: tuple[os.DirEntry[str], ...]
     hidden: tuple[os.DirEntry[str], ...]
 
-    @functools.cached_property
-    def frames(self) -> tuple[os.DirEntry[str], ...]:
-        """The pictures of the frame folder that it is; none where it is no frame folder.
-
-        It is one if it holds numbered pictures and no video: videos with pictures of the screen beside them stay seen.
-        """
-        return () if self.videos else tuple(entry for entry in self.pictures if is_frame(entry.name))
-
 
 def is_video_name(name: str) -> bool:
     """Whether a file of this name is a video, by its suffix."""
@@ -93,7 +82,11 @@ def is_video_name(name: str) -> bool:
 
 def stem_of(path: Path) -> str:
     """The name of a video without its suffix. Of a folder only a video's suffix is one: ``clip1.5`` stays whole."""
-    return path.stem if is_video_name(path.name) or not path.is_dir() else path.name
+    return _stem(path) if path.is_dir() else path.stem
+
+
+def _stem(path: Path) -> str:
+    return path.stem if is_video_name(path.name) else path.name
 
 
 def look_into(folder: Path) -> FolderContent:
@@ -122,16 +115,43 @@ def _kind_of(entry: os.DirEntry[str]) -> str:
     return "picture" if is_picture(entry.name) else "other"
 
 
-def left_out_of(content: FolderContent, *, root: Path | None, pictures: Reason) -> Iterator[LeftOut]:
+def frames_of(content: FolderContent) -> tuple[os.DirEntry[str], ...]:
+    """The pictures of the one video that a folder is; none where it holds videos, or nothing.
+
+    It is a video if it holds numbered pictures and no video. Where it has as many folders with videos within, or more,
+    these are the videos, and its pictures show what they are of: ``thumb01.png`` beside ``clip1/`` and ``clip2/``.
+    """
+    if content.videos:
+        return ()
+    frames = tuple(entry for entry in content.pictures if is_frame(entry.name))
+    if not frames or len(frames) > len(content.folders):  # nearly always: no folder within has to be looked into
+        return frames
+    return frames if len(frames) > sum(_holds_videos(entry) for entry in content.folders) else ()
+
+
+def _holds_videos(folder: os.DirEntry[str]) -> bool:
+    """Whether there is a video or a numbered picture in a folder, or in one within. Links within are not followed."""
+    content = look_into(Path(folder.path))
+    return (
+        bool(content.videos)
+        or any(is_frame(entry.name) for entry in content.pictures)
+        or any(_holds_videos(entry) for entry in content.folders if not entry.is_symlink())
+    )
+
+
+def left_out_of(
+    content: FolderContent, *, frames: Sequence[os.DirEntry[str]], root: Path | None, pictures: Reason
+) -> Iterator[LeftOut]:
     """What is no video in a folder: hidden ones, other files, and ``pictures`` where it is no frame folder.
 
-    root: the folder to which paths become relative; None leaves them as they are. Folders within are not looked at.
+    frames: those that ``frames_of`` gives. root: the folder to which paths become relative; None leaves them as they
+    are. Folders within are not looked at.
     """
-    frames = {entry.name for entry in content.frames}
     yield from _all(content.hidden, root, "hidden")
     if frames:
         yield from _all(content.others, root, "beside the pictures of a clip")
-        unnumbered = tuple(entry for entry in content.pictures if entry.name not in frames)
+        names = {entry.name for entry in frames}
+        unnumbered = tuple(entry for entry in content.pictures if entry.name not in names)
         yield from _all(unnumbered, root, "picture without a number")
     else:
         yield from _all(content.others, root, "no video by its suffix")
@@ -139,7 +159,13 @@ def left_out_of(content: FolderContent, *, root: Path | None, pictures: Reason) 
 
 
 def files_below(folder: Path, *, root: Path | None, reason: Reason) -> Iterator[LeftOut]:
-    """Every file below a folder, with ``reason`` where it has none of its own; the folder itself where it is empty."""
+    """Every file below a folder, with ``reason`` where it has none of its own; the folder itself where it is empty.
+
+    A link to a folder is not followed: it may lead to anywhere.
+    """
+    if folder.is_symlink():
+        yield LeftOut(path=_relative(str(folder), root), reason="link to a folder")
+        return
     found = False
     for place, folders, files in os.walk(folder):
         hidden = [name for name in folders if name.startswith(".")]
@@ -191,27 +217,26 @@ def list_videos(folder: Path) -> VideoListing:
     )
 
 
-def find_videos(folder: Path) -> list[Video]:
-    """The videos of ``list_videos`` alone."""
-    return list(list_videos(folder).videos)
-
-
 def _list_class(folder: Path) -> VideoListing:
     root = folder.parent
     content = look_into(folder)
     videos = [_video(folder, entry, num_bytes=_size(entry)) for entry in content.videos]
-    left_out = [*_all(content.hidden, root, "hidden"), *_all(content.others, root, "no video by its suffix")]
-    left_out += _all(content.pictures, root, "picture outside a clip's folder")
+    left_out = list(left_out_of(content, frames=(), root=root, pictures="picture outside a clip's folder"))
     num_files = len(videos)
+    stems = {video.stem for video in videos}
     for entry in content.folders:
         inside = look_into(Path(entry.path))
-        if inside.frames:
-            videos.append(_video(folder, entry, num_bytes=sum(_size(frame) for frame in inside.frames)))
-            left_out += left_out_of(inside, root=root, pictures="picture without a number")
+        frames = frames_of(inside)
+        video = _video(folder, entry, num_bytes=sum(map(_size, frames)))
+        if not frames:
+            left_out += files_below(Path(entry.path), root=root, reason="too deep")
+        elif video.stem in stems:
+            left_out += _all([entry], root, "frames of a video that is there")
+        else:
+            videos.append(video)
+            left_out += left_out_of(inside, frames=frames, root=root, pictures="picture without a number")
             for deeper in inside.folders:
                 left_out += files_below(Path(deeper.path), root=root, reason="too deep")
-        else:
-            left_out += files_below(Path(entry.path), root=root, reason="too deep")
     if not videos:
         left_out.append(LeftOut(path=folder.name, reason="class without a video"))
     return VideoListing(videos=tuple(videos), num_frame_folders=len(videos) - num_files, left_out=tuple(left_out))
@@ -251,8 +276,9 @@ def _check_name(video: Video) -> None:
         raise DataError(f"the name {os.fsencode(video.path)!r} is not UTF-8; rename the video") from error
     except ValueError as error:
         raise DataError(f"the name {error}; rename the video") from error
-    if video.class_name.startswith(_FORMULA) or video.path.partition("/")[2].startswith("="):
-        what = "class folder" if video.class_name.startswith(_FORMULA) else "video"
+    # Videos of HMDB51 and YouTube may begin with the other signs.
+    if video.class_name.startswith(FORMULA_SIGNS) or video.path.partition("/")[2].startswith("="):
+        what = "class folder" if video.class_name.startswith(FORMULA_SIGNS) else "video"
         raise DataError(
             f"the {what} of {video.path!r} has a name that a spreadsheet would run as a formula when it opens the "
             "manifest; give it a name that begins with a letter or a number"

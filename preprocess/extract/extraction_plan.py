@@ -18,7 +18,7 @@ from shared.shards.format import MAX_FRAME_BYTES, SHARD_VERSION, ShardLayout, sh
 from shared.video.resizing import FrameSize, parse_size
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import FASTEST_FPS, ClipShape
-from shared.videos import Video
+from shared.videos import Video, is_video_name
 
 # What decoding processes import before their first job. Names, because this process need not import it all.
 DECODING_MODULES = ("preprocess.extract.clips", "preprocess.extract.pixel_sums", "torchcodec.decoders")
@@ -172,7 +172,8 @@ def reject_taken_names(videos: Sequence[Video]) -> tuple[list[Video], list[Quara
         if owner == video.path:
             kept.append(video)
         else:
-            error = f"its clip_id {video.clip_id} is taken by {owner}; rename one of them"
+            which = owner if is_video_name(owner) else f"the frame folder {owner}"
+            error = f"its clip_id {video.clip_id} is taken by {which}; rename one of them"
             rejected.append(QuarantineRow(path=video.path, stage="name", error=error))
     return kept, rejected
 

@@ -35,6 +35,7 @@ from shared.manifests import (
     write_quarantine,
 )
 from shared.notes import NoteRow, write_notes
+from shared.shards.data_sets import short_id
 from shared.shards.reader import ShardReader
 
 _COLOURS = ("red", "green", "blue")
@@ -108,8 +109,9 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
     if not file.is_file():
         return MergedShard(rows=(), quarantined=outcome.quarantined, notes=(), entry=None)
     with ShardReader(file) as reader:
-        if reader.layout != plan.layout(shard):
-            raise DataError(_elsewhere(f"{file} is of another extraction"))
+        if reader.layout.dataset_id != plan.dataset_id:
+            raise DataError(_elsewhere(f"{file} is of another data set ({short_id(reader.layout.dataset_id)})"))
+        layout = reader.layout
         rows = tuple(row_from_json(text) for text in reader.manifest)
         damaged = reader.damaged_clips() if rehash else []
     if damaged:
@@ -117,7 +119,8 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
             f"{file}: frames of {damaged[0]} do not match their crc32; delete it and run `hmdb-prep extract` again"
         )
     without_clip = {row.path for row in outcome.quarantined}
-    if {row.clip_id for row in rows} != {video.clip_id for video in shard.videos if video.path not in without_clip}:
+    clip_ids = {video.clip_id for video in shard.videos if video.path not in without_clip}
+    if layout != plan.layout(shard) or {row.clip_id for row in rows} != clip_ids:
         raise DataError(_elsewhere(f"{file} does not hold the clips of its plan: it may be another shard, renamed"))
     entry = ShardEntry(
         file=file.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from preprocess.extract.extraction_plan import ExtractionPlan
 from preprocess.extract.facts import FactRules, name_tags, repeated_numbers
 from preprocess.extract.state import STATE_FILE, write_extraction_plan
 from shared.console import counted, say
-from shared.errors import DataError
+from shared.errors import DataError, UsageError
 from shared.manifests import SPLIT_COLUMNS, Dataset, read_manifests
 from shared.official_names import official_clip_id, side_of_source
 from shared.sources import compile_source_pattern, matches
@@ -82,7 +83,7 @@ def keep_rules(shards: Path, plan: ExtractionPlan, rules: FactRules) -> Extracti
 def remarks(videos: Sequence[Video], rules: FactRules, *, asked: AskedRules, shards: Path) -> list[str]:
     """Sentences on how the rules fit the videos, each with an example and what can be done.
 
-    Raises DataError where splits of one's own list none of the videos.
+    Raises DataError where splits of one's own list none of the videos, UsageError where a source would be a formula.
     """
     sentences = []
     if rules.table is not None:
@@ -98,6 +99,15 @@ def remarks(videos: Sequence[Video], rules: FactRules, *, asked: AskedRules, sha
             r"--source-pattern '(\d+)'"
         )
     return sentences + (_on_official_names(videos) if rules.table is None else [])
+
+
+def on_unused_table(videos: Path, rules: FactRules, asked: AskedRules) -> list[str]:
+    """A sentence on the splits that `fetch` wrote into the folder of videos, where nobody said whether to use them."""
+    file = videos / SPLITS_FILE
+    if rules.table is not None or asked.splits is not None or not file.is_file():
+        return []
+    use = shlex.join(["--splits", str(file)])
+    return [f"{file} divides these videos and is not used; use {use}, or --splits {AUTO} to ignore it"]
 
 
 def say_warnings(manifests: Path, dataset: Dataset) -> None:
@@ -117,6 +127,12 @@ def _on_table(videos: Sequence[Video], table: SplitTable, *, asked: AskedRules, 
 
 def _on_pattern(videos: Sequence[Video], source_pattern: str) -> str:
     tags = name_tags(videos, source_pattern=source_pattern)
+    for clip_id, found in tags.items():
+        if found.source.startswith("="):
+            raise UsageError(
+                f"--source-pattern {source_pattern} gives {clip_id} the source {found.source!r}, which a spreadsheet "
+                "would run as a formula; mend its group so that sources begin with a letter or a number"
+            )
     num_sources = counted(len({found.source for found in tags.values()}), "source")
     said = f"source pattern {source_pattern}: {num_sources} of {counted(len(videos), 'video')}"
     strange = [video.path for video in videos if not matches(source_pattern, video.stem, class_name=video.class_name)]

@@ -174,11 +174,13 @@ def check_foreign_shards(folder: Path, plan: ExtractionPlan) -> None:
     for file in sorted(folder.glob(SHARD_NAMES)):
         with ShardReader(file) as reader:
             found = reader.layout.dataset_id
-        if file.name not in expected or found != plan.dataset_id:
-            raise DataError(
-                f"{file} is of another extraction (data set {short_id(found)}, this is {short_id(plan.dataset_id)}); "
-                "move it to another folder, or name another one with --shards"
-            )
+        if found != plan.dataset_id:
+            fault = f"of another data set ({short_id(found)}; this one is {short_id(plan.dataset_id)})"
+        elif file.name not in expected:
+            fault = "none that this data set has: it may be one of its shards, renamed"
+        else:
+            continue
+        raise DataError(f"{file} is {fault}; move it to another folder, or name another one with --shards")
 
 
 def remove_extraction(folder: Path) -> None:

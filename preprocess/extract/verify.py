@@ -32,7 +32,7 @@ from shared.shards.data_sets import look_at, short_id, what_is_wrong
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
 
-Remedy = Literal["extract", "move", "delete", "merge", "said"]
+Remedy = Literal["extract", "move", "replace", "delete", "merge", "said"]
 _REMEDIES: dict[Remedy, str] = {
     "move": "move the shards that do not belong there to another folder",
     "delete": "delete the shards that are damaged",
@@ -48,13 +48,15 @@ class Fault:
     text: str
     """One line: the file and what is wrong with it."""
     remedy: Remedy
-    """What mends it; ``said`` where the line says it itself."""
+    """What mends it; ``said`` where the line says it itself, ``replace`` to move it and have its own made."""
 
 
 def remedies(faults: Sequence[Fault]) -> str:
     """What mends these faults, in the order in which it is to be done; empty where their lines say it."""
     needed = {fault.remedy for fault in faults}
-    if needed & {"move", "delete"}:
+    if "replace" in needed:
+        needed.add("move")
+    if needed & {"replace", "delete"}:
         needed.add("extract")
     return ", then ".join(text for remedy, text in _REMEDIES.items() if remedy in needed)
 
@@ -111,12 +113,12 @@ def _as_merged(rows: dict[str, ClipRow], dataset: Dataset, shards: Path) -> dict
 
 def _unlisted(file: Path, foreign_id: str) -> Fault:
     if foreign_id:
-        return _foreign(file, foreign_id)
+        return Fault(text=_foreign(file, foreign_id), remedy="move")
     return Fault(text=f"{file}: not listed in dataset.json", remedy="merge")
 
 
-def _foreign(file: Path, dataset_id: str) -> Fault:
-    return Fault(text=f"{file}: of another data set ({short_id(dataset_id)})", remedy="move")
+def _foreign(file: Path, dataset_id: str) -> str:
+    return f"{file}: of another data set ({short_id(dataset_id)})"
 
 
 def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset) -> tuple[list[ClipRow], list[Fault]]:
@@ -127,7 +129,7 @@ def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset) -> tuple[list[
     try:
         with ShardReader(file) as reader:
             if reader.layout.dataset_id != dataset.dataset_id:
-                return [], [_foreign(file, reader.layout.dataset_id)]
+                return [], [Fault(text=_foreign(file, reader.layout.dataset_id), remedy="replace")]
             rows = [row_from_json(text) for text in reader.manifest]
             faults = _check_frames(file, reader, rows)
     except DataError as error:
@@ -142,7 +144,7 @@ def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset) -> tuple[list[
 def _check_frames(file: Path, reader: ShardReader, rows: list[ClipRow]) -> list[Fault]:
     """Faults inside a shard: frames against their checksums, the manifest rows that it holds against the rest."""
     if names := {row.shard for row in rows} - {file.name}:
-        return [Fault(text=f"{file}: holds the clips of {min(names)}, it was renamed", remedy="move")]
+        return [Fault(text=f"{file}: holds the clips of {min(names)}, it was renamed", remedy="replace")]
     # Always: the checksum in dataset.json is that of a damaged file if `merge` met it so.
     faults = [
         Fault(text=f"{file}: frames of {clip} do not match their crc32", remedy="delete")

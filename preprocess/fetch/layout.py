@@ -63,11 +63,18 @@ def place_of(path: Sequence[str], *, wrapper: str = "") -> Place | None:
     *folders, file_name = path
     found = [_PARTS[name.casefold()] for name in folders if name.casefold() in _PARTS]
     candidates = [name for name in folders if name.casefold() not in _PARTS]
-    if folders[:1] == [wrapper] and wrapper not in HMDB51_CLASSES and folders[1:2] and folders[1].casefold() in _PARTS:
+    if _is_wrapped(folders, wrapper):
         candidates = candidates[1:]
     known = [name for name in candidates if name in HMDB51_CLASSES]
     chosen = (known or candidates)[-1:]
     return Place(class_name=chosen[0], file_name=file_name, part=found[-1] if found else None) if chosen else None
+
+
+def _is_wrapped(folders: Sequence[str], wrapper: str) -> bool:
+    """Whether these folders begin with the wrapper and, right below it, a part: ``UCF-101/train/``."""
+    if len(folders) < 2 or folders[0] != wrapper or wrapper in HMDB51_CLASSES:
+        return False
+    return folders[1].casefold() in _PARTS
 
 
 def wrapper_of(paths: Sequence[Sequence[str]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +26,16 @@ class StoredClip:
     evaluation: npt.NDArray[np.int64]  # (T,), the frames that evaluation looks at
 
 
-def clips_in_shards(clips: pd.DataFrame, shards: Path, *, dataset_id: str) -> Iterator[StoredClip]:
+def clips_in_shards(
+    clips: pd.DataFrame, shards: Path, *, dataset_id: str, named: Collection[str] = ()
+) -> Iterator[StoredClip]:
     """The clips of manifest rows, shard by shard, so that each shard is opened once.
 
+    named: all shards of the manifests, where ``clips`` are only some of their rows.
     Raises DataError where a shard is absent, damaged or of another data set, or lacks the clip that a row says.
     """
     clip_ids, rows = clips["clip_id"].tolist(), clips["row"].tolist()
-    named = set(clips["shard"])
+    named = named or set(clips["shard"])
     for name, places in clips.groupby("shard").indices.items():
         with open_shard(shards, str(name), named=named, dataset_id=dataset_id) as reader:
             layout = reader.layout

@@ -41,12 +41,10 @@ class OpenFrameFolder:
         Raises VideoError where the folder cannot be listed, holds no numbered picture, or their order is not clear.
         """
         try:
-            names = [
-                entry.name for entry in folder.iterdir() if is_frame(entry.name) and not entry.name.startswith(".")
-            ]
+            names = [entry.name for entry in folder.iterdir() if is_frame(entry.name)]
             self._order = frame_order(names)
         except (OSError, ValueError) as error:
-            raise VideoError("open", str(error)) from error
+            raise VideoError("open", str(error).replace(str(folder), folder.name)) from error
         if not names:
             raise VideoError("open", "the folder holds no numbered pictures such as 0001.jpg")
         self._folder = folder

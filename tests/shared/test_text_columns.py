@@ -22,7 +22,7 @@ from shared.errors import DataError
 from shared.files import write_csv
 from shared.manifests import ClipRow, read_manifests, read_texts, write_clip_manifests
 from shared.splits import official_splits
-from shared.videos import find_videos
+from shared.videos import list_videos
 
 ROOT = Path(__file__).parents[2]
 ODD = ("NA", "00", "1e5", "null", "true", "2024-01-01", "nan", "inf", "-", "1_000", "é ü", "None")
@@ -82,7 +82,7 @@ def test_classes_that_are_formulas_are_refused(tmp_path: Path, name: str) -> Non
     (tmp_path / name).mkdir()
     (tmp_path / name / "a.avi").write_bytes(b"1")
     with pytest.raises(DataError, match=r"formula.*begins with a letter|control characters"):
-        find_videos(tmp_path)
+        list_videos(tmp_path)
 
 
 def test_videos_may_have_names_like_those_of_hmdb51_and_youtube(tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_videos_may_have_names_like_those_of_hmdb51_and_youtube(tmp_path: Path) 
     names = [f"{name}.avi" for name in [*odd, "-abc_12345_000010_000020", "@someone_1", "+49_1"]]
     for name in names:
         (tmp_path / "walk" / name).write_bytes(b"1")
-    assert {video.path for video in find_videos(tmp_path)} == {f"walk/{name}" for name in names}
+    assert {video.path for video in list_videos(tmp_path).videos} == {f"walk/{name}" for name in names}
     (tmp_path / "walk" / "=1+1.avi").write_bytes(b"1")
     with pytest.raises(DataError, match=r"the video of 'walk/=1\+1\.avi' has a name .* formula"):
-        find_videos(tmp_path)
+        list_videos(tmp_path)
 
 
 def test_the_commands_with_odd_classes(tmp_path: Path, ffmpeg: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import weakref
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,17 +45,19 @@ def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
 
 
 class ClipReader:
-    """The shards of a data set, mapped into memory. Reading is safe from several threads.
+    """The shards of some clips of a data set, mapped into memory. Reading is safe from several threads.
 
+    named: all shards of the manifests, where ``table`` is only some of their rows.
     Raises DataError where a shard is missing, of another data set or without a clip that the manifests put there, and
     where clips differ in size.
     """
 
-    def __init__(self, shards: Path, table: ClipTable, *, dataset_id: str) -> None:
+    def __init__(self, shards: Path, table: ClipTable, *, dataset_id: str, named: Collection[str] = ()) -> None:
         self._table = table
         names = sorted(set(table.shard))
         allow_open_files(len(names))
-        self._readers = {name: open_shard(shards, name, named=names, dataset_id=dataset_id) for name in names}
+        all_names = named or names
+        self._readers = {name: open_shard(shards, name, named=all_names, dataset_id=dataset_id) for name in names}
         layouts = {reader.layout for reader in self._readers.values()}
         if len(layouts) != 1:
             sizes = sorted({(layout.height, layout.width) for layout in layouts})

@@ -150,7 +150,9 @@ def evaluate_split(
             tags=_tags(test, training, num_segments=loaded.facts.shape.num_segments),
             features={feature: test[feature].to_numpy(np.float64) for feature in FEATURES},
         ),
-        probabilities=stored_probabilities(loaded, test, shards=shards, views=views, batch_size=batch_size),
+        probabilities=stored_probabilities(
+            loaded, test, shards=shards, views=views, batch_size=batch_size, named=set(frame["shard"])
+        ),
         remarks=remarks_on(split=loaded.facts.split, synthetic=loaded.facts.synthetic),
         calibration=calibration,
     )

@@ -173,7 +173,7 @@ def _notes_on(inputs: Inputs, options: PredictOptions) -> Iterator[str]:
     if several:
         first, videos = next(iter(several.items()))
         yield (
-            f"note: {counted(len(several), 'id')} of {options.csv} will stand in several rows: {printable(first)} is "
+            f"note: {counted(len(several), 'id')} of {options.csv} may stand in several rows: {printable(first)} is "
             f"{printable(videos[0])} and {printable(videos[1])}, for one; give such videos names of their own"
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.left_out import LeftOut
-from shared.videos import files_below, left_out_of, look_into, stem_of
+from shared.videos import FolderContent, files_below, frames_of, left_out_of, look_into, stem_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,11 @@ def ids_of(videos: Iterable[str]) -> list[str]:
 
 
 def shared_ids(videos: Sequence[str]) -> dict[str, list[str]]:
-    """Ids that several videos share, each with these videos."""
-    ids = ids_of(videos)
+    """Ids that several videos share, each with these videos. A video that is named twice is one."""
+    distinct = [str(video) for video in dict.fromkeys(map(Path, videos))]
+    ids = ids_of(distinct)
     several = {each for each, count in Counter(ids).items() if count > 1}
-    return {each: [video for video, its in zip(videos, ids, strict=True) if its == each] for each in sorted(several)}
+    return {each: [video for video, its in zip(distinct, ids, strict=True) if its == each] for each in sorted(several)}
 
 
 def _find(argument: str) -> Inputs:
@@ -83,7 +84,7 @@ def _in_folders(paths: Sequence[Path]) -> Inputs:
     left_out: list[LeftOut] = []
     for path in paths:
         if path.is_dir():
-            below = list(_below(path))
+            below = list(_below(path, look_into(path)))
             videos += [Input(name=str(video)) for video in sorted(each for each in below if isinstance(each, Path))]
             left_out += [each for each in below if isinstance(each, LeftOut)]
         else:
@@ -91,18 +92,24 @@ def _in_folders(paths: Sequence[Path]) -> Inputs:
     return Inputs(videos=tuple(videos), left_out=tuple(left_out))
 
 
-def _below(folder: Path) -> Iterator[Path | LeftOut]:
-    """The videos below a folder, and what is left out there."""
-    content = look_into(folder)
-    yield from left_out_of(content, root=None, pictures="picture outside a clip's folder")
-    if content.frames:
+def _below(folder: Path, content: FolderContent) -> Iterator[Path | LeftOut]:
+    """The videos below a folder of this content, and what is left out there."""
+    frames = frames_of(content)
+    yield from left_out_of(content, frames=frames, root=None, pictures="picture outside a clip's folder")
+    if frames:
         yield folder
         for deeper in content.folders:
             yield from files_below(Path(deeper.path), root=None, reason="too deep")
         return
     yield from (Path(entry.path) for entry in content.videos)
+    stems = {stem_of(Path(entry.path)) for entry in content.videos}
     for deeper in content.folders:
-        if deeper.is_symlink():  # it may lead back to where it lies
+        path = Path(deeper.path)
+        inside = look_into(path)
+        is_video = bool(frames_of(inside))
+        if is_video and stem_of(path) in stems:
+            yield LeftOut(path=deeper.path, reason="frames of a video that is there")
+        elif deeper.is_symlink() and not is_video:  # it may lead back to where it lies
             yield LeftOut(path=deeper.path, reason="link to a folder")
         else:
-            yield from _below(Path(deeper.path))
+            yield from _below(path, inside)

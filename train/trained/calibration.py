@@ -110,7 +110,9 @@ def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_s
         raise foreign
     labels = frame["label"].to_numpy(np.int64)[rows]
     clips = frame.iloc[rows]
-    probabilities = stored_probabilities(loaded, clips, shards=shards, views=Views(), batch_size=batch_size)
+    probabilities = stored_probabilities(
+        loaded, clips, shards=shards, views=Views(), batch_size=batch_size, named=set(frame["shard"])
+    )
     if abs(mean_loss(probabilities, labels) - measured.val_loss) > _MOST_LOSS_CHANGE * max(measured.val_loss, 0.1):
         raise foreign
     calibration = _measured(loaded, probabilities, labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,12 +94,24 @@ def _changed_clips(then: SplitTable, now: SplitTable) -> str:
 
 
 def stored_probabilities(
-    loaded: LoadedModel, clips: pd.DataFrame, *, shards: Path, views: Views, batch_size: int
+    loaded: LoadedModel,
+    clips: pd.DataFrame,
+    *,
+    shards: Path,
+    views: Views,
+    batch_size: int,
+    named: Collection[str] = (),
 ) -> npt.NDArray[np.float64]:
-    """P(class | clip) of manifest rows, the mean over all views: float64 (N, classes), rows summing to 1."""
+    """P(class | clip) of manifest rows, the mean over all views: float64 (N, classes), rows summing to 1.
+
+    named: all shards of the manifests, where ``clips`` are only some of their rows.
+    """
     answer = probabilities_of(loaded.model, amp_dtype=amp_dtype(loaded.precision))
     title = f"evaluating split {loaded.facts.split}"
-    with _open_clips(loaded, clips, shards) as reader, progress(title, len(clips) * views.num_candidates) as advance:
+    with (
+        _open_clips(loaded, clips, shards, named=named) as reader,
+        progress(title, len(clips) * views.num_candidates) as advance,
+    ):
         return clip_answers(
             lambda crops: _finite(answer(crops)),
             reader,
@@ -138,9 +150,11 @@ def _finite(answers: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _open_clips(loaded: LoadedModel, clips: pd.DataFrame, shards: Path) -> Iterator[BatchReader]:
+def _open_clips(
+    loaded: LoadedModel, clips: pd.DataFrame, shards: Path, *, named: Collection[str] = ()
+) -> Iterator[BatchReader]:
     """A reader of manifest rows by their places in ``clips``."""
-    reader = ClipReader(shards, make_table(clips), dataset_id=loaded.facts.dataset_id)
+    reader = ClipReader(shards, make_table(clips), dataset_id=loaded.facts.dataset_id, named=named)
     batches = BatchReader(reader, num_threads=_READING_THREADS, pinned=loaded.device.type == "cuda")
     try:
         with memory_errors(SMALLER_BATCHES):

@@ -25,7 +25,9 @@ def find_run(run: str, *, runs: Path) -> Path:
             names = ", ".join(run_name(one) for one in found if _is_run(one)) or "none is trained yet"
             raise DataError(f"{folder} has a run for each of its seeds; name one of them: {names}")
     known = [name for entry in sorted(runs.iterdir()) for name in _run_names(entry)] if runs.is_dir() else []
-    remedy = f"there are {', '.join(known)}" if known else "train one with `lsvit-train run`, or name its folder --runs"
+    remedy = (
+        f"there are {', '.join(known)}" if known else "train one with `lsvit-train run`, or name its folder with --runs"
+    )
     raise DataError(f"no run with a checkpoint at {run} or {runs / run}; {remedy}")
 
 

@@ -19,7 +19,7 @@ from preprocess.extract.extraction_plan import Extraction, ExtractionParameters,
 from preprocess.extract.state import write_extraction_plan
 from shared.errors import DataError
 from shared.manifests import read_manifests
-from shared.videos import find_videos
+from shared.videos import list_videos
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_auto_does_not_take_a_gpu_that_decodes_nothing(
 
 
 def made_extraction(videos: Path, *, device: str) -> Extraction:
-    plan = make_plan(find_videos(videos), ExtractionParameters(size="16x16"))
+    plan = make_plan(list_videos(videos).videos, ExtractionParameters(size="16x16"))
     return Extraction(
         plan=plan,
         facts=clip_facts(plan),
@@ -170,11 +170,11 @@ def test_a_disk_too_small_leaves_no_plan(videos: Path, tmp_path: Path, monkeypat
 def test_a_plan_of_which_nothing_came_is_replaced(videos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     folder.mkdir()
-    write_extraction_plan(folder, make_plan(find_videos(videos), ExtractionParameters(size="24x24")))
+    write_extraction_plan(folder, make_plan(list_videos(videos).videos, ExtractionParameters(size="24x24")))
     assert run(videos, tmp_path, device="cpu") == ALL_ON_CPU
     for file in folder.glob("shard-*"):
         file.unlink()
-    write_extraction_plan(folder, make_plan(find_videos(videos), ExtractionParameters(size="24x24")))
+    write_extraction_plan(folder, make_plan(list_videos(videos).videos, ExtractionParameters(size="24x24")))
     with pytest.raises(DataError, match="size was 24x24, now 16x16"):  # the note on a shard is there
         run(videos, tmp_path, device="cpu")
 

@@ -22,7 +22,7 @@ from preprocess.extract.extraction_plan import Extraction, ExtractionParameters,
 from preprocess.extract.ray_engine import extract_on_ray, extract_shard, shard_task
 from preprocess.extract.state import write_extraction_plan
 from shared.errors import DataError, UsageError
-from shared.videos import find_videos
+from shared.videos import list_videos
 
 PATIENCE_SECONDS = 1800
 SHARDS_OF_FOUR = ("--clips-per-shard", "4")
@@ -62,7 +62,7 @@ def made_extraction(folder: Path) -> Extraction:
     for name in ("walk", "run"):
         (folder / "videos" / name).mkdir(parents=True)
         (folder / "videos" / name / "a.avi").write_text("no video")
-    plan = make_plan(find_videos(folder / "videos"), ExtractionParameters(size="16x16"))
+    plan = make_plan(list_videos(folder / "videos").videos, ExtractionParameters(size="16x16"))
     (folder / "shards").mkdir()
     write_extraction_plan(folder / "shards", plan)
     return Extraction(
@@ -288,7 +288,7 @@ def test_an_ended_run_leaves_no_ray_behind(
         _, error = run.communicate(timeout=PATIENCE_SECONDS)
     if number != signal.SIGKILL:
         assert run.returncode == 130
-        assert error.splitlines()[-1] == "interrupted"
+        assert error.splitlines()[-1].startswith("interrupted")
         assert num_begun(folder) == 0
     wait_until(lambda: ray_servers() | task_processes() <= before, seconds=600)
     left = set(Path("/tmp").glob("hmdb-ray-*")) - folders

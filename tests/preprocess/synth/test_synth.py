@@ -36,7 +36,7 @@ from shared.classes import HMDB51_CLASSES
 from shared.errors import DataError, UsageError
 from shared.sources import parse_name
 from shared.video.streams import OpenVideo
-from shared.videos import find_videos, is_synthetic
+from shared.videos import is_synthetic, list_videos
 
 DEFAULT = clip_specs(SetParameters())
 SMALL = {"num_clips": 8, "num_classes": 4, "seed": 3}
@@ -170,7 +170,7 @@ def test_a_folder_is_made_kept_and_continued(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     summary = synthesize(folder, **SMALL, num_workers=2)
     assert (summary.num_written, summary.num_kept, summary.num_clips) == (8, 0, 8)
-    videos = find_videos(folder)
+    videos = list_videos(folder).videos
     assert Counter(video.class_name for video in videos) == summary.counts
     assert summary.num_bytes == sum(video.num_bytes for video in videos)
     assert is_synthetic(folder)
@@ -248,7 +248,7 @@ def test_an_interrupted_run_leaves_only_whole_videos(tmp_path: Path, kill: signa
     process.send_signal(kill)
     assert process.wait(timeout=60) != 0
     time.sleep(2)
-    videos = find_videos(tmp_path)
+    videos = list_videos(tmp_path).videos
     assert 5 <= len(videos) < 200
     for video in videos:
         spec = find_spec(tmp_path, video.clip_id)

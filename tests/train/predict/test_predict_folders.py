@@ -12,6 +12,7 @@ from made_run import make_run
 from media import HMDB_LIKE, dump_frames, make_video
 
 from shared.left_out import LeftOut
+from shared.videos import list_videos
 from train.data.views import Views
 from train.predict.answering import answer_all
 from train.predict.inputs import Input, find_inputs, shared_ids
@@ -55,6 +56,22 @@ def test_inputs_are_frame_folders_too(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [each.name for each in find_inputs(["t/*"]).videos] == ["t/1", "t/10", "t/2/x.avi", *_through_link()]
 
 
+def test_inputs_are_what_extract_takes(tmp_path: Path) -> None:
+    _make(tmp_path, "elsewhere/1.png", "v/jump/thumb01.png", "v/jump/clip1/1.png", "v/jump/clip1/2.png", "v/run/x.mp4")
+    _make(tmp_path, "v/run/x/1.png", "v/run/x/2.png", "v/run/y/1.png", "v/run/y/2.png", "v/run/y/flow/1.png")
+    (tmp_path / "v" / "run" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "v" / "run" / "up").symlink_to(tmp_path)
+    found, listing = find_inputs([str(tmp_path / "v")]), list_videos(tmp_path / "v")
+    names = ["jump/clip1", "run/link", "run/x.mp4", "run/y"]
+    assert [each.name for each in found.videos] == [str(tmp_path / "v" / name) for name in names]
+    assert [video.path for video in listing.videos] == names
+    reasons = {row.path: row.reason for row in listing.left_out}
+    assert {str(Path(row.path).relative_to(tmp_path / "v")): row.reason for row in found.left_out} == reasons
+    assert [each.name for each in find_inputs([str(tmp_path / "v" / "jump")]).videos] == [
+        str(tmp_path / "v" / "jump" / "clip1")
+    ]
+
+
 def _through_link() -> list[str]:
     return ["t/link/1", "t/link/10", "t/link/2/x.avi", "t/notes.txt"]  # a pattern's matches are what the user named
 
@@ -73,6 +90,7 @@ def test_ids_that_several_videos_share(tmp_path: Path) -> None:
     videos = ["a/1.avi", "b/1.mp4", "c/2.avi", "c/3.avi", "d/3.avi"]
     assert shared_ids(videos) == {"1": ["a/1.avi", "b/1.mp4"], "3": ["c/3.avi", "d/3.avi"]}
     assert shared_ids(["1.avi", "2.avi"]) == {}
+    assert shared_ids(["a/1.avi", "./a/1.avi", "a/1.avi"]) == {}
 
 
 @pytest.mark.parametrize("views", [Views(), Views(num_candidates=3, num_crops=3)], ids=str)
@@ -110,10 +128,11 @@ def test_a_folder_of_frame_folders_gives_id_and_class(dumped: Path) -> None:
 
 
 def test_equal_ids_of_a_competition_are_said(dumped: Path) -> None:
-    (dumped / "2.avi").rename(dumped / "test" / "2.avi")
+    (dumped / "test" / "more").mkdir()
+    (dumped / "2.avi").rename(dumped / "test" / "more" / "2.avi")
     arguments = ("lsvit-train", "predict", "one", "test", "--csv", "out.csv")
     said = succeed(*arguments, "--csv-format", "competition", cwd=dumped)
-    assert "note: 1 id of out.csv will stand in several rows: 2 is test/2 and test/2.avi" in said
+    assert "note: 1 id of out.csv may stand in several rows: 2 is test/2 and test/more/2.avi" in said
     assert (dumped / "out.csv").read_text().count("\n2,") == 2
     assert "several rows" not in succeed(*arguments, cwd=dumped)
 
@@ -122,4 +141,4 @@ def test_one_frame_folder_is_explained(dumped: Path) -> None:
     (dumped / "test" / "1.5" / "00007.png").unlink()
     said = succeed("lsvit-train", "explain", "one", "test/1.5", cwd=dumped)
     assert "1 number missing between its pictures 00001.png and 00030.png, 7 first" in said
-    assert (dumped / "runs" / "one" / "explanations" / "1.5" / "index.html").is_file()
+    assert len(list((dumped / "runs" / "one" / "explanations" / "1.5").glob("*/index.html"))) == 1
