@@ -12,6 +12,7 @@ import typer
 
 from shared.console import run_app, show_version
 from shared.errors import UsageError
+from shared.next_command import Places, say_next
 from train.probe.options import add_probe_command
 from train.run.options import add_run_command
 
@@ -32,9 +33,10 @@ Calibrated = Annotated[
     bool, typer.Option("--calibrated", help="Probabilities by the temperature fitted on the run's validation clips.")
 ]
 
-DEFAULT_RUNS = Path("runs")
-DEFAULT_SHARDS = Path("data/shards")
-DEFAULT_MANIFESTS = Path("data_manifests")
+DEFAULT_RUNS = Places().runs
+DEFAULT_VIDEOS = Places().videos
+DEFAULT_SHARDS = Places().shards
+DEFAULT_MANIFESTS = Places().manifests
 
 # HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
 _TAKES_VIDEOS = {"ignore_unknown_options": True}
@@ -92,7 +94,10 @@ def evaluate_command(
         device=device,
         batch_size=batch_size,
     )
-    evaluate(run, options)
+    evaluation = evaluate(run, options)
+    if not as_json:
+        clip = evaluation.results[0].clearest_mistake
+        say_next("evaluate", [run, clip], places=Places(runs=runs, shards=shards, manifests=manifests))
 
 
 @app.command("compare")
@@ -167,25 +172,42 @@ def predict_command(
         batch_size=batch_size,
         workers=workers or len(os.sched_getaffinity(0)),
     )
-    raise typer.Exit(predict(run, videos, options))
+    code = predict(run, videos, options)
+    if not code and not as_json and Path(videos[0]).is_file():
+        say_next("predict", [run, videos[0]], places=Places(runs=runs))
+    raise typer.Exit(code)
 
 
 @app.command("explain", context_settings=_TAKES_VIDEOS)
 def explain_command(
     run: Run,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file or a folder of pictures.")],
+    video: Annotated[
+        str,
+        typer.Argument(
+            metavar="VIDEO|CLIP_ID", help="A video file, a folder of pictures, or a stored clip: <class>/<file stem>."
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to; default: in the run's own.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write to DIR/<video>/<action>; default: explanations in the run."),
     ] = None,
-    action: Annotated[str, typer.Option("--action", help="The class to explain; default: the predicted one.")] = "",
+    action: Annotated[
+        list[str] | None,
+        typer.Option("--action", help="The class to explain, also several times; default: the predicted one."),
+    ] = None,
     device: Device = "auto",
     runs: Runs = DEFAULT_RUNS,
+    videos: Annotated[Path, typer.Option("--videos", help="Folder of videos.")] = DEFAULT_VIDEOS,
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
 ) -> None:
-    """Heatmaps over a video's frames: what the model looks at, as a picture, a video and a page."""
+    """Heatmaps over a video's frames: what the model looks at, as a picture, a video and a page for each action."""
     _check_dashes([video], command="explain")
+    from train.explain.clips import DataFolders
     from train.explain.command import ExplainOptions, explain
 
-    explain(run, Path(video), ExplainOptions(runs=runs, out=out, action=action, device=device))
+    data = DataFolders(videos=videos, shards=shards, manifests=manifests)
+    explain(run, video, ExplainOptions(runs=runs, out=out, actions=tuple(action or ()), data=data, device=device))
 
 
 @app.command("embed")
@@ -204,7 +226,8 @@ def embed_command(
     from train.trained.embed import EmbedOptions, embed
 
     options = EmbedOptions(runs=runs, shards=shards, manifests=manifests, out=out, device=device, batch_size=batch_size)
-    embed(run, options)
+    file = embed(run, options)
+    say_next("embed", ["--features", str(file)], places=Places(shards=shards, manifests=manifests))
 
 
 @app.command("export")

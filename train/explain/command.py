@@ -1,20 +1,18 @@
-"""Heatmaps over one video: a contact sheet, a video and a page."""
+"""Heatmaps over one video or stored clip: for each action a contact sheet, a video and a page."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from shared.console import counted, say
+from shared.console import say
 from shared.errors import UsageError
-from shared.video.decoding import DecodedClip, decode_clip
-from shared.videos import stem_of
 from train.data.views import square_boxes
-from train.explain.maps import explain_clip
+from train.explain.clips import DataFolders, ShownClip, find_clip
+from train.explain.maps import Explanation, explain_clip
 from train.explain.page import PageFacts, write_page
 from train.explain.pictures import Pictures, heat_layers, write_sheet, write_video
 from train.learn.processes import choose_device
@@ -34,45 +32,61 @@ class ExplainOptions:
 
     runs: Path
     out: Path | None
-    """None for ``<run>/explanations/<video>``."""
-    action: str
-    """The class to explain, empty for the predicted one."""
+    """None for ``<run>/explanations``."""
+    actions: tuple[str, ...]
+    """The classes to explain, none for the predicted one."""
+    data: DataFolders
     device: str
 
 
-def explain(run: str, video: Path, options: ExplainOptions) -> Path:
-    """Write sheet.png, heat.mp4 and index.html; returns their folder."""
+def explain(run: str, video: str, options: ExplainOptions) -> list[Path]:
+    """Write ``<out>/<video>/<action>/`` with sheet.png, heat.mp4 and index.html; returns these folders.
+
+    video: a file, a frame folder, or the id of a stored clip, ``<class>/<stem>``.
+    """
     folder = find_run(run, runs=options.runs)
     loaded = load_model(folder, device=choose_device(options.device))
-    label = _label(loaded, options.action)
-    clip = decode_clip(video, dataclasses.replace(loaded.facts.shape, frames_per_segment=1))
+    labels = _labels(loaded, options.actions)
+    clip = find_clip(video, loaded, options.data)
+    place = (options.out or folder / EXPLANATIONS_FOLDER) / clip.folder
+    notes = _notes(loaded, clip)
+    for note in notes:
+        say(note)
+    origin = f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}"
+    return [_explain_action(loaded, clip, label, place, notes=notes, origin=origin) for label in labels]
+
+
+def _explain_action(
+    loaded: LoadedModel, clip: ShownClip, label: int | None, place: Path, *, notes: tuple[str, ...], origin: str
+) -> Path:
     explanation = explain_clip(loaded, clip.frames, label=label)
     class_name = loaded.facts.class_names[explanation.label]
     share = 100 * float(explanation.probabilities[explanation.label])
     frames = shown_frames(clip.frames)
     layers = heat_layers(explanation, class_name=class_name, side=frames.shape[1])
-    out = options.out or folder / EXPLANATIONS_FOLDER / (printable(stem_of(video)) or "video")
+    if note := _on_motion(loaded, explanation):
+        say(note)
+        notes = (*notes, note)
+    out = place / folder_name(class_name)
     out.mkdir(parents=True, exist_ok=True)
-    facts = PageFacts(
-        video=printable(video.name),
-        origin=f"{run_name(folder)}, {loaded.path.name}, epoch {loaded.epoch}",
-        class_names=loaded.facts.class_names,
-        frame_index=tuple(int(frame) for frame in clip.frame_index),
-        notes=_notes(loaded, clip, has_motion=explanation.motion is not None and bool(np.any(explanation.motion))),
-    )
     write_sheet(
         out / SHEET_FILE,
         frames=frames,
-        frame_index=facts.frame_index,
+        frame_index=clip.frame_index,
         layers=layers,
         received=explanation.received,
-        title=f"{facts.video}: {class_name} {share:.1f} % ({facts.origin})",
+        title=f"{clip.name}: {class_name} {share:.1f} % ({origin})",
     )
-    write_video(out / VIDEO_FILE, frames=frames, layers=layers)
+    write_video(out / VIDEO_FILE, frames=frames, frame_index=clip.frame_index, layers=layers)
+    facts = PageFacts(
+        video=clip.name,
+        origin=origin,
+        class_names=loaded.facts.class_names,
+        frame_index=clip.frame_index,
+        notes=notes,
+    )
     write_page(out / PAGE_FILE, explanation, facts, frames=frames, layers=layers)
-    for note in facts.notes:
-        say(note)
-    say(f"{facts.video}: {class_name} {share:.2f} %; wrote {out}: {SHEET_FILE}, {VIDEO_FILE}, {PAGE_FILE}")
+    say(f"{clip.name}: {class_name} {share:.2f} %; wrote {out}: {SHEET_FILE}, {VIDEO_FILE}, {PAGE_FILE}")
     return out
 
 
@@ -84,22 +98,28 @@ def shown_frames(frames: torch.Tensor) -> Pictures:
     return pictures
 
 
-def _label(loaded: LoadedModel, action: str) -> int | None:
-    if not action:
-        return None
+def folder_name(class_name: str) -> str:
+    """The name of a class as that of one folder, whatever a run calls its classes."""
+    name = printable(class_name).replace("/", "_")
+    return name if name.strip(".") else f"_{name}"
+
+
+def _labels(loaded: LoadedModel, actions: tuple[str, ...]) -> list[int | None]:
+    """The labels of actions, each once; None, the predicted one, where there are none."""
     class_names = loaded.facts.class_names
-    if action not in class_names:
-        raise UsageError(f"--action is {action!r}; this run knows {', '.join(class_names)}")
-    return class_names.index(action)
+    for action in actions:
+        if action not in class_names:
+            raise UsageError(f"--action is {action!r}; this run knows {', '.join(class_names)}")
+    return [class_names.index(action) for action in dict.fromkeys(actions)] or [None]
 
 
-def _notes(loaded: LoadedModel, clip: DecodedClip, *, has_motion: bool) -> tuple[str, ...]:
-    notes = []
-    if loaded.facts.synthetic:
-        notes.append("trained on the embedded synthetic data set: what it has learnt says nothing about HMDB51")
-    if clip.num_padded:
-        frames, times = counted(clip.num_frames, "frame"), counted(clip.num_padded, "time")
-        notes.append(f"the video has {frames}: the last one is repeated {times}")
-    if loaded.facts.model_config.smif != "none" and not has_motion:
-        notes.append("SMIF injects no motion here: its weights are zero, or nothing moves")
-    return (*notes, *clip.notes)
+def _notes(loaded: LoadedModel, clip: ShownClip) -> tuple[str, ...]:
+    origin = "trained on the embedded synthetic data set: what it has learnt says nothing about HMDB51"
+    return (*([origin] if loaded.facts.synthetic else []), *clip.notes)
+
+
+def _on_motion(loaded: LoadedModel, explanation: Explanation) -> str:
+    has_motion = explanation.motion is not None and bool(np.any(explanation.motion))
+    if loaded.facts.model_config.smif == "none" or has_motion:
+        return ""
+    return "SMIF injects no motion here: its weights are zero, or nothing moves"

@@ -23,7 +23,7 @@ class PageFacts:
     """Which run and which of its checkpoints answers."""
     class_names: tuple[str, ...]
     frame_index: tuple[int, ...]
-    """The number of each frame in the video."""
+    """The number of each frame in the video, from 0."""
     notes: tuple[str, ...]
     """Sentences about what the numbers are not."""
 
@@ -52,8 +52,12 @@ def write_page(
         "class_name": facts.class_names[explanation.label],
         "panels": panels,
         "predictions": [(facts.class_names[label], float(shares[label])) for label in ranked(shares)[:_TOP]],
-        "strip": "" if explanation.received is None else data_address(strip_picture(explanation.received), "png"),
-        "looks": "" if explanation.looks is None else data_address(looks_picture(explanation.looks), "png"),
+        "strip": ""
+        if explanation.received is None
+        else data_address(strip_picture(explanation.received, facts.frame_index), "png"),
+        "looks": ""
+        if explanation.looks is None
+        else data_address(looks_picture(explanation.looks, facts.frame_index), "png"),
     }
     write_text(path, render_page("train.explain", "explain", content))
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
 from matplotlib.image import imsave
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image, ImageDraw, ImageFont
 
 from shared.errors import DataError
 from shared.files import whole_file
+from shared.fonts import OWN_FAMILY, find_letters
 from shared.video.luma import luma_of_array
 from train.explain.maps import Explanation, Floats
 
@@ -34,6 +40,7 @@ _OPACITY = 0.6
 _MOST_COLUMNS = 16
 _BRIGHTEST = 0.995  # quantile of a map that is drawn as the brightest colour
 _VIDEO_SIDE = 224  # of one panel, at least
+_NUMBER_SIZE = 13  # pixels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,6 +110,19 @@ def write_sheet(
     title: str,
 ) -> None:
     """A PNG of the frames side by side, a row for each layer, and below them LMI's weights over time."""
+    with letters_of([title, *(layer.title for layer in layers)]), whole_file(path) as temporary:
+        figure = _draw_sheet(frames=frames, frame_index=frame_index, layers=layers, received=received, title=title)
+        figure.savefig(temporary)
+
+
+def _draw_sheet(
+    *,
+    frames: Pictures,
+    frame_index: Sequence[int],
+    layers: Sequence[HeatLayer],
+    received: Floats | None,
+    title: str,
+) -> Figure:
     columns = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_COLUMNS)).round().astype(int))
     rows = [("frame", frames), *((layer.title, overlay(frames, layer.heat)) for layer in layers)]
     num_rows = len(rows) + (received is not None)
@@ -121,46 +141,71 @@ def write_sheet(
             if column == 0:
                 axes.set_ylabel(name.replace(" ", "\n", 1), fontsize=8, parse_math=False)
     if received is not None:
-        _draw_strip(figure.add_subplot(grid[-1, :]), received[:, columns])
+        _draw_strip(figure.add_subplot(grid[-1, :]), received[:, columns], [frame_index[frame] for frame in columns])
     figure.suptitle(title, fontsize=11, parse_math=False)  # a file name may hold dollar signs
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
+    return figure
 
 
-def _draw_strip(axes: Axes, received: Floats) -> None:
+@contextmanager
+def letters_of(texts: Sequence[str]) -> Iterator[None]:
+    """A block in which figures are drawn with fonts that have the letters of the texts, as far as such are installed.
+
+    A letter that no font has becomes a box; the page beside the sheet has it as text.
+    """
+    families = list(find_letters(texts).families)
+    with mpl.rc_context({"font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def _draw_strip(axes: Axes, received: Floats, frame_index: Sequence[int]) -> None:
     axes.imshow(received, aspect="auto", cmap=_STRIP_COLORS, interpolation="nearest")
     axes.set_yticks(range(len(received)), [str(block + 1) for block in range(len(received))], fontsize=7)
     axes.set_ylabel("LMI\nblock", fontsize=8)
-    axes.set_xticks([])
-    axes.set_xlabel(f"weight of each frame over time, {received.min():.3f} (dark) to {received.max():.3f}", fontsize=8)
+    axes.set_xticks(*_frame_ticks(frame_index), fontsize=7)
+    weights = f"weight from {received.min():.3f} (dark) to {received.max():.3f}"
+    axes.set_xlabel(f"frame of the video; {weights}", fontsize=8)
 
 
-def strip_picture(received: Floats) -> bytes:
+def _frame_ticks(frame_index: Sequence[int]) -> tuple[list[int], list[str]]:
+    """Where the axis of a clip's frames is labelled, at most 16 times, and with which frame of the video."""
+    places = list(range(0, len(frame_index), -(-len(frame_index) // _MOST_COLUMNS)))
+    return places, [str(frame_index[place]) for place in places]
+
+
+def strip_picture(received: Floats, frame_index: Sequence[int]) -> bytes:
     """LMI's weights as a PNG: blocks by frames."""
-    figure = Figure(figsize=(9, 0.6 + 0.28 * len(received)), dpi=110, layout="constrained")
-    _draw_strip(figure.subplots(), received)
+    figure = Figure(figsize=(9, 0.75 + 0.28 * len(received)), dpi=110, layout="constrained")
+    _draw_strip(figure.subplots(), received, frame_index)
     return _png(figure)
 
 
-def looks_picture(looks: Floats) -> bytes:
+def looks_picture(looks: Floats, frame_index: Sequence[int]) -> bytes:
     """Where each frame looks over time as a PNG: frames by frames, rows summing to 1."""
     figure = Figure(figsize=(4.2, 3.6), dpi=110, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(looks, cmap=_STRIP_COLORS, vmin=0.0, interpolation="nearest")
+    places, names = _frame_ticks(frame_index)
+    axes.set_xticks(places, names, fontsize=7, rotation=90)
+    axes.set_yticks(places, names, fontsize=7)
     axes.set_xlabel("looks at frame")
-    axes.set_ylabel("frame")
+    axes.set_ylabel("frame of the video")
     figure.colorbar(image, ax=axes)
     return _png(figure)
 
 
-def write_video(path: Path, *, frames: Pictures, layers: Sequence[HeatLayer]) -> None:
-    """An MP4 of the frames and their layers side by side, 4 frames a second. Raises DataError where FFmpeg cannot."""
+def write_video(path: Path, *, frames: Pictures, frame_index: Sequence[int], layers: Sequence[HeatLayer]) -> None:
+    """An MP4 of the frames, with their numbers, and their layers side by side, 4 frames a second.
+
+    Raises DataError where FFmpeg cannot write it.
+    """
     from torchcodec.encoders import VideoEncoder
 
     panels = np.concatenate([frames, *(overlay(frames, layer.heat) for layer in layers)], axis=2)
     factor = max(1, -(-_VIDEO_SIDE // frames.shape[1]))
     panels = panels.repeat(factor, axis=1).repeat(factor, axis=2)
     panels = panels[:, : panels.shape[1] // 2 * 2, : panels.shape[2] // 2 * 2]  # H.264 wants even sides
+    panels = np.stack([_numbered(panel, frame) for panel, frame in zip(panels, frame_index, strict=True)])
     pictures = torch.from_numpy(np.ascontiguousarray(panels.transpose(0, 3, 1, 2)))
     try:
         with whole_file(path.absolute()) as temporary:  # FFmpeg would take `a:b.mp4` for a protocol
@@ -168,6 +213,17 @@ def write_video(path: Path, *, frames: Pictures, layers: Sequence[HeatLayer]) ->
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"cannot write {path}: {reason}; `hmdb-prep doctor` shows which FFmpeg is found") from error
+
+
+def _numbered(picture: Pictures, frame: int) -> Pictures:
+    """A picture (H, W, 3) with the number of its frame in the upper left corner."""
+    canvas = Image.fromarray(np.ascontiguousarray(picture))
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.truetype(findfont(OWN_FAMILY), _NUMBER_SIZE)
+    text = f"frame {frame}"
+    draw.rectangle(draw.textbbox((4, 2), text, font=font), fill="black")
+    draw.text((4, 2), text, font=font, fill="white")
+    return np.asarray(canvas)
 
 
 def jpeg(picture: Pictures) -> bytes:

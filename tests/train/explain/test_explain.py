@@ -235,7 +235,7 @@ def test_slider_works_from_disk(loaded: LoadedModel, ffmpeg: str, tmp_path: Path
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(page_file.as_uri())
         page.locator("#slider").fill("2")
-        assert page.locator("#place").text_content() == "3 of 4, frame 6 of the video"
+        assert page.locator("#place").text_content() == "frame 6 of the video, 3 of 4 shown"
         visible = page.locator(".stack img:visible")
         assert visible.count() == 4 and visible.first.get_attribute("data-frame") == "6"
         page.locator("#play").click()
@@ -248,7 +248,8 @@ def explain_command(folder: Path, *more: str) -> Path:
     video = make_video(folder / "-v [1].avi", *HMDB_LIKE, num_frames=10, size="64x48")
     arguments = ["explain", "one", str(video), "--runs", str(folder / "runs"), *more]
     assert exit_code_of(partial(app, arguments, standalone_mode=False)) == 0
-    return folder / "runs" / "one" / "explanations" / "-v [1]" / "index.html"
+    (page,) = (folder / "runs" / "one" / "explanations" / "-v [1]").glob("*/index.html")
+    return page
 
 
 def test_command_writes_sheet_video_and_page(
@@ -257,6 +258,7 @@ def test_command_writes_sheet_video_and_page(
     page = explain_command(tmp_path, "--action", "walk")
     out = capsys.readouterr().out
     assert "walk" in out and "wrote" in out.splitlines()[-1] and "nothing about HMDB51" in out
+    assert page.parent.name == "walk"
     assert sorted(file.name for file in page.parent.iterdir()) == ["heat.mp4", "index.html", "sheet.png"]
     # 24x24 pixels a panel, shown at 240, four panels: frame, rollout, gradient, motion; one picture a segment.
     assert len(ffmpeg_frames(page.parent / "heat.mp4", height=240, width=960)) == 4
@@ -270,6 +272,7 @@ def test_a_real_clip_is_explained(loaded: LoadedModel, real_videos: Path, tmp_pa
     (clip,) = (real_videos / "hmdb51" / "punch").glob("*.avi")
     arguments = ["explain", "one", str(clip), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     assert exit_code_of(partial(app, arguments, standalone_mode=False)) == 0
-    page = (tmp_path / "out" / "index.html").read_text()
+    (folder,) = (tmp_path / "out" / clip.stem).iterdir()
+    page = (folder / "index.html").read_text()
     assert 'data-frame="21"' in page and clip.name in page  # the middle of the first quarter of 172 frames
-    assert len(ffmpeg_frames(tmp_path / "out" / "heat.mp4", height=240, width=960)) == 4
+    assert len(ffmpeg_frames(folder / "heat.mp4", height=240, width=960)) == 4

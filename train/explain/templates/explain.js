@@ -10,7 +10,7 @@ function show(index) {
   for (const pictures of stacks) {
     pictures.forEach((picture, number) => { picture.hidden = number !== index; });
   }
-  place.textContent = `${index + 1} of ${count}, frame ${stacks[0][index].dataset.frame} of the video`;
+  place.textContent = `frame ${stacks[0][index].dataset.frame} of the video, ${index + 1} of ${count} shown`;
 }
 
 function stop() {
