@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shared.console import run_app, show_version
+from shared.next_command import Places, say_next
 
 app = typer.Typer(
     name="hmdb-prep",
@@ -41,9 +42,9 @@ Splits = Annotated[
     ),
 ]
 
-DEFAULT_VIDEOS = Path("data/videos")
-DEFAULT_SHARDS = Path("data/shards")
-DEFAULT_MANIFESTS = Path("data_manifests")
+DEFAULT_VIDEOS = Places().videos
+DEFAULT_SHARDS = Places().shards
+DEFAULT_MANIFESTS = Places().manifests
 
 
 @app.callback()
@@ -73,6 +74,7 @@ def synth(
         destination, num_clips=clips, num_classes=classes, difficulty=difficulty, seed=seed, num_workers=workers
     )
     say(summary.describe())
+    say_next("synth", places=Places(videos=destination))
 
 
 @app.command()
@@ -91,7 +93,12 @@ def fetch(
     from preprocess.fetch.command import fetch as fetch_archive
     from preprocess.fetch.summary import print_summary
 
-    raise typer.Exit(print_summary(fetch_archive(source, destination, sha256=sha256)))
+    summary = fetch_archive(source, destination, sha256=sha256)
+    code = print_summary(summary)
+    if not code:
+        words = [] if summary.splits is None else ["--splits", str(summary.splits)]
+        say_next("fetch", words, places=Places(videos=destination))
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -174,7 +181,8 @@ def extract(
         engine=engine,
         gpus_per_task=gpus_per_task,
     )
-    run_extraction(settings)
+    if run_extraction(settings) is not None:
+        say_next("extract", places=Places(shards=shards, manifests=manifests))
 
 
 @app.command()
@@ -196,6 +204,7 @@ def merge(
     say_warnings(manifests, dataset)
     clips, files = counted(dataset.num_clips, "clip"), counted(len(dataset.shards), "shard")
     say(f"manifests of {clips} in {files} written to {manifests}")
+    say_next("merge", places=Places(shards=shards, manifests=manifests))
 
 
 @app.command()
@@ -216,6 +225,7 @@ def verify(shards: Shards = DEFAULT_SHARDS, manifests: Manifests = DEFAULT_MANIF
         way_out = remedies(faults) or "each line says what to do"
         raise DataError(f"{counted(len(faults), 'fault')} in {shards} and {manifests}; {way_out}")
     say(f"{counted(num_clips, 'clip')} verified in {shards}: no faults")
+    say_next("verify", places=Places(shards=shards, manifests=manifests))
 
 
 @app.command()
@@ -228,6 +238,7 @@ def eda(
     from preprocess.eda.command import run_eda
 
     run_eda(manifests=manifests, shards=shards, out=out or manifests / "eda.html")
+    say_next("eda", places=Places(shards=shards, manifests=manifests))
 
 
 @app.command()
@@ -268,6 +279,9 @@ def balance(
         features=features,
     )
     run_balance(settings)
+    words = [] if split == "1" else ["--split", split]
+    words += [] if val_fraction == 0.1 else ["--val-fraction", f"{val_fraction:g}"]
+    say_next("balance", words, places=Places(shards=shards, manifests=manifests))
 
 
 @app.command()
@@ -277,7 +291,10 @@ def doctor(
     """Check Python, torch, torchcodec, FFmpeg, CUDA, HDF5, disk and cores; say what is wrong and how to mend it."""
     from preprocess.doctor.command import diagnose, print_diagnosis
 
-    raise typer.Exit(print_diagnosis(diagnose(data=data)))
+    code = print_diagnosis(diagnose(data=data))
+    if not code:
+        say_next("doctor", places=Places())
+    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -106,6 +106,12 @@ class SplitResult:
         labels: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
         return labels
 
+    @property
+    def clearest_mistake(self) -> str:
+        """The id of the clip that the model was surest of and wrong; where all are right, the one it was surest of."""
+        is_wrong = self.predicted != self.labels
+        return self.clip_ids[int((self.probabilities.max(axis=1) + is_wrong).argmax())]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:

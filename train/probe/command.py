@@ -17,6 +17,7 @@ import torch
 from shared.console import counted, say
 from shared.errors import UsageError
 from shared.interrupts import explained
+from shared.next_command import say_next
 from shared.split_files import write_split_table
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
@@ -34,7 +35,7 @@ from train.run.command import run_facts, setting_of
 from train.run.config import RunConfig, differences, read_config, requested_splits, resolve, write_config
 from train.run.conflicts import idle_options
 from train.run.data import RunData, open_data
-from train.run.folder import CONFIG_FILE, run_folder, split_folder
+from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
 from train.run.progress import Progress, Timing, append_timing, write_metrics
 from train.run.report import REPORT_FILE, write_report
@@ -72,7 +73,7 @@ def probe(options: ProbeOptions) -> None:
     ):
         datas = {}
         for split in requested_splits(config.split):
-            datas[split] = open_data(dataclasses.replace(config, split=split))
+            datas[split] = open_data(dataclasses.replace(config, split=split), weights)
             resources.callback(datas[split][1].reader.close)
             for note in datas[split][1].notes:
                 say(note)
@@ -87,6 +88,8 @@ def probe(options: ProbeOptions) -> None:
         features = _features(folder, parts[0], list(datas.values()), learner.model, device)
         for part in parts:
             _train_part(part, weights, features, device)
+    name = f"{config.name}/seed0" if seeds > 1 else config.name
+    say_next("probe", [name], places=places_of(config))
 
 
 def motion_of(weights: Weights) -> tuple[str, str]:

@@ -16,7 +16,9 @@ import torch
 from shared.console import counted
 from shared.errors import DataError, UsageError
 from shared.interrupts import explained
-from shared.split_files import SPLITS_FILE, write_split_table
+from shared.next_command import say_next
+from shared.split_files import write_split_table
+from shared.splits import SPLITS_FILE
 from shared.video.shape import ClipShape
 from train.data.batches import num_steps
 from train.data.reader import BatchReader
@@ -32,7 +34,7 @@ from train.run.config import RunConfig, read_config, write_config
 from train.run.config_values import Value
 from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData, open_data
-from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, restore_best, resume_text
+from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, places_of, restore_best, resume_text
 from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
@@ -85,6 +87,9 @@ def _run_splits(folder: RunFolder, call: Call) -> None:
             call.processes.say(f"split {split} is left for later (--max-minutes); continue with --resume")
             return
         has_trained |= _run_split(dataclasses.replace(folder.config, split=split), part, call)
+    is_late = call.wishes()[1]  # asked by all processes
+    if call.processes.is_first and not is_late and folder.config.split != "all":
+        say_next("run", [folder.config.name], places=places_of(folder.config))
 
 
 @contextmanager
@@ -109,7 +114,7 @@ def _check_splits(folder: RunFolder) -> None:
 def check_run(config: RunConfig) -> None:
     """Raise what stops a run of one split from starting: its data, its plan, the shape of its model."""
     weights = init_weights(config, None)
-    config, data = open_data(with_shape_of(config, weights))
+    config, data = open_data(with_shape_of(config, weights), weights)
     data.reader.close()
     model_config(config, data, weights)
 
@@ -130,7 +135,7 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
     weights = init_weights(config, found)
     if found is not None and not found.facts.plan_sha256 and config.plan == "auto":
         config = dataclasses.replace(config, plan="none")  # what earlier versions and several splits do not note
-    config, data = open_data(with_shape_of(config, weights))
+    config, data = open_data(with_shape_of(config, weights), weights)
     if not data.plan_sha256:
         config = dataclasses.replace(config, plan="none")  # a plan that appears later is not taken up midway
     with ExitStack() as resources:
@@ -261,6 +266,7 @@ def run_facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
         split_sha256="" if data.split is None else data.split.sha256,
         validation_sha256=data.validation_sha256,
         longest_seconds=data.longest_seconds,
+        trained_on=data.trained_on,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.errors import DataError, UsageError
 from shared.files import whole_file
+from shared.next_command import Places
 from train.run.checkpoint import checkpoint_path, link_file
 from train.run.config import (
     RunConfig,
@@ -83,6 +84,11 @@ def resume_text(config: RunConfig) -> str:
     if Path(config.runs) != Path(RunConfig().runs):
         words += ["--runs", config.runs]
     return f"continue with `{shlex.join(words)}`"
+
+
+def places_of(config: RunConfig) -> Places:
+    """The folders of a run, for the command that follows."""
+    return Places(shards=Path(config.shards), manifests=Path(config.manifests), runs=Path(config.runs))
 
 
 def seed_folders(path: Path) -> list[Path]:

@@ -1,0 +1,62 @@
+"""The road through both programs: after each command the one that comes next, with the folders that were given."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.console import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Folders, by the names of their options; the values are those that commands take when nothing is given."""
+
+    videos: Path = Path("data/videos")
+    shards: Path = Path("data/shards")
+    manifests: Path = Path("data_manifests")
+    runs: Path = Path("runs")
+
+
+_NEXT = {
+    "doctor": "hmdb-prep synth",
+    "synth": "hmdb-prep extract",
+    "fetch": "hmdb-prep extract",
+    "extract": "hmdb-prep eda",
+    "merge": "hmdb-prep eda",
+    "verify": "hmdb-prep eda",
+    "eda": "hmdb-prep balance",
+    "balance": "lsvit-train run",
+    "embed": "hmdb-prep balance",
+    "run": "lsvit-train evaluate",
+    "probe": "lsvit-train evaluate",
+    "evaluate": "lsvit-train explain",
+    "predict": "lsvit-train explain",
+}
+_TAKES = {
+    "hmdb-prep synth": (),
+    "hmdb-prep extract": ("videos", "shards", "manifests"),
+    "hmdb-prep eda": ("shards", "manifests"),
+    "hmdb-prep balance": ("shards", "manifests"),
+    "lsvit-train run": ("shards", "manifests", "runs"),
+    "lsvit-train evaluate": ("runs", "shards", "manifests"),
+    "lsvit-train explain": ("runs", "videos", "shards", "manifests"),
+}
+
+
+def next_command(after: str, words: Sequence[str] = (), *, places: Places) -> str:
+    """The command line that follows the command ``after``, quoted for a shell. words: its arguments and options."""
+    command = _NEXT[after]
+    options: list[str] = []
+    for name in _TAKES[command]:
+        given, usual = getattr(places, name), getattr(Places(), name)
+        options += [] if given == usual else [f"--{name}", str(given)]
+    return shlex.join([*command.split(), *words, *options])
+
+
+def say_next(after: str, words: Sequence[str] = (), *, places: Places) -> None:
+    """Print it on standard error: standard output ends with what was written where, and may be read by a program."""
+    say(f"next: {next_command(after, words, places=places)}", to=sys.stderr)
