@@ -19,11 +19,13 @@ from shared.video.decoding import open_video
 from train.data.views import Views
 from train.predict import window_frames
 from train.predict.answering import answer_all
+from train.predict.command import _calibrated_timeline
 from train.predict.inputs import Input
 from train.predict.timeline import Timeline, WindowAnswer, answer_over_time, stretches
 from train.predict.timeline_output import print_timelines, time_text
 from train.predict.timeline_picture import columns_of, stripe_labels, tick_step, tick_text, write_picture
 from train.predict.windows import Windowing
+from train.trained.calibration import Calibration
 from train.trained.model import LoadedModel
 
 VARIABLE = ("-vf", "setpts=(N+0.4*mod(N\\,3))/30/TB", "-fps_mode", "vfr", "-c:v", "libx264")
@@ -236,6 +238,17 @@ def test_windows_with_one_best_action_are_one_row(capsys: pytest.CaptureFixture[
     first = next(line for line in out.splitlines() if "v.mp4" in line).split()
     assert first[:6] == ["v.mp4", "0:00.00", "0:03.00", "a", "70.00", "%"] and first[-3:] == ["b", "20.00", "%"]
     assert "bad.mp4: broken" in err and "1 of 2 videos gave no answer" in err
+
+
+def test_windows_are_calibrated_as_videos_are() -> None:
+    calibration = Calibration(
+        checkpoint="best.pt", epoch=1, temperature=2.0, num_clips=9, loss_before=1, loss_after=1,
+        calibration_error_before=0, calibration_error_after=0,
+    )  # fmt: skip
+    first, nothing = _calibrated_timeline(timeline_of([0, None]), calibration).windows
+    roots = np.sqrt([0.7, 0.2, 0.1])
+    assert nothing.probabilities is None and first.probabilities is not None
+    np.testing.assert_allclose(first.probabilities, roots / roots.sum(), atol=1e-12)
 
 
 def test_a_table_is_bounded_and_says_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
