@@ -153,3 +153,17 @@ def test_loose_pictures_in_a_class_folder_get_a_sentence(tmp_path: Path) -> None
     (tmp_path / "videos/jump/0001.jpg").rename(tmp_path / "videos/0001.jpg")
     outcome = run("hmdb-prep", "extract", "--videos", tmp_path / "videos", *places(tmp_path))
     assert outcome.code == 1 and "1 beside the class folders (0001.jpg)" in outcome.err
+
+
+def test_the_quarantine_says_the_same_wherever_videos_lie_and_names_folders_as_such(
+    ffmpeg: str, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos" / "a"
+    make_video(videos / "good.avi", *HMDB_LIKE, num_frames=3, size="64x48")
+    dump_frames(videos / "good.avi", videos / "two")
+    shutil.copytree(videos / "two", videos / "two.avi")
+    (videos / "link.avi").symlink_to(tmp_path / "nothing")
+    succeed("hmdb-prep", "extract", "--videos", tmp_path / "videos", *places(tmp_path), *OPTIONS, *SIZE)
+    quarantine = pd.read_csv(tmp_path / "manifests/quarantine.csv").set_index("path")["error"]
+    assert quarantine["a/link.avi"] == "no such file: link.avi"
+    assert quarantine["a/two.avi"] == "its clip_id a/two is taken by the frame folder a/two; rename one of them"

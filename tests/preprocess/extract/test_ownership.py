@@ -155,3 +155,17 @@ def test_a_damaged_shard_is_to_be_deleted(folder: Path, refusal: Refusal) -> Non
     file.unlink()
     assert call(*extract(folder)) == 0
     assert content(folder) == before
+
+
+def test_a_shard_of_another_data_set_is_called_so(folder: Path, refusal: Refusal) -> None:
+    assert call(*extract(folder, "--manifests", str(folder / "of others"), shards="others", size="24")) == 0
+    theirs, own = read_dataset(folder / "of others").dataset_id[:12], read_dataset(folder / "manifests").dataset_id[:12]
+    first, second = (folder / "shards" / f"shard-0000{index}.h5" for index in range(2))
+    shutil.copy(first, folder / "shards" / "shard-00007.h5")
+    assert "shard-00007.h5 is none that this data set has: it may be one of its shards, renamed" in refusal(
+        *extract(folder)
+    )
+    (folder / "shards" / "shard-00007.h5").unlink()
+    shutil.copy(folder / "others" / second.name, second)
+    assert f"{second} is of another data set ({theirs}; this one is {own}); move it" in refusal(*extract(folder))
+    assert f"{second} is of another data set ({theirs}); move it" in refusal("merge", *places(folder))

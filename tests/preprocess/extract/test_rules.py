@@ -288,3 +288,23 @@ def test_300_clips_beside_official_names(video: Path, tmp_path: Path) -> None:
 def source_of(clip_id: str) -> str:
     class_name, _, stem = clip_id.partition("/")
     return read_name(stem, class_name=class_name).source
+
+
+def test_splits_that_fetch_wrote_are_pointed_at(ucf101: Path) -> None:
+    file = ucf101 / "videos" / "splits.csv"
+    file.write_text("clip_id,split1\n" + "".join(f"{name},train\n" for name in rows_of(ucf101).index))
+    line = f"{file} divides these videos and is not used; use --splits {file}, or --splits auto to ignore it"
+    assert line in here(*extract(ucf101)).stdout
+    assert str(file) not in here(*extract(ucf101, "--splits", "auto")).stdout
+    assert "is not used" not in here(*extract(ucf101, "--splits", file)).stdout
+    assert set(rows_of(ucf101)["split1"]) == {"train"}
+    assert "is not used" not in here(*extract(ucf101)).stdout  # it is kept beside the shards
+
+
+def test_sources_that_are_formulas_are_refused(tmp_path: Path, video: Path) -> None:
+    folder = put(tmp_path, video, ["a/x=1", "a/x=2"])
+    result = here(*extract(folder, "--source-pattern", "x(.*)"))
+    assert isinstance(result.exception, UsageError)
+    assert "gives a/x=1 the source '=1', which a spreadsheet would run" in str(result.exception)
+    assert not list((folder / "shards").glob("*.h5"))
+    assert here(*extract(folder, "--source-pattern", "x=(.*)")).exit_code == 0

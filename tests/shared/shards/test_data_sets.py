@@ -9,14 +9,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import typer
 from made_dataset import DATASET_ID, MadeDataset, make_dataset
 from made_run import make_run
 
 from preprocess.cli import app as prepare
 from shared.console import exit_code_of
+from shared.errors import DataError
+from shared.manifests import read_manifests
+from shared.shards.clips import clips_in_shards
 from shared.shards.data_sets import look_at, what_is_wrong
 from train.cli import app as learn
+from train.data.views import Views
+from train.trained.clips import stored_probabilities
+from train.trained.model import load_model
 
 OTHER_ID = "e" * 64
 MIDDLE = "shard-00002.h5"  # holds clips to train on and to test
@@ -182,3 +189,36 @@ def test_shards_of_several_data_sets_are_counted(folder: Path) -> None:
     text = what_is_wrong(made.shards, names, dataset_id=DATASET_ID)
     assert text.startswith(f"2 of the shards in {made.shards} are, shard-000009.h5 first, of another data set")
     assert text.endswith("; move them to another folder")  # nothing is missing: nothing to make again
+
+
+def test_verify_makes_nothing_again_where_nothing_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "b" / "shards" / MIDDLE, folder / "a" / "shards" / "shard-00077.h5")
+    assert call(prepare, folder, "verify") == 1
+    printed = capsys.readouterr()
+    assert f"shard-00077.h5: of another data set ({OTHER_ID[:12]})" in printed.out
+    assert "move the shards that do not belong there to another folder" in printed.err
+    assert "extract" not in printed.err
+
+
+def test_evaluate_says_how_many_of_all_shards_are_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = read_manifests(folder / "a" / "manifests")
+    names = sorted(set(frame["shard"]))
+    (folder / "a" / "shards" / MIDDLE).unlink()
+    clips = frame[frame["shard"] == MIDDLE]
+    loaded = load_model(folder / "trained", device=torch.device("cpu"))
+    with pytest.raises(DataError, match=f"^1 of the {len(names)} shards is missing in .*, {MIDDLE}; run"):
+        stored_probabilities(
+            loaded, clips, shards=folder / "a" / "shards", views=Views(), batch_size=2, named=set(frame["shard"])
+        )
+    with pytest.raises(DataError, match=f"^1 of the {len(names)} shards is missing"):
+        next(clips_in_shards(clips, folder / "a" / "shards", dataset_id=DATASET_ID, named=names))
+
+
+def test_a_plan_that_needs_no_picture_says_whose_shards_lie_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards_of_another(folder)
+    assert call(prepare, folder, "balance", "--strategy", "none") == 0
+    assert f"are of another data set ({OTHER_ID[:12]}; the manifests are of {DATASET_ID[:12]})" in (
+        capsys.readouterr().out
+    )
