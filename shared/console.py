@@ -63,15 +63,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 @contextmanager
-def progress(description: str, total: int | None, *, unit: str = "clips") -> Iterator[Callable[[int], None]]:
+def progress(
+    description: str, total: int | None, *, unit: str = "clips", detail: Callable[[], str] | None = None
+) -> Iterator[Callable[[int], None]]:
     """Show progress with rate and time left on standard error; yields ``advance(count)``.
 
-    On a terminal a Rich bar; elsewhere one plain line every 10 seconds, none for what is done sooner.
+    On a terminal a Rich bar; elsewhere one plain line every 10 seconds, none for what is done sooner. detail: what
+    else there is to say just now, instead of the time left.
     """
     if is_terminal(sys.stderr):
-        yield from _rich_progress(description, total, unit)
+        yield from _rich_progress(description, total, unit, detail)
     else:
-        yield from _plain_progress(description, total, unit)
+        yield from _plain_progress(description, total, unit, detail)
 
 
 @contextmanager
@@ -90,7 +93,9 @@ def progress_in_megabytes(description: str, total_bytes: int | None) -> Iterator
         yield advance
 
 
-def _rich_progress(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+def _rich_progress(
+    description: str, total: int | None, unit: str, detail: Callable[[], str] | None
+) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -100,23 +105,25 @@ def _rich_progress(description: str, total: int | None, unit: str) -> Iterator[C
         TextColumn("{task.completed:,.0f}/{task.fields[total_text]} " + unit, markup=False),
         TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn() if detail is None else TextColumn("{task.fields[detail]}", markup=False),
     )
     started, done = time.monotonic(), 0
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
         total_text = "?" if total is None else f"{total:,}"
-        task = bar.add_task(description, total=total, total_text=total_text, rate="")
+        task = bar.add_task(description, total=total, total_text=total_text, rate="", detail="")
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
             rate = done / max(time.monotonic() - started, 1e-9)
-            bar.update(task, completed=done, rate=f"{_rate_text(rate)} {unit}/s")
+            bar.update(task, completed=done, rate=f"{_rate_text(rate)} {unit}/s", detail=detail() if detail else "")
 
         yield advance
 
 
-def _plain_progress(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+def _plain_progress(
+    description: str, total: int | None, unit: str, detail: Callable[[], str] | None
+) -> Iterator[Callable[[int], None]]:
     started = last = time.monotonic()
     done = 0
 
@@ -129,6 +136,7 @@ def _plain_progress(description: str, total: int | None, unit: str) -> Iterator[
         last = now
         rate = done / (now - started)
         left = "" if total is None or not rate else f", {duration_text((total - done) / rate)} left"
+        left = f", {detail()}" if detail else left
         of = "" if total is None else f"/{total}"
         say(f"{description}: {done}{of} {unit}, {_rate_text(rate)} {unit}/s{left}", to=sys.stderr)
 

@@ -47,3 +47,13 @@ def test_slow_work_shows_its_rate_and_the_hours_left(
 )
 def test_nouns_after_numbers(number: int, noun: str, expected: str) -> None:
     assert console.counted(number, noun) == expected
+
+
+def test_a_detail_stands_in_place_of_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter((0.0, 20.0))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress("epoch 2/3", 90, detail=lambda: "loss 1.000; run: 7 min left") as advance:
+        advance(30)
+    assert capsys.readouterr().err == "epoch 2/3: 30/90 clips, 1.5 clips/s, loss 1.000; run: 7 min left\n"

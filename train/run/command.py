@@ -39,7 +39,7 @@ from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
 from train.run.report import REPORT_FILE, write_report
-from train.run.session import Call, Interruption, Session, open_events, restore
+from train.run.session import Call, Interruption, Pace, Session, open_events, restore
 from train.run.start import init_weights, make_model, model_config, with_shape_of
 
 
@@ -68,6 +68,7 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
         call = Call(
             processes=processes,
             interruption=interruption,
+            pace=Pace(splits_left=len(folder.parts), epochs=config.epochs),
             deadline=started + 60 * config.max_minutes if config.max_minutes else math.inf,
         )
         _run_splits(folder, call)
@@ -86,6 +87,7 @@ def _run_splits(folder: RunFolder, call: Call) -> None:
         if has_trained and call.wishes()[1]:
             call.processes.say(f"split {split} is left for later (--max-minutes); continue with --resume")
             return
+        call.pace.splits_left -= 1
         has_trained |= _run_split(dataclasses.replace(folder.config, split=split), part, call)
     is_late = call.wishes()[1]  # asked by all processes
     if call.processes.is_first and not is_late and folder.config.split != "all":

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from shared.console import counted
+from shared.console import counted, duration_text
 from shared.console import progress as show_progress
 from shared.interrupts import explained
 from train.data.batches import Batch, epoch_steps, training_batches
@@ -71,7 +71,7 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
         Prefetcher(
             send_lessons(_batches(session, progress), lessons, device=learner.processes.device), ahead=config.prefetch
         ) as stream,
-        show_progress(title, clips_left) as advance,
+        show_progress(title, clips_left, detail=lambda: live_text(session, progress)) as advance,
     ):
         for lesson in stream:
             result = train_step(learner, lessons, lesson, step=progress.step)
@@ -79,6 +79,7 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
             progress = progress.after_step(
                 loss_sum=result.loss_sum, num_right=result.num_right, num_clips=result.num_clips
             )
+            session.call.pace.epochs_done += 1 / session.steps_per_epoch
             if learner.processes.is_first:
                 advance(result.num_clips)
             _log_step(session, progress, loss=result.loss_sum / result.num_clips)
@@ -87,6 +88,16 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
                 break
     _log_timing(session, start, progress, seconds=time.perf_counter() - started, waited=stream.wait_seconds)
     return progress, is_late
+
+
+def live_text(session: Session, progress: Progress) -> str:
+    """What is known in the middle of an epoch, and the time left of the whole run."""
+    text = f"loss {progress.loss_sum / progress.num_clips:.3f}, top-1 {progress.num_right / progress.num_clips:.1%}"
+    validated = [row.val_top1 for row in progress.history if row.val_top1 is not None]
+    if validated:
+        text += f", validation {validated[-1]:.1%}"
+    epochs_left = session.config.epochs - progress.epoch - progress.step_in_epoch / session.steps_per_epoch
+    return f"{text}; run: {duration_text(session.call.pace.seconds_left(epochs_left))} left"
 
 
 def _between_steps(session: Session, progress: Progress) -> bool:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from shared.figures import house_style
 from train.run.progress import EpochRow
 
 _MOST_NAMED_CLASSES = 60  # beyond, names and counts cannot be read
@@ -16,9 +17,14 @@ _LARGEST_SIDE = 17.0  # inches; as many as 60 names need
 
 
 def draw_curves(history: Sequence[EpochRow]) -> Figure:
-    """Loss, top-1 and learning rate over the epochs; the best epoch is marked."""
-    figure = Figure(figsize=(12, 3.6), dpi=100, layout="constrained")
-    loss, accuracy, rate = figure.subplots(1, 3)
+    """Loss, top-1 and learning rate over the epochs, one below the other; the best epoch is marked."""
+    with house_style():
+        return _curves(history)
+
+
+def _curves(history: Sequence[EpochRow]) -> Figure:
+    figure = Figure(figsize=(7.6, 7.2), dpi=120, layout="constrained")
+    loss, accuracy, rate = figure.subplots(3, 1, height_ratios=[3, 3, 2])
     epochs = [row.epoch for row in history]
     loss.plot(epochs, [row.train_loss for row in history], marker=".", label="training")
     accuracy.plot(epochs, [100 * row.train_top1 for row in history], marker=".", label="training")
@@ -33,9 +39,8 @@ def draw_curves(history: Sequence[EpochRow]) -> Figure:
     for axes, title in ((loss, "loss"), (accuracy, "top-1 in %"), (rate, "learning rate")):
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    loss.legend()
-    accuracy.legend()
+    for axes in (loss, accuracy):  # above the data, never over it
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2)
     return figure
 
 

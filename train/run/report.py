@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def write_report(folder: Path, *, facts: RunFacts, config: RunConfig, progress: 
         with whole_file(folder / CONFUSION_FILE) as temporary:
             figure.savefig(temporary)
     summary, remarks = _summary(config, progress), _remarks(facts)
-    sections = _sections(facts, config, progress, timing)
+    sections = _sections(folder, facts, config, progress, timing)
     write_text(folder / "report.md", _markdown(folder.name, [summary, *remarks], sections))
     content = {
         "name": folder.name,
@@ -116,7 +117,9 @@ def _figures(config: RunConfig, progress: Progress, timing: list[Timing]) -> lis
     return [*validation, (f"{progress.epoch} of {config.epochs}", "epochs"), (f"{minutes:.1f}", "minutes of training")]
 
 
-def _sections(facts: RunFacts, config: RunConfig, progress: Progress, timing: list[Timing]) -> list[Section]:
+def _sections(
+    folder: Path, facts: RunFacts, config: RunConfig, progress: Progress, timing: list[Timing]
+) -> list[Section]:
     sections = []
     if progress.history:
         sections.append(Section(title="Curves", picture=CURVES_FILE, text=_last_epochs(progress)))
@@ -130,6 +133,7 @@ def _sections(facts: RunFacts, config: RunConfig, progress: Progress, timing: li
         Section(title="Data", columns=("what", "value"), rows=_data_rows(facts)),
         Section(title="Configuration", columns=("key", "value"), rows=_configuration_rows(config, facts)),
         Section(title="Model", columns=("key", "value"), rows=model),
+        Section(title="TensorBoard", text=f"tensorboard --logdir {shlex.quote(str(folder))}"),
         Section(title="Environment", columns=("what", "value"), rows=_environment_rows(timing)),
     ]
 

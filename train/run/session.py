@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -34,12 +34,30 @@ if TYPE_CHECKING:
 EVENTS_FOLDER = "tensorboard"
 
 
+@dataclass(kw_only=True, eq=False)
+class Pace:
+    """How fast the epochs of a call went, all splits together, validation and checkpoints with them."""
+
+    splits_left: int
+    """Those that come after the present one."""
+    epochs: int
+    started: float = field(default_factory=time.monotonic)
+    epochs_done: float = 0.0
+    """Since the start, with parts of epochs."""
+
+    def seconds_left(self, epochs_of_split: float) -> float:
+        """How long the rest of all splits takes. epochs_of_split: those that are left of the present one."""
+        left = epochs_of_split + self.splits_left * self.epochs
+        return left * (time.monotonic() - self.started) / self.epochs_done
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Call:
     """What one process shares over all splits of a call."""
 
     processes: Processes
     interruption: Interruption
+    pace: Pace
     deadline: float
     """When --max-minutes are over, on the clock of ``time.monotonic``; infinite without a limit."""
 
