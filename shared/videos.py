@@ -130,12 +130,12 @@ def frames_of(content: FolderContent) -> tuple[os.DirEntry[str], ...]:
 
 
 def _holds_videos(folder: os.DirEntry[str]) -> bool:
-    """Whether there is a video or a numbered picture in a folder, or in one within. Links within are not followed."""
+    """Whether there is a video or a numbered picture in a folder, or in one within; of a link, in its folder alone."""
     content = look_into(Path(folder.path))
     return (
         bool(content.videos)
         or any(is_frame(entry.name) for entry in content.pictures)
-        or any(_holds_videos(entry) for entry in content.folders if not entry.is_symlink())
+        or (not folder.is_symlink() and any(_holds_videos(entry) for entry in content.folders))
     )
 
 
