@@ -21,8 +21,8 @@ from preprocess.fetch.unpack import Tally, Unpacker
 from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
 from shared.interrupts import explained
-from shared.split_files import SPLITS_FILE, SplitTable, read_split_table, write_split_table
-from shared.splits import Part, official_splits
+from shared.split_files import SplitTable, read_split_table, write_split_table
+from shared.splits import SPLITS_FILE, Part, official_splits
 from shared.video.frame_names import PICTURE_SUFFIXES
 from shared.videos import is_synthetic, list_videos
 

@@ -1,4 +1,4 @@
-"""Runs the installed commands as a user does: in a subprocess."""
+"""Runs the commands: installed, as a user does, in a subprocess, or quicker in this process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from typer.testing import CliRunner
+
+from shared.errors import DataError, UsageError
 
 _SCRIPTS = Path(sys.executable).parent
 
@@ -53,4 +57,31 @@ def fail(code: int, program: str, *arguments: str | Path, cwd: Path | None = Non
     outcome = run(program, *arguments, cwd=cwd)
     assert outcome.code == code, f"{program} {arguments} ended with {outcome.code}\n{outcome.out}\n{outcome.err}"
     assert "Traceback" not in outcome.err
+    return outcome.err
+
+
+def run_here(program: str, *arguments: str | Path) -> Outcome:
+    """As ``run``, but in this process, which saves the seconds of its imports. Other errors than ours are raised."""
+    from preprocess.cli import app as prepare
+    from train.cli import app as learn
+
+    result = CliRunner().invoke(prepare if program == "hmdb-prep" else learn, [str(word) for word in arguments])
+    error = result.exception
+    if error is not None and not isinstance(error, DataError | UsageError | SystemExit):
+        raise error
+    code = 1 if isinstance(error, DataError) else 2 if isinstance(error, UsageError) else result.exit_code
+    return Outcome(code=code, out=result.stdout, err=f"{result.stderr}{error or ''}")
+
+
+def succeed_here(program: str, *arguments: str | Path) -> str:
+    """As ``succeed``, in this process."""
+    outcome = run_here(program, *arguments)
+    assert outcome.code == 0, f"{program} {arguments} ended with {outcome.code}\n{outcome.out}\n{outcome.err}"
+    return outcome.out
+
+
+def fail_here(code: int, program: str, *arguments: str | Path) -> str:
+    """As ``fail``, in this process."""
+    outcome = run_here(program, *arguments)
+    assert outcome.code == code, f"{program} {arguments} ended with {outcome.code}\n{outcome.out}\n{outcome.err}"
     return outcome.err

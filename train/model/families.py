@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +21,7 @@ from shared.errors import DataError, UsageError
 from train.model.config import Activation, BackboneShape, ModelConfig, PerColour, SpatialPool, make_config
 from train.model.lsvit import Backbone
 from train.model.pools import LatentPool
+from train.model.trained_on import UNKNOWN, TrainedOn
 from train.model.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
 from train.model.weight_files import Stated, StoredWeights, find_weights, read_stated, read_weights
 
@@ -47,6 +48,8 @@ class Weights:
     std: PerColour
     class_names: tuple[str, ...] = ()
     """Classes of the head, where the file says so."""
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+    """Clips of the data sets here; none where the weights are from elsewhere."""
     notes: tuple[str, ...] = ()
     """What was left out, and what was settled otherwise than by the file."""
 
@@ -83,16 +86,23 @@ def _of_checkpoint(source: str, stored: StoredWeights) -> Weights:
     try:
         config = from_builtins(ModelConfig, facts["model_config"])
         class_names = from_builtins(tuple[str, ...], facts["class_names"])
+        trained_on = from_builtins(TrainedOn, facts["trained_on"]) if "trained_on" in facts else UNKNOWN
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise DataError(f"{source} is damaged or of another version of lsvit-train: {error}") from error
+    _check_floating(source, stored.tensors)
     tensors = {name: tensor.float() for name, tensor in stored.tensors.items()}
-    weights = own_weights(source, tensors, config, class_names=class_names)
+    weights = own_weights(source, tensors, config, class_names=class_names, trained_on=trained_on)
     _check(source, tensors, weights.shape)
     return weights
 
 
 def own_weights(
-    source: str, tensors: Mapping[str, Tensor], config: ModelConfig, *, class_names: tuple[str, ...]
+    source: str,
+    tensors: Mapping[str, Tensor],
+    config: ModelConfig,
+    *,
+    class_names: tuple[str, ...],
+    trained_on: TrainedOn,
 ) -> Weights:
     """The weights of an LS-ViT whose config is known: nothing is left open."""
     return Weights(
@@ -103,6 +113,7 @@ def own_weights(
         mean=config.mean,
         std=config.std,
         class_names=class_names,
+        trained_on=trained_on,
     )
 
 
@@ -110,6 +121,7 @@ def convert(
     stored: Mapping[str, Tensor], *, source: str, stated: Stated, num_heads: int = 0, activation: str = "auto"
 ) -> Weights:
     """A state dict under timm's names, or this model's, as `load_weights` gives it."""
+    _check_floating(source, stored)
     tensors = {_model_key(key): tensor.float() for key, tensor in stored.items()}
     notes = [f"left out: {', '.join(_plain(left))}"] if (left := [key for key in _LEFT_OUT if key in tensors]) else []
     _without_distillation(tensors)
@@ -274,6 +286,14 @@ def _wrong_positions(positions: Tensor, shape: BackboneShape) -> list[str]:
     if num_patches > 0 and math.isqrt(num_patches) ** 2 == num_patches:
         return []
     return [f"pos_embed is {tuple(positions.shape)}: no square of patches after {shape.num_prefix_tokens} other tokens"]
+
+
+def _check_floating(source: str, stored: Mapping[str, Tensor]) -> None:
+    """Raise DataError for a backbone in whole numbers: quantised weights mean nothing without their scales."""
+    for key, tensor in stored.items():
+        if not tensor.is_floating_point() and _model_key(key).startswith("backbone."):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise _refused(source, [f"{key} is {kind}, not of floating point; quantised weights lack their scales"])
 
 
 def _check_finite(source: str, tensors: Mapping[str, Tensor]) -> None:

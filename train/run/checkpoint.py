@@ -23,6 +23,7 @@ from shared.video.resizing import FrameSize
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import ClipShape
 from train.model.config import ModelConfig
+from train.model.trained_on import UNKNOWN, TrainedOn
 from train.model.weight_files import CHECKPOINT_FORMAT, CHECKPOINTS_FOLDER, UNREADABLE, is_whole
 from train.run.progress import Progress
 
@@ -54,6 +55,8 @@ class RunFacts:
     """Checksum of the names of the clips that choose the best epoch."""
     longest_seconds: float = 0.0
     """How long the longest training clip is shown; 0 where its video does not say, and in checkpoints from before."""
+    trained_on: TrainedOn = UNKNOWN
+    """By this run and by those whose weights it began with; not known in checkpoints from before it was noted."""
 
     @property
     def size(self) -> FrameSize:
@@ -76,6 +79,7 @@ class RunFacts:
             "split_sha256": self.split_sha256,
             "validation_sha256": self.validation_sha256,
             "longest_seconds": self.longest_seconds,
+            "trained_on": dataclasses.asdict(self.trained_on),
             "image_size": self.model_config.image_size,
             "mean": list(self.model_config.mean),
             "std": list(self.model_config.std),
@@ -94,20 +98,26 @@ class RunFacts:
     def differences(self, other: RunFacts) -> list[str]:
         """What differs between two runs, as ``name: own -> other``; none stands for an empty text.
 
-        What was noted of one of them alone is no difference, nor is the longest clip, which the split settles.
+        What was noted of one of them alone is no difference, nor is what the split settles: the longest clip, and what
+        was trained on.
         """
         own, others = self.to_dict(), other.to_dict()
         return [
             f"{key}: {'none' if value == '' else value} -> {'none' if others[key] == '' else others[key]}"
             for key, value in own.items()
-            if key != "longest_seconds"
+            if key not in ("longest_seconds", "trained_on")
             and value != others[key]
             and (key not in _LATER_FACTS or (value and others[key]))
         ]
 
 
 _OTHER_FACTS = ("model_config", "class_names", "dataset_id", "synthetic", "split", "plan_sha256")
-_LATER_FACTS = {"split_sha256": "", "validation_sha256": "", "longest_seconds": 0.0}  # and what is read where absent
+_LATER_FACTS = {  # and what is read where they are absent
+    "split_sha256": "",
+    "validation_sha256": "",
+    "longest_seconds": 0.0,
+    "trained_on": dataclasses.asdict(UNKNOWN),
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -30,8 +30,10 @@ from train.data.samples import (
     table_of_split,
 )
 from train.model.config import PRESETS
+from train.model.families import Weights
+from train.model.trained_on import TrainedOn
 from train.run.config import RunConfig, class_strengths
-from train.run.seen import seen_test_clips
+from train.run.seen import NOTHING_KNOWN, clips_trained_on, seen_test_clips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +62,8 @@ class RunData:
     """Checksum of the balancing plan, empty without one."""
     longest_seconds: float
     """How long the longest training clip is shown; 0 where no video says."""
+    trained_on: TrainedOn
+    """Of the weights when the run is over: its training clips, and those of what it begins with."""
     notes: tuple[str, ...]
     """Sentences for the user."""
 
@@ -69,8 +73,11 @@ class RunData:
         return names_sha256(self.table.clip_id[row] for row in self.rows.validation)
 
 
-def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
-    """Read manifests and shards of the one split that ``config`` names; the config comes back with its choices made."""
+def open_data(config: RunConfig, weights: Weights | None = None) -> tuple[RunConfig, RunData]:
+    """Read manifests and shards of the one split that ``config`` names; the config comes back with its choices made.
+
+    weights: what the run begins with, if anything.
+    """
     manifests = Path(config.manifests)
     dataset = read_dataset(manifests)
     _check_classes(config, dataset)
@@ -82,6 +89,7 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
     samples, plan_sha256, notes = _choose_samples(config, dataset, table, rows, val_fraction=val_fraction)
     reader = ClipReader(Path(config.shards), table, dataset_id=dataset.dataset_id)
     config, more_notes = settle(config, reader.layout)
+    before = TrainedOn() if weights is None else weights.trained_on
     if config.val_fraction and not len(rows.validation):
         notes = [*notes, "no source can be set aside for validation: best will be the last state"]
     data = RunData(
@@ -96,9 +104,10 @@ def open_data(config: RunConfig) -> tuple[RunConfig, RunData]:
         rgb=dataset.rgb[split_column("full" if config.split == "all" else config.split)],
         plan_sha256=plan_sha256,
         longest_seconds=max(frame["duration_seconds"].iloc[rows.training].tolist(), default=0.0),
+        trained_on=before.also(dataset.dataset_id, clips_trained_on(frame, split=config.split)),
         notes=(
             *_labels(config, dataset, rows),
-            *_on_init(config, dataset, frame),
+            *_on_init(before, config, dataset, frame),
             *_warnings_on(config, dataset, frame),
             *notes,
             *more_notes,
@@ -213,10 +222,12 @@ def _warnings_on(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> li
     return [f"warning: {sentence}" for sentence in sentences]
 
 
-def _on_init(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> list[str]:
-    """That the run cannot be tested, where the weights that it begins with have seen its test clips."""
-    seen = seen_test_clips(config, frame, dataset_id=dataset.dataset_id)
-    return [f"warning: `evaluate` will refuse this run: {seen}"] if seen else []
+def _on_init(before: TrainedOn, config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> list[str]:
+    """That the run cannot be tested, where the weights that it begins with have seen its test clips, or may have."""
+    seen = seen_test_clips(before, frame, split=config.split, dataset_id=dataset.dataset_id)
+    if seen:
+        return [f"warning: `evaluate` will refuse this run: {seen}"]
+    return [] if before.is_known else [f"note: {config.init}: {NOTHING_KNOWN}"]
 
 
 def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:

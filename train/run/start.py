@@ -40,7 +40,9 @@ def init_weights(config: RunConfig, found: Checkpoint | None) -> Weights | None:
         return None
     if found is not None:
         facts = found.facts
-        return own_weights(config.init, {}, facts.model_config, class_names=facts.class_names)
+        return own_weights(
+            config.init, {}, facts.model_config, class_names=facts.class_names, trained_on=facts.trained_on
+        )
     return load_weights(config.init, num_heads=config.num_heads, activation=config.activation, runs=Path(config.runs))
 
 

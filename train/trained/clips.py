@@ -15,15 +15,15 @@ import torch
 from shared.console import counted, progress, say
 from shared.errors import DataError
 from shared.manifests import Dataset
-from shared.split_files import SPLITS_FILE, SplitTable, read_kept_table
+from shared.split_files import SplitTable, read_kept_table
+from shared.splits import SPLITS_FILE
 from train.data.reader import BatchReader, ClipReader
 from train.data.samples import make_table, table_of_split
 from train.data.views import Views
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.precision import amp_dtype
 from train.learn.processes import Processes, memory_errors
-from train.run.folder import saved_config
-from train.run.seen import seen_test_clips
+from train.run.seen import NOTHING_KNOWN, seen_test_clips
 from train.trained.model import LoadedModel
 
 if TYPE_CHECKING:
@@ -77,11 +77,16 @@ def check_split(loaded: LoadedModel, frame: pd.DataFrame) -> None:
 
 
 def check_unseen(loaded: LoadedModel, frame: pd.DataFrame) -> None:
-    """Raise DataError where the weights that a run began with were trained on test clips of its split."""
-    config = saved_config(loaded.folder)
-    seen = "" if config is None else seen_test_clips(config, frame, dataset_id=loaded.facts.dataset_id)
+    """Raise DataError where the model's weights were trained on test clips of its split.
+
+    Of weights from before that was noted it is not known; a line says so.
+    """
+    facts = loaded.facts
+    seen = seen_test_clips(facts.trained_on, frame, split=facts.split, dataset_id=facts.dataset_id)
     if seen:
         raise DataError(f"{loaded.folder} cannot be tested: {seen}; begin with weights that have not seen them")
+    if not facts.trained_on.is_known:
+        say(f"note: {loaded.folder}: {NOTHING_KNOWN}", to=sys.stderr)
 
 
 def _changed_clips(then: SplitTable, now: SplitTable) -> str:

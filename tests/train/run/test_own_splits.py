@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from commands import fail, run, succeed
+from commands import fail_here, run_here, succeed, succeed_here
 from made_dataset import CLASSES, MadeDataset, make_dataset
 from made_plan import write_whole_plan
 from trained import TINY, checkpoint, go_on, train
@@ -92,7 +92,7 @@ def test_a_run_notes_its_split(made: MadeDataset, tmp_path: Path) -> None:
 
 
 def test_a_plan_is_made_for_the_train_rows_alone(made: MadeDataset, tmp_path: Path) -> None:
-    said = succeed("hmdb-prep", "balance", *places(made), "--strategy", "oversample", "--target", "6")
+    said = succeed_here("hmdb-prep", "balance", *places(made), "--strategy", "oversample", "--target", "6")
     assert "split 1 has 6 val clips of its own, so --val-fraction sets none aside" in said
     plan = read_plan(made.manifests / "balance" / "1.csv")
     assert {row.clip_id for row in plan.rows}.isdisjoint(VAL) and len({row.clip_id for row in plan.rows}) == 12
@@ -116,29 +116,29 @@ def test_evaluate_measures_test_rows_and_refuses_a_split_that_changed(made: Made
     assert {name[-2:] for name in predictions["clip_id"]} == {"06", "07"}
     change_parts(made, {"run/clip01": "test", "walk/clip06": "train"})
     for more in ([], ["--splits", "1"], ["--calibrated"]):
-        said = fail(1, "lsvit-train", *command, *more)
+        said = fail_here(1, "lsvit-train", *command, *more)
         assert (
             f"split 1 of {folder} has changed since it was trained (2 clips, such as run/clip01: train -> test)" in said
         )
         assert f"put the old split back with `hmdb-prep merge --splits {folder / 'splits.csv'}`" in said
     change_parts(made, {"run/clip01": "train", "walk/clip06": "test"})
-    succeed("lsvit-train", *command)
+    succeed_here("lsvit-train", *command)
 
 
 def test_other_splits_may_change(made: MadeDataset, tmp_path: Path) -> None:
     folder = train(made, tmp_path, "a", **OPTIONS)
     change_parts(made, {"run/clip01": "test"}, column="split2")
-    succeed("lsvit-train", "evaluate", folder, *places(made), "--device", "cpu")
-    said = fail(2, "lsvit-train", "evaluate", folder, *places(made), "--splits", "2")
+    succeed_here("lsvit-train", "evaluate", folder, *places(made), "--device", "cpu")
+    said = fail_here(2, "lsvit-train", "evaluate", folder, *places(made), "--splits", "2")
     assert "the test clips of another split are among its training clips" in said
 
 
 def strip_facts(folder: Path) -> None:
-    """What an earlier version left: nothing of the split."""
+    """What an earlier version left: nothing of the split and of what was trained on."""
     (folder / "splits.csv").unlink()
     for file in (folder / "checkpoints").iterdir():
         content = torch.load(file, weights_only=True)
-        for key in ("split_sha256", "validation_sha256"):
+        for key in ("split_sha256", "validation_sha256", "trained_on"):
             content["facts"].pop(key, None)  # the files may be one under two names
         torch.save(content, file)
 
@@ -147,7 +147,7 @@ def test_runs_of_earlier_versions_are_measured_and_it_is_said(made: MadeDataset,
     folder = train(made, tmp_path, "a", **OPTIONS)
     strip_facts(folder)
     change_parts(made, {"run/clip01": "test"})
-    outcome = run("lsvit-train", "evaluate", folder, *places(made), "--device", "cpu")
+    outcome = run_here("lsvit-train", "evaluate", folder, *places(made), "--device", "cpu")
     assert (
         outcome.code == 0
         and f"split 1 of {folder} is not noted, as it was trained by an earlier version" in outcome.err
@@ -186,34 +186,54 @@ def test_a_run_does_not_go_on_with_a_changed_split(
     assert checkpoint(go_on(made, tmp_path, "old"))["progress"]["epoch"] == 1
 
 
+SMALL = {key: value for key, value in OPTIONS.items() if key not in ("embed_dim", "depth", "num_heads")}
+
+
 def test_test_clips_that_trained_the_weights_of_init_are_refused(
     made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_parts(made, {"run/clip01": "test", "walk/clip06": "train"}, column="split2")
     first = train(made, tmp_path, "first", **OPTIONS)
-    small = {key: value for key, value in OPTIONS.items() if key not in ("embed_dim", "depth", "num_heads")}
-    second = train(made, tmp_path, "second", **small, init=str(first))  # the same split: nothing is seen
-    third = train(made, tmp_path, "third", **small, init="second", split="2")
-    command = [*places(made), "--device", "cpu"]
-    succeed("lsvit-train", "evaluate", second, *command)
-    said = fail(1, "lsvit-train", "evaluate", third, *command)
-    assert f"{third} cannot be tested: 1 of the 6 test clips of split 2, such as run/clip01, have trained" in said
-    assert f"{second} (split 1), whose weights it begins with (--init); begin with weights that have not" in said
+    second = train(made, tmp_path, "second", **SMALL, init=str(first))  # the same split: nothing is seen
+    assert "evaluate` will refuse" not in capsys.readouterr().out
+    copy = shutil.copyfile(second / "checkpoints" / "best.pt", tmp_path / "weights.pt")
+    shutil.rmtree(first), shutil.rmtree(second)
+    third = train(made, tmp_path, "third", **SMALL, init=str(copy), split="2")
     assert "warning: `evaluate` will refuse this run: 1 of the 6 test clips" in capsys.readouterr().out
-    (second / "splits.csv").unlink()  # of an earlier version: its split as it is now
-    fail(1, "lsvit-train", "evaluate", third, *command)
-    (second / "checkpoints" / "best.pt").unlink()
-    (second / "checkpoints" / "last.pt").unlink()  # gone: nothing is known of it
-    succeed("lsvit-train", "evaluate", third, *command)
+    copy.unlink()
+    said = fail_here(1, "lsvit-train", "evaluate", third, *places(made), "--device", "cpu")
+    assert f"{third} cannot be tested: 1 of the 6 test clips of split 2, such as run/clip01, have trained" in said
+    assert "the weights that it begins with (--init); begin with weights that have not" in said
+
+
+def test_what_a_run_was_trained_on_stands_in_its_checkpoint(made: MadeDataset, tmp_path: Path) -> None:
+    folder = train(made, tmp_path, "a", **OPTIONS)
+    known = load_model(folder).facts.trained_on
+    frame = read_manifests(made.manifests)
+    assert known.is_known and list(known.clips) == [load_model(folder).facts.dataset_id]
+    assert known.of(*known.clips) == set(frame.loc[frame["split1"] == "train", "clip_id"])
+
+
+def test_weights_of_an_earlier_version_are_measured_and_it_is_said(
+    made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train(made, tmp_path, "first", **OPTIONS)
+    strip_facts(first)
+    capsys.readouterr()
+    second = train(made, tmp_path, "second", **SMALL, init=str(first), split="2")
+    said = "nothing is known of what these weights were trained on"
+    assert f"note: {first}: {said}" in capsys.readouterr().out
+    for folder in (first, second):
+        outcome = run_here("lsvit-train", "evaluate", folder, *places(made), "--device", "cpu")
+        assert outcome.code == 0 and f"note: {folder}: {said}" in outcome.err
 
 
 def test_weights_of_split_all_have_seen_everything(made: MadeDataset, tmp_path: Path) -> None:
     first = train(made, tmp_path, "first", **OPTIONS, split="all")
-    small = {key: value for key, value in OPTIONS.items() if key not in ("embed_dim", "depth", "num_heads")}
-    second = train(made, tmp_path, "second", **small, init=str(first))
-    said = fail(1, "lsvit-train", "evaluate", second, *places(made), "--device", "cpu")
-    assert "6 of the 6 test clips of split 1" in said and "split all" in said
+    second = train(made, tmp_path, "second", **SMALL, init=str(first))
+    said = fail_here(1, "lsvit-train", "evaluate", second, *places(made), "--device", "cpu")
+    assert "6 of the 6 test clips of split 1" in said
     # Of another data set with the same names nothing follows.
     other = make_dataset(tmp_path / "other", dataset_id="e" * 64)
-    third = train(other, tmp_path, "third", **small, init=str(first))
-    succeed("lsvit-train", "evaluate", third, *places(other), "--device", "cpu")
+    third = train(other, tmp_path, "third", **SMALL, init=str(first))
+    succeed_here("lsvit-train", "evaluate", third, *places(other), "--device", "cpu")
