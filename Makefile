@@ -17,7 +17,8 @@ demo:
 # ROAD=auto|probe|small|motion|whole  by the GPU's memory, or this one      NAME=...   of the run; default: the recipe's
 # INIT=weights  file, run or hf:REPO; default: the recipe's                 SPLITS=1,2,3  EPOCHS=  SEED=  as `lsvit-train`
 # SIZE=224x304  of the stored pictures   WORKERS=  of the extraction        VIDEOS=  SHARDS=  MANIFESTS=  RUNS=  folders
-# Every variable given behind `make` goes to scripts/hmdb51 as it is, in quotes, and an unknown one is refused there.
+# Every variable given behind `make` goes to scripts/hmdb51 as it is, in quotes, and an unknown one is refused there;
+# the known ones are read from the environment too (SOURCE=... make hmdb51).
 given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),'$(name)=$(subst ','\'',$(value $(name)))'))
 hmdb51:
 	@scripts/setup

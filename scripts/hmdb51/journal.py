@@ -1,24 +1,52 @@
-"""What is finished of a road, kept in the run's folder, so that the same command goes on where it was killed."""
+"""Runs the commands of a road, one after the other, and keeps in the run's folder what is finished."""
 
 from __future__ import annotations
 
 import dataclasses
 import fcntl
+import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.hmdb51.stages import Stage
 from shared.checks import from_builtins
+from shared.console import duration_text, say
 from shared.errors import DataError
 from shared.files import read_versioned_json, write_text
 
 _FILE = "hmdb51.json"
 _LOCK = ".hmdb51.lock"
-_FORMAT, _VERSION = "hmdb51-road", 1
+_FORMAT, _VERSION = "hmdb51-road", 2
+_SIGNALS = 128  # exit codes from here on: a signal, as Ctrl-C, ended the command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One command of hmdb-prep or lsvit-train."""
+
+    name: str
+    command: tuple[str, ...]
+    """What settles its result. A stage that is finished is left out while this stays the same."""
+    manner: tuple[str, ...] = ()
+    """Options that change where and how fast, and not the result."""
+    reads: tuple[Path, ...] = ()
+    """Files and folders that must stay as they were; what is gone, or an address, is not looked at."""
+    leaves: tuple[Path, ...] = ()
+    """What is there once it is finished."""
+    advice: str = ""
+    """What else helps where it fails."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The whole command, as it is called."""
+        return (*self.command, *self.manner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +57,8 @@ class Finished:
     command: tuple[str, ...]
     seconds: float
     """Of the call that finished it: what a killed one took is not known."""
-    interruptions: int
-    """Calls before it that did not end well."""
+    read: str = ""
+    """`digest` of what it read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,29 +69,31 @@ class Journal:
     source: str
     archive_sha256: str = ""
     """Of the archive that was fetched; empty where there was none."""
-    begun: dict[str, int] = dataclasses.field(default_factory=dict)
-    """How often each stage was begun since it last ended well."""
     finished: tuple[Finished, ...] = ()
+    trained_with: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What `settles_training` said as training was begun; empty before."""
 
     def of(self, stage: Stage) -> Finished | None:
-        """The record of a stage that is finished with the same command, and whose files are still there."""
+        """The record of a stage that is finished with the same command, and whose files are there and the same."""
         found = next((each for each in self.finished if each.stage == stage.name), None)
-        is_same = found is not None and found.command == stage.command
-        return found if is_same and all(path.exists() for path in stage.leaves) else None
+        if found is None or found.command != stage.command or not all(path.exists() for path in stage.leaves):
+            return None
+        return found if digest(stage.reads) in ("", found.read) else None
 
-    def began(self, stage: Stage, *, before: Sequence[Stage]) -> Journal:
-        """The journal once a stage has begun: only those before it are finished any more."""
-        names = {each.name for each in before}
-        kept = tuple(each for each in self.finished if each.stage in names)
-        begun = {**self.begun, stage.name: self.begun.get(stage.name, 0) + 1}
-        return dataclasses.replace(self, finished=kept, begun=begun)
+    def without(self, stages: Collection[Stage]) -> Journal:
+        """The journal once these are finished no more."""
+        names = {stage.name for stage in stages}
+        return dataclasses.replace(self, finished=tuple(each for each in self.finished if each.stage not in names))
 
-    def ended(self, stage: Stage, *, seconds: float) -> Journal:
-        """The journal once a stage has ended well."""
-        begun = dict(self.begun)
-        interruptions = begun.pop(stage.name) - 1
-        record = Finished(stage=stage.name, command=stage.command, seconds=seconds, interruptions=interruptions)
-        return dataclasses.replace(self, finished=(*self.finished, record), begun=begun)
+
+def digest(paths: Sequence[Path]) -> str:
+    """SHA-256 of names, sizes and times of change of files and of all files in folders; empty where none is there."""
+    found = hashlib.sha256()
+    files = sorted(file for path in paths for file in (path, *path.rglob("*")) if file.is_file())
+    for file in files:
+        state = file.stat()
+        found.update(f"{file.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return found.hexdigest() if files else ""
 
 
 def read_journal(folder: Path) -> Journal | None:
@@ -85,7 +115,7 @@ def write_journal(folder: Path, journal: Journal) -> None:
     write_text(folder / _FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def last_begun(folders: list[Path]) -> Path | None:
+def last_begun(folders: Sequence[Path]) -> Path | None:
     """The folder whose journal was written last, None where none has one."""
     files = [folder / _FILE for folder in folders if (folder / _FILE).is_file()]
     return max(files, key=lambda file: file.stat().st_mtime).parent if files else None
@@ -98,14 +128,61 @@ def locked(folder: Path) -> Iterator[int]:
     Raises DataError where another one is at work.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    with (folder / _LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(
                 f"another `make hmdb51`, or a command that it began, is at work in {folder}; wait for it or stop it"
             ) from error
-        yield lock
+        yield lock.fileno()
+
+
+def run_stages(
+    stages: Sequence[Stage], journal: Journal, *, later: Sequence[Stage] = (), folder: Path, lock: int
+) -> Journal:
+    """Run what is not finished, and whatever follows it; returns the journal.
+
+    later: stages that follow these; folder: of the journal. Raises SystemExit with the code of the first command that
+    does not end with 0.
+    """
+    for index, stage in enumerate(stages):
+        if (record := journal.of(stage)) is not None:
+            say(f"-- {stage.name}: finished before, in {duration_text(record.seconds)}")
+            continue
+        journal = journal.without([*stages[index:], *later])
+        write_journal(folder, journal)
+        say(f"\n== {shlex.join(stage.words)}")
+        read, started = digest(stage.reads), time.monotonic()
+        code = _call(stage.words, lock=lock)
+        if code:
+            say(f"make hmdb51: {stage.name} ended with code {code}; {_way_on(stage, code)}", to=sys.stderr)
+            raise SystemExit(code)
+        ended = Finished(stage=stage.name, command=stage.command, seconds=time.monotonic() - started, read=read)
+        journal = dataclasses.replace(journal, finished=(*journal.finished, ended))
+        write_journal(folder, journal)
+        say(f"-- {stage.name}: {duration_text(ended.seconds)}")
+    return journal
+
+
+def _call(words: Sequence[str], *, lock: int) -> int:
+    """Run a command of this environment to its end; 128 and more where a signal ended it.
+
+    Ctrl-C reaches the command from the terminal, and this process waits for it; what `kill` sends is passed on.
+    """
+    program = Path(sys.executable).parent / words[0]
+    interrupted = signal.signal(signal.SIGINT, lambda *_: None)
+    process = subprocess.Popen([program, *words[1:]], pass_fds=(lock,))
+    terminated = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        code = process.wait()
     finally:
-        os.close(lock)
+        signal.signal(signal.SIGINT, interrupted)
+        signal.signal(signal.SIGTERM, terminated)
+    return code if code >= 0 else _SIGNALS - code
+
+
+def _way_on(stage: Stage, code: int) -> str:
+    if code >= _SIGNALS:
+        return "the same call goes on from here"
+    return "mend that, then the same call goes on" + (f"; {stage.advice}" if stage.advice else "")

@@ -30,6 +30,8 @@ class Road:
     """What one clip of one epoch costs in training, in forward passes."""
     run_gigabytes: float
     """What the checkpoints of one split take: best, last and one that is being written. Counted from the parameters."""
+    patch: int
+    """Pixels of a side of the patches of the recipe's own weights."""
     memory: str
     """Of the GPU, or where it needs none of the machine."""
 
@@ -45,46 +47,26 @@ class Road:
 
 _ROADS = (
     Road(
-        name="probe",
-        recipe="hmdb51-probe",
-        words="a head on stored features of a frozen ViT-S",
-        command="probe",
+        name="probe", recipe="hmdb51-probe", words="a head on stored features of a frozen ViT-S", command="probe",
         gflops=204,  # 153 of the preset small with patches of 16; patches of 14 are 257 tokens instead of 197
         passes=0,  # the heads train in seconds
-        run_gigabytes=0.3,
+        run_gigabytes=0.3, patch=14,
         memory="2 GB of main memory: 0.8 were measured with few clips, the features of all come on top",
     ),
     Road(
-        name="small",
-        recipe="hmdb51-small",
-        words="the whole ViT-S",
-        command="run",
-        gflops=153,
-        passes=3,
-        run_gigabytes=1.1,
-        memory="8 GB of a GPU",
+        name="small", recipe="hmdb51-small", words="the whole ViT-S", command="run",
+        gflops=153, passes=3, run_gigabytes=1.1, patch=16, memory="8 GB of a GPU",
     ),
     Road(
-        name="motion",
-        recipe="hmdb51-motion",
-        words="motion modules on a frozen ViT-B",
-        command="run",
-        gflops=585,
-        passes=2,
-        run_gigabytes=2.3,
-        memory="8 GB of a GPU",
+        name="motion", recipe="hmdb51-motion", words="motion modules on a frozen ViT-B", command="run",
+        gflops=585, passes=2, run_gigabytes=2.3, patch=16, memory="8 GB of a GPU",
     ),
     Road(
-        name="whole",
-        recipe="hmdb51",
-        words="the whole ViT-B",
-        command="run",
-        gflops=585,
-        passes=3,
-        run_gigabytes=4.4,
+        name="whole", recipe="hmdb51", words="the whole ViT-B", command="run",
+        gflops=585, passes=3, run_gigabytes=4.4, patch=16,
         memory="24 GB of a GPU; 16 in smaller parts, 8 with blocks computed twice",
     ),
-)
+)  # fmt: skip
 ROADS: Mapping[str, Road] = MappingProxyType({road.name: road for road in _ROADS})
 
 # Gigabytes (10^9 bytes) that a card sold as 24, 16 or 8 GB has at the least once the driver took its share.

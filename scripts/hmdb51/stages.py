@@ -1,56 +1,60 @@
-"""The commands of a road in their order. Pure: nothing is run here."""
+"""The commands of a road in their order, and what of the variables settles a training. Nothing is run here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.hmdb51.journal import Stage
 from scripts.hmdb51.options import Options
-from scripts.hmdb51.roads import Road
+from scripts.hmdb51.roads import ROOT, Road
+from shared.files import sha256_of
 
 CANDIDATES = 3  # K, the stored frames of a segment from which training draws
-EVALUATE = "evaluate split "
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One command of hmdb-prep or lsvit-train."""
-
-    name: str
-    command: tuple[str, ...]
-    """What settles its result. A stage that is finished is left out while this stays the same."""
-    manner: tuple[str, ...] = ()
-    """Options that change where and how fast, and not the result."""
-    leaves: tuple[Path, ...] = ()
-    """What is there once it is finished."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The whole command, as it is called."""
-        return (*self.command, *self.manner)
+def weights_stage(options: Options, road: Road) -> Stage:
+    """Reads, and downloads, the weights first: better to fail in the first minute than after a night."""
+    settings = road.settings()
+    motion = ("--smif", "none", "--lmi", "none") if road.command == "probe" else ()
+    activation = "auto" if options.init else str(settings.get("activation", "auto"))
+    activations = () if activation == "auto" else ("--activation", activation)
+    init = options.init or str(settings["init"])
+    command = ("lsvit-train", "describe", "--init", init, *activations, *motion, "--runs", options.runs)
+    return Stage(name="weights", command=command, reads=_weights(options))
 
 
-def data_stages(options: Options, road: Road) -> tuple[Stage, ...]:
-    """From the archive to shards that are checked; the weights first. options: with a name and a source."""
-    places = _places(options, "shards", "manifests")
+def fetch_stages(options: Options) -> tuple[Stage, ...]:
+    """From the archive to videos; nothing where SOURCE is the folder of videos itself. options: with a source."""
+    if is_videos(options):
+        return ()
+    return (
+        Stage(
+            name="fetch",
+            command=("hmdb-prep", "fetch", options.source, options.videos),
+            reads=(Path(options.source).expanduser(),),
+            leaves=(Path(options.videos),),
+            advice=f"SOURCE={options.videos} goes on with the videos that are there",
+        ),
+    )
+
+
+def data_stages(options: Options) -> tuple[Stage, ...]:
+    """From videos to shards that are checked."""
     videos, manifests = Path(options.videos), Path(options.manifests)
-    size = ("--size", options.size) if options.size else ()
-    extract = ("hmdb-prep", "extract", *_places(options, "videos"), *places)
-    stages = [_weights(options, road)]
-    if not is_videos(options):
-        to = () if options.videos == Options.videos else (options.videos,)
-        stages.append(Stage(name="fetch", command=("hmdb-prep", "fetch", options.source, *to), leaves=(videos,)))
-    stages += [
+    places = ("--shards", options.shards, "--manifests", options.manifests)
+    extract = ("hmdb-prep", "extract", "--videos", options.videos, *places, "--frames-per-segment", str(CANDIDATES))
+    return (
         Stage(
             name="extract",
-            command=(*extract, "--frames-per-segment", str(CANDIDATES), *size),
+            command=(*extract, *(("--size", options.size) if options.size else ())),
             manner=("--workers", options.workers) if options.workers else (),
+            reads=(videos,),
             leaves=(Path(options.shards), manifests / "dataset.json"),
+            advice="other videos and settings need folders of their own (SHARDS=, MANIFESTS=)",
         ),
         Stage(name="verify", command=("hmdb-prep", "verify", *places)),
         Stage(name="eda", command=("hmdb-prep", "eda", *places), leaves=(manifests / "eda.html",)),
-    ]
-    return tuple(stages)
+    )
 
 
 def model_stages(options: Options, road: Road, *, manner: tuple[str, ...]) -> tuple[Stage, ...]:
@@ -70,21 +74,22 @@ def split_folder(options: Options, split: str) -> Path:
     return folder / f"split{split}" if len(options.split_names) > 1 else folder
 
 
-def _places(options: Options, *names: str) -> tuple[str, ...]:
-    """The folders that are not the commands' defaults, as options."""
-    given = [(name, getattr(options, name)) for name in names]
-    return tuple(word for name, path in given if path != getattr(Options, name) for word in (f"--{name}", path))
+def settles_training(options: Options, road: Road) -> dict[str, str]:
+    """What must not change once training has begun: variables, recipe and INIT's content, empty where gone."""
+    variables = ("init", "splits", "epochs", "seed", "size")
+    files = sorted(file for path in _weights(options) for file in (path, *path.glob("*")) if file.is_file())
+    return {
+        **{name.upper(): getattr(options, name) for name in variables},
+        "the recipe": sha256_of(ROOT / road.recipe_file),
+        "the weights of INIT": " ".join(map(sha256_of, files)),
+    }
 
 
-def _weights(options: Options, road: Road) -> Stage:
-    """Reads, and downloads, the weights first: better to fail in the first minute than after a night."""
-    settings = road.settings()
-    motion = ("--smif", "none", "--lmi", "none") if road.command == "probe" else ()
-    activation = "auto" if options.init else str(settings.get("activation", "auto"))
-    activations = () if activation == "auto" else ("--activation", activation)
-    init = options.init or str(settings["init"])
-    command = ("lsvit-train", "describe", "--init", init, *activations, *motion, *_places(options, "runs"))
-    return Stage(name="weights", command=command)
+def _weights(options: Options) -> tuple[Path, ...]:
+    """Where INIT lies on this machine: a file, or a run's checkpoints; nowhere for the recipe's and the hub's."""
+    places = (Path(options.runs) / options.init, Path(options.init)) if options.init else ()
+    files = [place / part for place in places for part in ("checkpoints", "model.safetensors")]
+    return tuple(path for path in files if path.exists()) + tuple(place for place in places if place.is_file())
 
 
 def _training(options: Options, road: Road, *, manner: tuple[str, ...]) -> Stage:
@@ -103,17 +108,25 @@ def _training(options: Options, road: Road, *, manner: tuple[str, ...]) -> Stage
     for key in ("epochs", "seed"):
         given += [f"--{key}", getattr(options, key)] if getattr(options, key) else []
     command = ("lsvit-train", road.command, "--config", road.recipe_file, "--resume", *given)
-    places = _places(options, "shards", "manifests", "runs")
     runs = tuple(split_folder(options, split) / "checkpoints" / "last.pt" for split in options.split_names)
-    return Stage(name="train", command=(*command, *places), manner=manner, leaves=runs)
+    return Stage(
+        name="train",
+        command=(*command, *_run_places(options)),
+        manner=manner,
+        leaves=runs,
+        advice="on other data it begins anew under another NAME=",
+    )
 
 
 def _evaluation(options: Options, split: str) -> Stage:
     """One split a command, so that a kill costs the split it was at."""
     splits = ("--splits", split) if len(options.split_names) > 1 else ()
-    command = ("lsvit-train", "evaluate", options.name, *splits, *_places(options, "shards", "manifests", "runs"))
     return Stage(
-        name=f"{EVALUATE}{split}",
-        command=command,
+        name=f"evaluate split {split}",
+        command=("lsvit-train", "evaluate", options.name, *splits, *_run_places(options)),
         leaves=(split_folder(options, split) / "evaluation" / "metrics.json",),
     )
+
+
+def _run_places(options: Options) -> tuple[str, ...]:
+    return ("--shards", options.shards, "--manifests", options.manifests, "--runs", options.runs)

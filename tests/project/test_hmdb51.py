@@ -20,19 +20,16 @@ from made_archives import make_zip
 from made_hmdb51 import official_clips, rar_of_rars, small_vit
 
 from scripts.hmdb51 import __main__ as command
-from scripts.hmdb51 import machine
-from scripts.hmdb51.calls import run_stages
-from scripts.hmdb51.choice import choose, with_source, with_usable_splits
+from scripts.hmdb51 import estimate
 from scripts.hmdb51.estimate import Source, evaluation_gflops, needs, training_gflops
-from scripts.hmdb51.journal import Journal, locked, read_journal, write_journal
-from scripts.hmdb51.literature import literature
-from scripts.hmdb51.options import Options, parse
-from scripts.hmdb51.report import DataFacts, SplitFigures, make_report, markdown, why_not_comparable
-from scripts.hmdb51.results import read_figures
+from scripts.hmdb51.journal import Journal, Stage, locked, read_journal, run_stages, write_journal
+from scripts.hmdb51.options import Options, check_training, choose, parse, with_source, with_usable_splits
+from scripts.hmdb51.report import SplitFigures, make_report, markdown, read_figures, why_not_comparable
 from scripts.hmdb51.roads import ROADS, memory_options, suiting_road
-from scripts.hmdb51.stages import Stage, data_stages, model_stages
+from scripts.hmdb51.stages import data_stages, fetch_stages, model_stages, settles_training, weights_stage
 from shared.errors import DataError, UsageError
 from shared.manifests import Dataset
+from shared.splits import official_splits
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -45,9 +42,9 @@ def named(options: Options, road: str) -> Options:
 
 def commands_of(road: str, **changes: str) -> list[tuple[str, ...]]:
     options = dataclasses.replace(named(Options(), road), **changes)
-    return [
-        stage.words for stage in (*data_stages(options, ROADS[road]), *model_stages(options, ROADS[road], manner=()))
-    ]
+    models = model_stages(options, ROADS[road], manner=())
+    stages = [weights_stage(options, ROADS[road]), *fetch_stages(options), *data_stages(options), *models]
+    return [stage.words for stage in stages]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +84,11 @@ def test_a_road_that_is_asked_for_fits_into_less_memory() -> None:
         ("SIZE=native", "write HxW"),
         ("SIZE=big", "--size"),
         ("NAME=a/b", "without slashes"),
+        ("NAME=-x", "neither - nor ."),
+        ("NAME=..", "neither - nor ."),
+        ("EPOCHS=0", "from 1 to"),
+        ("WORKERS=0", "from 1 to"),
+        ("SEED=99999999999999999999999", "from 0 to 4294967295"),
     ],
 )
 def test_a_wrong_variable_is_refused(word: str, message: str) -> None:
@@ -97,6 +99,24 @@ def test_a_wrong_variable_is_refused(word: str, message: str) -> None:
 def test_variables_of_make_itself_and_empty_ones_are_nothing() -> None:
     assert parse(["VENV=.venv-other", "NAME=", "SIZE=224x304"]) == Options()
     assert parse(["SOURCE=a=b.rar", "SPLITS=3,1"]) == Options(source="a=b.rar", splits="3,1")
+
+
+def test_known_variables_come_from_the_environment_too() -> None:
+    environment = {"SOURCE": "x.rar", "ROAD": "motion", "SPLIT": "1", "SEED": "7"}
+    assert parse(["ROAD=small", "SEED="], environment) == Options(source="x.rar", road="small")
+    shown = subprocess.run(
+        ["make", "-n", "hmdb51"], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    assert "SPLIT=" not in shown.stdout
+
+
+@pytest.mark.parametrize(("road", "init", "size"), [("probe", "", "13x200"), ("whole", "", "15"), ("whole", "w", "7")])
+def test_pictures_smaller_than_a_patch_are_refused(road: str, init: str, size: str, tmp_path: Path) -> None:
+    options = Options(road=road, init=init, runs=str(tmp_path), size=size)
+    with pytest.raises(UsageError, match="smaller than a patch"):
+        choose(options, gpu=0)
+    larger = "x".join(str(int(side) + 1) for side in size.split("x"))
+    assert choose(dataclasses.replace(options, size=larger), gpu=0)[1].name == road
 
 
 def test_make_hands_over_every_variable_as_it_is() -> None:
@@ -116,15 +136,24 @@ def test_no_test_clip_is_evaluated_before_all_training_has_ended(road: str) -> N
     training, evaluations = commands_of(road)[5], commands_of(road)[6:]
     assert ROADS[road].recipe_file in training and "--resume" in training
     splits = training[training.index("--split") + 1] if "--split" in training else ROADS[road].settings()["split"]
-    assert splits == "1,2,3" and [words[-1] for words in evaluations] == ["1", "2", "3"]
+    assert splits == "1,2,3" and [words[words.index("--splits") + 1] for words in evaluations] == ["1", "2", "3"]
 
 
 def test_the_readmes_chain_is_what_it_calls() -> None:
     chain = SECTION.split("```sh\n")[2].split("```")[0]
     readme = [line.split("#")[0].split() for line in chain.splitlines()]
-    called = [list(words) for words in commands_of("probe") if words[1] != "describe"]
+    called = [without_places(words) for words in commands_of("probe") if words[1] != "describe"]
     assert readme[:-1] == called[: len(readme) - 1]
     assert all(words[:3] == readme[-1] for words in called[len(readme) - 1 :])
+
+
+def without_places(words: tuple[str, ...]) -> list[str]:
+    """A command without the folders that are its defaults."""
+    defaults = [("--videos", "data/videos"), ("--shards", "data/shards"), ("--manifests", "data_manifests")]
+    text = " ".join(words)
+    for flag, folder in (*defaults, ("--runs", "runs"), ("fetch hmdb51_org.rar", "data/videos")):
+        text = text.replace(f"{flag} {folder}", flag if "fetch" in flag else "")
+    return text.split()
 
 
 def test_the_readme_names_every_variable() -> None:
@@ -145,8 +174,7 @@ def test_a_folder_of_videos_in_its_place_needs_no_fetching(tmp_path: Path) -> No
     (tmp_path / "videos").mkdir()
     options = with_source(Options(videos=str(tmp_path / "videos")), None)
     assert options.source == options.videos
-    stages = data_stages(dataclasses.replace(options, name="x"), ROADS["probe"])
-    assert "fetch" not in [stage.name for stage in stages]
+    assert fetch_stages(options) == ()
     assert with_source(Options(), Journal(road="probe", source="hf:a/b")).source == "hf:a/b"
     with pytest.raises(UsageError, match="SOURCE is missing"):
         with_source(Options(videos=str(tmp_path / "none")), None)
@@ -157,7 +185,7 @@ def test_a_folder_of_videos_in_its_place_needs_no_fetching(tmp_path: Path) -> No
 def hours_of(road: str, *, splits: str = "1,2,3", has_gpu: bool) -> tuple[float, float]:
     """Hours of training, and of evaluating one split."""
     options = named(Options(splits=splits), road)
-    source = Source(kind="remote", num_bytes=2.1e9, num_clips=6766)
+    source = Source(num_bytes=2.1e9, copies=3, num_clips=6766)
     found = needs(options, ROADS[road], source, has_gpu=has_gpu)
     seconds = {need.stage: need.seconds or 0 for need in found}
     return seconds["train"] / 3600, seconds["evaluate"] / 3600 / len(splits.split(","))
@@ -190,18 +218,22 @@ def test_features_of_several_splits_are_counted_once() -> None:
 def test_a_disk_that_is_too_small_is_refused_after_the_estimate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine, "gpu_gigabytes", lambda: 0.0)
-    monkeypatch.setattr(machine, "free_bytes", lambda path: 50e9)
+    monkeypatch.setattr(estimate, "gpu_gigabytes", lambda: 0.0)
+    monkeypatch.setattr(estimate, "free_bytes", lambda path: 50e9)
     places = [f"{name.upper()}={tmp_path / name}" for name in ("videos", "shards", "manifests", "runs")]
     with pytest.raises(DataError, match=r"7\d\.\d GB more are needed .* 50.0 GB are free; .*SIZE="):
         command.main(["SOURCE=https://x.org/hmdb51_org.rar", *places])
+    with pytest.raises(DataError) as error:  # the shards are there: smaller pictures would not help
+        need = estimate.Need("train", 1.0, 60e9, tmp_path / "runs", "")
+        estimate.check_disks([need], Options(shards=str(tmp_path / "shards"), runs=str(tmp_path / "runs")))
+    assert "SIZE" not in str(error.value)
     assert "estimated for 6766 clips" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
 
 
 def test_the_archive_tells_how_many_clips_to_expect(tmp_path: Path) -> None:
     def count(source: str) -> int:
-        return machine.look_at_source(Options(source=source, videos=str(tmp_path / "none"))).num_clips
+        return estimate.look_at_source(Options(source=source, videos=str(tmp_path / "none"))).num_clips
 
     assert count("https://x.org/a.rar") == 6766
     assert count(str(make_zip(tmp_path / "a.zip", {"run/a.avi": b"1", "run/b.avi": b"2", "readme.txt": b""}))) == 2
@@ -220,30 +252,79 @@ def made_stages(folder: Path) -> list[Stage]:
     return [stage("one", "pass"), stage("two", broken), stage("three", "pass")]
 
 
-def test_stages_go_on_where_one_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    def go_on(stages: list[Stage]) -> tuple[int, list[str], str]:
-        journal = read_journal(tmp_path) or Journal(road="probe", source="")
-        with locked(tmp_path) as lock:
-            _, code = run_stages(stages, journal, folder=tmp_path, lock=lock)
-        out, err = capfd.readouterr()
-        return code, [line for line in out.splitlines() if line in ("one", "two", "three")], err
+def go_on(folder: Path, stages: list[Stage], capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], str]:
+    """Run them: the exit code, what ran, and what was said of a failure."""
+    journal, code = read_journal(folder) or Journal(road="probe", source=""), 0
+    try:
+        with locked(folder) as lock:
+            run_stages(stages, journal, folder=folder, lock=lock)
+    except SystemExit as stopped:
+        code = int(str(stopped.code))
+    out, err = capfd.readouterr()
+    return code, [line for line in out.splitlines() if line in ("one", "two", "three")], err
 
+
+def test_stages_go_on_where_one_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stages = made_stages(tmp_path)
     (tmp_path / "broken").touch()
-    code, ran, err = go_on(stages)
+    code, ran, err = go_on(tmp_path, stages, capfd)
     assert (code, ran) == (7, ["one"])
-    assert err == "make hmdb51: two ended with code 7; the same call goes on from here\n"
+    assert err == "make hmdb51: two ended with code 7; mend that, then the same call goes on\n"
     (tmp_path / "broken").unlink()
-    assert go_on(stages) == (0, ["two", "three"], "")
-    journal = read_journal(tmp_path)
-    assert journal is not None and [each.interruptions for each in journal.finished] == [0, 1, 0]
-    assert go_on(stages) == (0, [], "")
+    assert go_on(tmp_path, stages, capfd) == (0, ["two", "three"], "")
+    assert go_on(tmp_path, stages, capfd) == (0, [], "")
     changed = [stages[0], dataclasses.replace(stages[1], command=("python", "-c", "print('two')")), stages[2]]
-    assert go_on(changed) == (0, ["two", "three"], "")  # what follows a changed stage is done again
+    assert go_on(tmp_path, changed, capfd) == (0, ["two", "three"], "")  # what follows a changed stage is done again
     hastened = [*changed[:2], dataclasses.replace(changed[2], manner=("--workers", "2"))]
-    assert go_on(hastened) == (0, [], "")
+    assert go_on(tmp_path, hastened, capfd) == (0, [], "")
     gone = [dataclasses.replace(changed[0], leaves=(tmp_path / "gone",)), *changed[1:]]
-    assert go_on(gone) == (0, ["one", "two", "three"], "")
+    assert go_on(tmp_path, gone, capfd) == (0, ["one", "two", "three"], "")
+
+
+def test_a_stage_is_due_again_where_what_it_read_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    videos, archive = tmp_path / "videos", tmp_path / "a.zip"
+    videos.mkdir()
+    (videos / "a.avi").write_bytes(b"1")
+    archive.write_bytes(b"1")
+    one, two, three = made_stages(tmp_path)
+    stages = [dataclasses.replace(one, reads=(archive,)), dataclasses.replace(two, reads=(videos,)), three]
+    assert go_on(tmp_path, stages, capfd)[1] == ["one", "two", "three"]
+    (videos / "b.avi").write_bytes(b"2")
+    assert go_on(tmp_path, stages, capfd)[1] == ["two", "three"]
+    archive.write_bytes(b"22")
+    assert go_on(tmp_path, stages, capfd)[1] == ["one", "two", "three"]
+    archive.unlink()  # what is gone is needed no more
+    assert go_on(tmp_path, stages, capfd)[1] == []
+
+
+def test_a_signal_needs_no_mending(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ended = Stage(name="one", command=("python", "-c", "import os; os.kill(os.getpid(), 9)"))
+    code, _, err = go_on(tmp_path, [ended], capfd)
+    assert (code, err) == (137, "make hmdb51: one ended with code 137; the same call goes on from here\n")
+
+
+def test_a_training_that_was_begun_keeps_its_settings(tmp_path: Path) -> None:
+    weights = tmp_path / "vit.pth"
+    weights.write_bytes(b"1")
+    options = Options(name="mine", init=str(weights), splits="1", runs=str(tmp_path / "runs"))
+    begun = Journal(road="probe", source="", trained_with=settles_training(options, ROADS["probe"]))
+
+    def check(changed: Options) -> None:
+        check_training(changed, begun, settles_training(changed, ROADS["probe"]))
+
+    check(options)
+    check_training(dataclasses.replace(options, epochs="3"), Journal(road="probe", source=""), {"EPOCHS": "3"})
+    for name, value in (("splits", "1,2"), ("init", "hf:a/b"), ("seed", "1"), ("epochs", "3"), ("size", "64")):
+        with pytest.raises(UsageError, match=rf"begun with {name.upper()}=.* choose another NAME="):
+            check(dataclasses.replace(options, **{name: value}))
+    weights.write_bytes(b"2")
+    with pytest.raises(UsageError, match="other content of the weights of INIT"):
+        check(options)
+    weights.unlink()  # a run keeps what it needs of them
+    check(options)
+    edited = {**settles_training(options, ROADS["probe"]), "the recipe": "0" * 64}
+    with pytest.raises(UsageError, match="other content of the recipe"):
+        check_training(options, begun, edited)
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
@@ -270,23 +351,24 @@ DATASET = Dataset(
     synthetic=False, class_names=("run",), num_videos=6766, num_clips=6766, num_quarantined=0, clips_per_class={},
     clips_per_split={}, rgb={}, shards=(),
 )  # fmt: skip
-COMPLETE = DataFacts(dataset=DATASET, num_official=6766, num_official_classes=51, archive="the official one")
+COMPLETE = frozenset(official_splits())
 
 
 def test_a_complete_data_set_is_comparable_and_others_say_why_not() -> None:
-    assert why_not_comparable(Options(), COMPLETE) == []
-    partly = dataclasses.replace(COMPLETE, num_official=663, num_official_classes=21)
-    reasons = " ".join(why_not_comparable(Options(splits="1", epochs="2"), partly))
+    assert why_not_comparable(Options(), DATASET, COMPLETE) == []
+    partly = {clip_id for clip_id in COMPLETE if clip_id[0] in "rsw"}
+    num_classes = len({clip_id.partition("/")[0] for clip_id in partly})
+    reasons = " ".join(why_not_comparable(Options(splits="1", epochs="2"), DATASET, partly))
     for words in (
-        "663 of HMDB51's 6766 clips",
-        "21 of 51 classes",
-        "6103 clips are not",
+        f"{len(partly)} of HMDB51's 6766 clips",
+        f"{num_classes} of 51 classes",
+        f"{6766 - len(partly)} clips are not",
         "mean of 1 split alone (1)",
         "EPOCHS=2",
     ):
         assert words in reasons
-    synthetic = dataclasses.replace(COMPLETE, dataset=dataclasses.replace(DATASET, synthetic=True))
-    assert "say nothing about HMDB51" in why_not_comparable(Options(), synthetic)[0]
+    synthetic = dataclasses.replace(DATASET, synthetic=True)
+    assert "say nothing about HMDB51" in why_not_comparable(Options(), synthetic, COMPLETE)[0]
 
 
 def test_a_split_that_few_classes_test_is_left_out_and_said() -> None:
@@ -301,7 +383,6 @@ def test_a_split_that_few_classes_test_is_left_out_and_said() -> None:
     options, left_out = with_usable_splits(Options(), clips)
     assert options.splits == "2,3"
     assert left_out == ["Split 1 is left out: of 3 classes 3 have clips to train on and 1 to test on."]
-    assert left_out[0] in why_not_comparable(options, dataclasses.replace(COMPLETE, left_out=left_out))
     with pytest.raises(DataError, match="no split can be measured"):
         with_usable_splits(Options(splits="1"), clips)
 
@@ -313,13 +394,19 @@ def test_the_report_gives_the_mean_beside_the_literature() -> None:
     ]
     options = named(Options(), "probe")
     journal = Journal(road="probe", source="")
-    report = make_report(
-        options, ROADS["probe"], results=results, data=COMPLETE, journal=journal, literature=literature()
-    )
+    report = make_report(options, ROADS["probe"], results=results, dataset=DATASET, remarks=[], journal=journal)
     text = markdown(report)
     assert "top-1 71.7 ± 2.1 %, mean ± standard deviation of splits 1, 2, 3" in text
     assert "| mean ± std | 4590 | 71.7 ± 2.1 | 90.0 ± 0.0 | 71.7 ± 2.1 |" in text
     assert "Not comparable" not in text and "not comparable" not in text
+    assert "| archive | unknown: the videos came from  |" in text
+    with_archive = dataclasses.replace(journal, archive_sha256="0" * 64)
+    for source, words in (("a.rar", "not the official one, SHA-256 000"), (options.videos, "unknown: the videos")):
+        told = dataclasses.replace(options, source=source)
+        made = make_report(
+            told, ROADS["probe"], results=results, dataset=DATASET, remarks=["Not all."], journal=with_archive
+        )
+        assert f"| archive | {words}" in markdown(made) and "Not all." in markdown(made)
     for row in table_of(SECTION, "| method |"):
         assert f"| {' | '.join(row)} |" in text
     for figure in ("49.2", "56.9", "59.7", "62.6", "73.3", "75.6"):
@@ -408,7 +495,16 @@ def test_from_an_archive_to_the_report_with_a_kill_in_the_middle(clips: dict[str
     assert "DualPath" in page and "data:image/png" in page and "http" not in page.replace("http-equiv", "")
     again = end(words)
     assert again.code == 0 and "== " not in again.out and again.out.count("finished before") == 8
-    assert f"wrote {run / 'hmdb51.html'}" in again.out.splitlines()[-1]
+    assert f"{run / 'hmdb51.html'}" in again.out.splitlines()[-1]
+    for change, message in (
+        ("SPLITS=1", "SPLITS=1,2"),
+        ("EPOCHS=3", "EPOCHS=2"),
+        ("SIZE=64", "hold pictures of 32x48"),
+    ):
+        refused = end([*words, change])
+        assert refused.code == 2 and message in refused.err and "== " not in refused.out, refused.err
+    other = end([*words, "SIZE=64", "NAME=other"])
+    assert other.code == 2 and "SHARDS= and MANIFESTS=" in other.err and "== " not in other.out
 
 
 def test_what_a_stage_says_is_said_once_and_its_code_passed_on(tmp_path: Path) -> None:
@@ -417,7 +513,7 @@ def test_what_a_stage_says_is_said_once_and_its_code_passed_on(tmp_path: Path) -
     done = end(words_of(tmp_path, tmp_path / "a.rar"))
     assert done.code == 1
     assert done.err.count("error: ") == 1 and "vit.pth" in done.err and "Traceback" not in done.err
-    assert done.err.splitlines()[-1] == "make hmdb51: weights ended with code 1; the same call goes on from here"
+    assert done.err.splitlines()[-1] == "make hmdb51: weights ended with code 1; mend that, then the same call goes on"
     assert not (tmp_path / "videos").exists()
 
 
