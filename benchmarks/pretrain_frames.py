@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class StoredFrames:
             named = ", ".join(map(str, folders))
             raise DataError(f"frames of {named} have {len(sizes)} sizes, not one; extract all with the same --size")
         self.height, self.width = sizes.pop()
+        self.dataset_ids = sorted({reader.layout.dataset_id for reader in self._readers})
         self._ends = np.cumsum([reader.num_clips * reader.layout.num_rows for reader in self._readers])
 
     def __len__(self) -> int:
@@ -193,12 +194,13 @@ def pretrain(frames: StoredFrames, settings: Pretraining, out: Path, *, save_eve
     model = MaskedAutoencoder(config, decoder_dim=settings.decoder_dim)
     optimizer = make_optimizer(model, weight_decay=0.05, layer_decay=1.0)
     schedule = Schedule(peak=settings.lr, least=0.0, warmup_steps=settings.warmup_steps, num_steps=settings.steps)
-    losses = resume(model, optimizer, settings, out / "state.pt")
+    facts = {"settings": dict(vars(settings)), "dataset_ids": frames.dataset_ids}
+    losses = resume(model, optimizer, facts, out / "state.pt")
     num_patches = config.num_tokens - 1
     num_seen = round(num_patches * (1 - settings.hidden))
     began, first = time.perf_counter(), len(losses)
     if not settings.steps:
-        save(model, optimizer, settings, losses, out)
+        save(model, optimizer, facts, losses, out)
     for step in range(first, settings.steps):
         masks = torch.Generator().manual_seed(torch_seed(Purpose.MIX, settings.seed, step))
         order = torch.rand(settings.batch_size, num_patches, generator=masks).argsort(dim=1)
@@ -214,16 +216,19 @@ def pretrain(frames: StoredFrames, settings: Pretraining, out: Path, *, save_eve
             rate = (step + 1 - first) * settings.batch_size / (time.perf_counter() - began)
             recent = float(np.mean(losses[-save_every:]))
             print(f"step {step + 1}/{settings.steps}: loss {recent:.4f}, {rate:.0f} frames/s", flush=True)
-            save(model, optimizer, settings, losses, out)
+            save(model, optimizer, facts, losses, out)
 
 
-def resume(model: nn.Module, optimizer: torch.optim.Optimizer, settings: Pretraining, file: Path) -> list[float]:
-    """Take up the state of a killed run, where there is one; the losses so far. Raises DataError for other settings."""
+def resume(model: nn.Module, optimizer: torch.optim.Optimizer, facts: Mapping[str, object], file: Path) -> list[float]:
+    """Take up the state of a killed run, where there is one; the losses so far.
+
+    facts: the settings and the dataset_ids of the shards. Raises DataError where the run was begun with others.
+    """
     if not file.exists():
         return []
     state = torch.load(file, weights_only=True)
-    if state["settings"] != vars(settings):
-        raise DataError(f"{file} was made with {state['settings']}; name another --out, or remove it to begin anew")
+    if changed := [f"{name} {state[name]}" for name, value in facts.items() if state.get(name, value) != value]:
+        raise DataError(f"{file} was made with {', '.join(changed)}; name another --out, or remove it to begin anew")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return list(state["losses"])
@@ -232,14 +237,14 @@ def resume(model: nn.Module, optimizer: torch.optim.Optimizer, settings: Pretrai
 def save(
     model: MaskedAutoencoder,
     optimizer: torch.optim.Optimizer,
-    settings: Pretraining,
+    facts: Mapping[str, object],
     losses: Sequence[float],
     out: Path,
 ) -> None:
     """The state to go on from, the weights of the ViT alone with what they expect, and the losses."""
     with whole_file(out / "state.pt") as temporary:
         states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        torch.save({"settings": dict(vars(settings)), "losses": list(losses), **states}, temporary)
+        torch.save({**facts, "losses": list(losses), **states}, temporary)
     weights = {name: tensor.contiguous() for name, tensor in model.backbone.state_dict().items()}
     with whole_file(out / "model.safetensors") as temporary:
         save_file(weights, temporary)

@@ -1,20 +1,22 @@
-"""What helps on real video? The same budget for every row, 5 folds by source, several seeds, in one table.
+"""What helps on real video? 5 folds by source and several seeds of every row, in one table.
 
     hmdb-prep extract --videos ../shared/real_jhmdb --shards S --manifests M --size 112x152 --frames-per-segment 3
     OMP_NUM_THREADS=1 python -m benchmarks.real_video --shards S --manifests M --runs R --start scratch WEIGHTS
 
 Sources are divided into folds; each fold tests once what was trained on the others, so that every clip is tested once a
-seed. The last epoch is tested. With --val-fraction it is the best one by some of the training sources: of J-HMDB these
-are 53 clips, which choose badly (docs/log.md). The interval is a bootstrap over sources: clips of one source are no
-independent evidence. Rows run with every --start; those that freeze the ViT need weights. Seed by seed, and a table
-after each: R/table.md, and for every clip R/clips.csv. Finished runs are kept, killed ones go on.
+seed. All trainings have the same epochs; a probe has its own, as its epochs take seconds. The last epoch is tested.
+With --val-fraction it is the best one by some of the training sources: of J-HMDB these are 53 clips, which choose badly
+(docs/log.md). The interval is a bootstrap over sources: clips of one source are no independent evidence. Rows run with
+every --start; those that freeze the ViT need weights. Seed by seed, and a table after each: R/table.md, and for every
+clip R/clips.csv. Finished runs are kept, killed ones go on. What all have in common is in R/study.json: another study
+needs another R.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import shutil
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +27,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.training_runs import call, run_all, study_options
+from shared.checks import parse_json
 from shared.errors import DataError
 from shared.files import sha256_of, write_csv, write_text
-from shared.manifests import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_manifests
+from shared.manifests import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
 from shared.tables import markdown_table
 from train.evaluate.intervals import drawn_weights
 from train.evaluate.output import EVALUATION_FOLDER, PREDICTIONS_CSV
@@ -170,6 +173,11 @@ def interval(values: Floats, sources: Sequence[str]) -> str:
     return f"{low:.1f} to {high:.1f}"
 
 
+def spread(values: Floats) -> str:
+    """Mean ± standard deviation (n - 1) of the seeds, the figure alone where there is one."""
+    return f"{values.mean():.1f}" + (f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else "")
+
+
 def write_table(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd.DataFrame, folder: Path) -> str:
     """The table of what was measured, and each clip's share of right answers, into files; the table.
 
@@ -182,7 +190,7 @@ def write_table(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd.
         of_classes = 100 * pd.Series(by_clip).groupby(classes).mean().mean()
         difference = by_clip - first
         rows.append((
-            entry.row.name, entry.label, f"{by_seed.mean():.1f} ± {statistics.pstdev(by_seed):.1f}",
+            entry.row.name, entry.label, spread(by_seed),
             interval(by_clip, sources), f"{of_classes:.1f}", f"{100 * difference.mean():+.1f}",
             interval(difference, sources),
         ))  # fmt: skip
@@ -199,8 +207,23 @@ def write_table(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd.
     return table
 
 
+def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
+    """Write what all runs have in common into study.json. Raises DataError where another study is there."""
+    file = study.runs / "study.json"
+    content = {
+        "dataset_id": read_dataset(manifests).dataset_id, "folds": folds, "epochs": study.epochs,
+        "shape": list(study.shape), "shared": list(study.shared), "training": list(TRAINING),
+    }  # fmt: skip
+    before = parse_json(file.read_text(encoding="utf-8")) if file.exists() else content
+    changed = [name for name, value in content.items() if before.get(name) != value]
+    if changed:
+        raise DataError(f"the runs in {study.runs} are of another study ({', '.join(changed)}); name another --runs")
+    write_text(file, json.dumps(content, indent=2) + "\n")
+
+
 def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds: int, seeds: int, jobs: int) -> None:
     """All runs, seed by seed, and the table after each seed."""
+    keep_study(study, manifests, folds=folds)
     clips = read_manifests(manifests)
     places = write_folds(manifests, study.runs / "folds", num_folds=folds)
     measured: list[list[list[bool]]] = [[] for _ in entries]

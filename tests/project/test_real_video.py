@@ -28,7 +28,18 @@ from benchmarks.pretrain_frames import (
     pretrain,
     waves,
 )
-from benchmarks.real_video import ROWS, Entry, fold_of_clips, interval, make_entries, write_folds, write_table
+from benchmarks.real_video import (
+    ROWS,
+    Entry,
+    Study,
+    fold_of_clips,
+    interval,
+    keep_study,
+    make_entries,
+    spread,
+    write_folds,
+    write_table,
+)
 from shared.errors import DataError
 from shared.manifests import read_manifests
 from shared.shards.reader import ShardReader
@@ -218,13 +229,36 @@ def test_the_table_counts_clips_seeds_and_classes(tmp_path: Path) -> None:
     measured = [np.array([[1, 0, 0, 1], [1, 0, 0, 0]], float), np.array([[1, 1, 0, 1], [1, 1, 0, 1]], float)]
     lines = write_table(entries, measured, clips, tmp_path).splitlines()
     first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:])
-    assert first[:3] == ["plain", "scratch", "37.5 ± 12.5"]
+    assert first[:3] == ["plain", "scratch", "37.5 ± 17.7"]
     assert first[4:] == ["41.7", "+0.0", "0.0 to 0.0"]
     assert second[:3] == ["plain-k1", "weights-1", "75.0 ± 0.0"]
     assert second[4:6] == ["83.3", "+37.5"]
     assert (tmp_path / "table.md").read_text().splitlines() == lines
     kept = pd.read_csv(tmp_path / "clips.csv", index_col="clip_id")
     assert list(kept["plain scratch"]) == [1.0, 0.0, 0.0, 0.5]
+
+
+def test_one_seed_has_no_deviation() -> None:
+    assert spread(np.array([40.0])) == "40.0"
+
+
+def test_runs_of_another_study_are_not_taken_for_its_own(made: MadeDataset, tmp_path: Path) -> None:
+    study = Study(shards=made.shards, runs=tmp_path, shape=("--preset", "tiny"), shared=("--img-size", "64"), epochs=8)
+    keep_study(study, made.manifests, folds=5)
+    keep_study(study, made.manifests, folds=5)
+    for changed in (dataclasses.replace(study, epochs=9), dataclasses.replace(study, shared=("--img-size", "32"))):
+        with pytest.raises(DataError, match=r"another study \((epochs|shared)\); name another --runs"):
+            keep_study(changed, made.manifests, folds=5)
+    with pytest.raises(DataError, match="folds"):
+        keep_study(study, made.manifests, folds=3)
+
+
+def test_a_pretraining_goes_on_with_its_own_shards_alone(made: MadeDataset, weights: Path) -> None:
+    frames = StoredFrames([made.shards])
+    pretrain(frames, SETTINGS, weights.parent, save_every=4)
+    frames.dataset_ids = ["another"]
+    with pytest.raises(DataError, match="was made with dataset_ids"):
+        pretrain(frames, SETTINGS, weights.parent, save_every=4)
 
 
 def test_what_is_frozen_needs_weights(weights: Path) -> None:
