@@ -123,10 +123,14 @@ def read_weights(path: Path) -> StoredWeights:
     """A `.safetensors` file, or a pickle read with ``weights_only=True``; of a checkpoint the state dict inside it.
 
     Of lsvit-train's own checkpoints these are the averaged weights, where there are any. Raises DataError for a file
-    that is broken or holds no tensors.
+    that is broken, empty or holds no tensors.
     """
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"{path} is empty (0 bytes), so it holds no weights; fetch it again")
     if path.suffix == ".safetensors":
-        return StoredWeights(tensors=_read_safetensors(path))
+        if not (stored := _read_safetensors(path)):
+            raise DataError(f"{path} is a file of weights that holds none; expected tensors by name, so fetch it again")
+        return StoredWeights(tensors=stored)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

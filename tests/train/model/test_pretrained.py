@@ -257,6 +257,11 @@ def test_bad_files_are_data_errors(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
     torch.save({"model": NoWeights()}, tmp_path / "code.pth")
     torch.save([1, 2], tmp_path / "list.pth")
+    quantised = timm_vit()
+    quantised["blocks.1.mlp.fc1.weight"] = torch.ones_like(quantised["blocks.1.mlp.fc1.weight"], dtype=torch.int8)
+    torch.save(quantised, tmp_path / "int8.pth")
+    save_file({}, tmp_path / "none.safetensors")
+    (tmp_path / "empty.safetensors").write_bytes(b"")
     for name in ("broken.pth", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"no weights at all")
     (tmp_path / "config.toml").write_text('shards = "data/shards"\n')
@@ -271,7 +276,10 @@ def test_bad_files_are_data_errors(tmp_path: Path) -> None:
         "list.pth": "holds no state dict",
         "broken.pth": "is no file of plain weights|cannot read weights",
         "broken.safetensors": "cannot read weights",
-        "empty.pth": "cannot read weights",
+        "int8.pth": r"blocks.1.mlp.fc1.weight is int8, not of floating point",
+        "none.safetensors": "a file of weights that holds none",
+        "empty.safetensors": r"empty \(0 bytes\)",
+        "empty.pth": r"empty \(0 bytes\)",
         "config.toml": "is no file of plain weights|cannot read weights",
         "dataset.json": "is no file of plain weights|cannot read weights",
     }
