@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.extract.extraction_plan import ExtractionPlan
-from preprocess.extract.facts import FactRules, name_tags, repeated_numbers
+from preprocess.extract.facts import ClipFacts, FactRules, facts_of, name_tags, repeated_numbers
 from preprocess.extract.state import STATE_FILE, write_extraction_plan
 from shared.console import counted, say
 from shared.errors import DataError, UsageError
-from shared.manifests import SPLIT_COLUMNS, Dataset, read_manifests
-from shared.official_names import official_clip_id, side_of_source
+from shared.manifests import Dataset, read_manifests
+from shared.official_names import official_clip_id
 from shared.sources import compile_source_pattern, matches
-from shared.split_files import SPLITS_FILE, SplitTable, mismatches, read_kept_table, read_split_table, write_split_table
+from shared.split_files import SplitTable, mismatches, read_kept_table, read_split_table, write_split_table
 from shared.split_warnings import warnings_on_splits
+from shared.splits import SPLITS_FILE
 from shared.videos import Video
 
 AUTO = "auto"
@@ -72,7 +73,7 @@ def keep_rules(shards: Path, plan: ExtractionPlan, rules: FactRules) -> Extracti
     """
     if rules.table is None:
         (shards / SPLITS_FILE).unlink(missing_ok=True)
-    elif read_kept_table(shards) != rules.table:
+    else:
         write_split_table(shards, rules.table)
     changed = dataclasses.replace(plan, source_pattern=rules.source_pattern)
     if changed != plan or not (shards / STATE_FILE).is_file():
@@ -112,7 +113,8 @@ def on_unused_table(videos: Path, rules: FactRules, asked: AskedRules) -> list[s
 
 def say_warnings(manifests: Path, dataset: Dataset) -> None:
     """Say what cannot be right about the sources and splits in manifests that were just written."""
-    for sentence in warnings_on_splits(read_manifests(manifests), source_pattern=dataset.source_pattern):
+    clips, has_own_splits = read_manifests(manifests), bool(dataset.splits_sha256)
+    for sentence in warnings_on_splits(clips, source_pattern=dataset.source_pattern, has_own_splits=has_own_splits):
         say(f"warning: {sentence}")
 
 
@@ -145,7 +147,7 @@ def _on_pattern(videos: Sequence[Video], source_pattern: str) -> str:
 
 
 def _on_official_names(videos: Sequence[Video]) -> list[str]:
-    """On videos of HMDB51 under altered names, and on a mixture of its videos and others."""
+    """On videos of HMDB51 under altered names, and on a mixture of its videos and others. The rules are the default."""
     official = {video.clip_id: official_clip_id(video.stem) for video in videos}
     known = [video for video in videos if official[video.clip_id] is not None]
     sentences = []
@@ -158,23 +160,16 @@ def _on_official_names(videos: Sequence[Video]) -> list[str]:
         )
     if known and len(known) < len(videos):
         others = [video for video in videos if official[video.clip_id] is None]
+        facts = facts_of(videos, FactRules(), class_names=sorted({video.class_name for video in videos}))
         sentences.append(
             f"{counted(len(known), 'video')} of HMDB51 with its official splits, {counted(len(others), 'other')}, "
-            f"divided by source, or on the side where HMDB51 has the source{_on_unused(others)}"
+            f"divided by source, or on the side where HMDB51 has the source{_on_unused(others, facts)}"
         )
     return sentences
 
 
-def _on_unused(videos: Sequence[Video]) -> str:
-    tags = name_tags(videos, source_pattern="")
-    unused = [
-        video
-        for video in videos
-        if any(
-            side_of_source(tags[video.clip_id].source, class_name=video.class_name, column=column) == "unused"
-            for column in SPLIT_COLUMNS
-        )
-    ]
+def _on_unused(videos: Sequence[Video], facts: ClipFacts) -> str:
+    unused = [video for video in videos if "unused" in dataclasses.astuple(facts.splits[video.clip_id])]
     if not unused:
         return ""
     return (

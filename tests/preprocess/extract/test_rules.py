@@ -10,13 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import fail, succeed
+from commands import Outcome, fail, fail_here, run_here, succeed, succeed_here
 from extraction import content
 from media import HMDB_LIKE, make_video
-from typer.testing import CliRunner, Result
 
-from preprocess.cli import app
-from shared.errors import DataError, UsageError
 from shared.manifests import SPLIT_COLUMNS, read_manifests
 from shared.official_names import read_name
 from shared.splits import official_splits
@@ -46,19 +43,12 @@ def extract(folder: Path, *options: str | Path) -> tuple[str | Path, ...]:
     return "extract", *places(folder), "--size", "16", "--num-frames", "2", "--workers", "1", *options
 
 
-def here(*arguments: str | Path) -> Result:
-    """hmdb-prep in this process, which saves the seconds of its imports; one test each asks the installed command."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def merge(folder: Path, *options: str | Path) -> str:
-    result = here("merge", *places(folder), *options)
-    assert result.exit_code == 0, result.exception
-    return result.stdout
+    return succeed_here("hmdb-prep", "merge", *places(folder), *options)
 
 
-def verify(folder: Path) -> Result:
-    return here("verify", "--shards", folder / "shards", "--manifests", folder / "manifests")
+def verify(folder: Path) -> Outcome:
+    return run_here("hmdb-prep", "verify", "--shards", folder / "shards", "--manifests", folder / "manifests")
 
 
 def rows_of(folder: Path) -> pd.DataFrame:
@@ -100,7 +90,7 @@ def test_the_groups_of_ucf101_are_sources(ucf101: Path) -> None:
     assert rows["source"].nunique() == 15
     assert (rows.groupby("source")[list(SPLIT_COLUMNS)].nunique() == 1).all(axis=None)
     assert dataset_of(ucf101)["source_pattern"] == dataset_of(ucf101)["splits_sha256"] == ""
-    assert verify(ucf101).exit_code == 0
+    assert verify(ucf101).code == 0
 
 
 def test_merge_changes_the_sources_without_extraction_and_keeps_them(ucf101: Path) -> None:
@@ -109,12 +99,12 @@ def test_merge_changes_the_sources_without_extraction_and_keeps_them(ucf101: Pat
     assert r"source pattern _(g\d+)_: 5 sources of 30 videos" in out
     assert set(rows_of(ucf101)["source"]) == {f"g{group:02d}" for group in range(1, 6)}
     assert (dataset_of(ucf101)["source_pattern"], dataset_of(ucf101)["dataset_id"]) == (r"_(g\d+)_", dataset_id)
-    assert verify(ucf101).exit_code == 0
+    assert verify(ucf101).code == 0
     changed = columns_of(ucf101)
     shutil.rmtree(ucf101 / "manifests")
     merge(ucf101)
     assert columns_of(ucf101) == changed
-    assert "nothing to do" in here(*extract(ucf101)).stdout
+    assert "nothing to do" in succeed_here("hmdb-prep", *extract(ucf101))
     assert columns_of(ucf101) == changed
     merge(ucf101, "--source-pattern", "")
     assert columns_of(ucf101) == before
@@ -125,19 +115,19 @@ def test_extract_changes_the_rules_of_what_is_there(ucf101: Path) -> None:
     shards = shards_of(ucf101)
     table = ucf101 / "mine.csv"
     table.write_text("clip_id,part\nArchery/v_Archery_g01_c01,train\nBiking/v_Biking_g01_c01,val\n")
-    out = succeed("hmdb-prep", *extract(ucf101, "--splits", table, "--source-pattern", "_(c.*)"))
+    out = succeed_here("hmdb-prep", *extract(ucf101, "--splits", table, "--source-pattern", "_(c.*)"))
     assert f"splits: those of {table}" in out and "videos to extract" not in out
     rows = rows_of(ucf101)
     assert rows["split1"].value_counts().to_dict() == {"unused": 28, "train": 1, "val": 1}
     assert set(rows["source"]) == {"c01", "c02"}
     assert shards_of(ucf101) == shards
     assert len(dataset_of(ucf101)["splits_sha256"]) == 64
-    assert verify(ucf101).exit_code == 0
+    assert verify(ucf101).code == 0
     table.unlink()  # kept beside the shards
     kept = columns_of(ucf101)
     merge(ucf101)
     assert columns_of(ucf101) == kept
-    out = succeed("hmdb-prep", *extract(ucf101, "--overwrite"))
+    out = succeed_here("hmdb-prep", *extract(ucf101, "--overwrite"))
     assert columns_of(ucf101) == kept
     assert f"splits: those of {ucf101 / 'shards' / 'splits.csv'}" in out
     merge(ucf101, "--splits", "auto")
@@ -162,9 +152,7 @@ def test_rules_that_cannot_serve_change_nothing(
     options = tuple(str(strange) if option == "strange.csv" else option for option in options)
     before = content(ucf101)
     for arguments in (("merge", *places(ucf101)), extract(ucf101), extract(ucf101, "--overwrite")):
-        result = here(*arguments, *options)
-        assert isinstance(result.exception, UsageError if code == 2 else DataError)
-        assert message in str(result.exception)
+        assert message in fail_here(code, "hmdb-prep", *arguments, *options)
     assert content(ucf101) == before
 
 
@@ -178,9 +166,35 @@ def test_the_installed_merge_changes_and_refuses(ucf101: Path) -> None:
 def test_kept_splits_of_other_videos_are_refused_with_the_way_out(ucf101: Path) -> None:
     (ucf101 / "shards" / "splits.csv").write_text("clip_id,split1\nother/x,train\n")
     before = content(ucf101)
-    assert "--splits auto" in str(here(*extract(ucf101, "--overwrite")).exception)
+    assert "--splits auto" in fail_here(1, "hmdb-prep", *extract(ucf101, "--overwrite"))
     assert content(ucf101) == before
     merge(ucf101, "--splits", "auto")
+
+
+def test_damaged_splits_that_are_kept_can_be_replaced(ucf101: Path) -> None:
+    kept, table = ucf101 / "shards" / "splits.csv", ucf101 / "mine.csv"
+    table.write_text("clip_id,split1\n" + "".join(f"{name},train\n" for name in rows_of(ucf101).index))
+    for command in (("merge", *places(ucf101)), extract(ucf101)):
+        kept.write_bytes(b"\xff\xfe\x00")
+        assert "no UTF-8 text" in fail_here(1, "hmdb-prep", *command)
+        succeed_here("hmdb-prep", *command, "--splits", table)
+        assert kept.read_text() == table.read_text() and set(rows_of(ucf101)["split1"]) == {"train"}
+
+
+def test_splits_that_leak_or_lack_a_part_are_said(ucf101: Path) -> None:
+    table, names = ucf101 / "mine.csv", list(rows_of(ucf101).index)
+    table.write_text(
+        "clip_id,a,b\n" + "".join(f"{name},{('train', 'test')[i % 2]},val\n" for i, name in enumerate(names))
+    )
+    leak = "split1 tests on 15 of 15 clips whose source, such as v_ApplyEyeMakeup_g01, also has clips that train"
+    out = merge(ucf101, "--splits", table)
+    assert f"warning: {leak}" in out and "split2 has no clips to train on" in out
+    assert leak in succeed_here("hmdb-prep", *extract(ucf101, "--splits", table))
+    report = ucf101 / "eda.html"
+    assert leak in succeed_here("hmdb-prep", "eda", *places(ucf101)[2:], "--out", report)
+    run = ("run", *places(ucf101)[2:], "--runs", ucf101 / "runs", "--epochs", "1", "--patch-size", "8")
+    assert leak in succeed_here("lsvit-train", *run, "--split", "1")
+    assert "hmdb-prep merge --splits PATH" in fail_here(1, "lsvit-train", *run, "--split", "2", "--name", "b")
 
 
 def test_names_that_a_pattern_does_not_match_are_counted(ucf101: Path) -> None:
@@ -195,17 +209,17 @@ def test_verify_tells_edited_and_outdated_manifests(ucf101: Path) -> None:
     file = ucf101 / "manifests" / "clips" / "Archery.csv"
     whole = file.read_text()
     file.write_text(whole.replace("v_Archery_g01,", "film,", 1))
-    assert "1 fault" in str(verify(ucf101).exception)
+    assert "1 fault" in verify(ucf101).err
     file.write_text(whole)
     merge(ucf101, "--source-pattern", r"_(g\d+)_")
     file.write_text(whole)  # of before the pattern, as the shards have it
-    error = str(verify(ucf101).exception)
+    error = verify(ucf101).err
     assert "faults" in error and "hmdb-prep merge" in error
     merge(ucf101)
     (ucf101 / "shards" / "splits.csv").write_text("clip_id,split1\nArchery/v_Archery_g01_c01,train\n")
-    assert "1 fault" in str(verify(ucf101).exception)
+    assert "1 fault" in verify(ucf101).err
     merge(ucf101)
-    assert verify(ucf101).exit_code == 0
+    assert verify(ucf101).code == 0
 
 
 def test_manifests_and_state_of_before_are_whole(ucf101: Path) -> None:
@@ -215,24 +229,24 @@ def test_manifests_and_state_of_before_are_whole(ucf101: Path) -> None:
         for key in ("source_pattern", "splits_sha256"):
             found.pop(key, None)
         path.write_text(json.dumps(found))
-    assert verify(ucf101).exit_code == 0
-    assert "nothing to do" in here(*extract(ucf101)).stdout
+    assert verify(ucf101).code == 0
+    assert "nothing to do" in succeed_here("hmdb-prep", *extract(ucf101))
 
 
 def test_tasks_keep_to_one_set_of_rules(video: Path, tmp_path: Path) -> None:
     folder = put(tmp_path, video, [f"{name}/{index}x" for name in "ab" for index in range(4)])
     tasks = ("--clips-per-shard", "4", "--num-tasks", "2", "--task-id")
-    succeed("hmdb-prep", *extract(folder, "--source-pattern", "(.)x", *tasks, "0"))
-    error = fail(1, "hmdb-prep", *extract(folder, "--source-pattern", "(x)", *tasks, "1"))
+    succeed_here("hmdb-prep", *extract(folder, "--source-pattern", "(.)x", *tasks, "0"))
+    error = fail_here(1, "hmdb-prep", *extract(folder, "--source-pattern", "(x)", *tasks, "1"))
     assert "other tasks" in error
-    succeed("hmdb-prep", *extract(folder, *tasks, "1"))
+    succeed_here("hmdb-prep", *extract(folder, *tasks, "1"))
     assert set(rows_of(folder)["source"]) == set("0123")
-    assert verify(folder).exit_code == 0
+    assert verify(folder).code == 0
 
 
 def test_numbers_of_several_classes_are_not_one_source(video: Path, tmp_path: Path) -> None:
     folder = put(tmp_path, video, [f"{name}/{index:03d}" for name in CLASSES for index in range(5)])
-    out = succeed("hmdb-prep", *extract(folder))
+    out = succeed_here("hmdb-prep", *extract(folder))
     assert "15 videos whose names are numbers that several classes have" in out
     assert rows_of(folder)["source"].tolist() == rows_of(folder).index.tolist()
     merge(folder, "--source-pattern", r"(\d+)")
@@ -242,13 +256,13 @@ def test_numbers_of_several_classes_are_not_one_source(video: Path, tmp_path: Pa
 def test_counted_names_and_one_source_for_all_are_said(video: Path, tmp_path: Path) -> None:
     folder = put(tmp_path, video, [f"{name}/clip_{index:03d}" for name in CLASSES for index in range(4)])
     text = "4 numbered names stand in several classes and are taken for one source video each"
-    assert text in succeed("hmdb-prep", *extract(folder))
+    assert text in succeed_here("hmdb-prep", *extract(folder))
     assert "one source, clip, holds most clips of 3 of 3 classes" in merge(folder, "--source-pattern", "(clip)")
     report = folder / "eda.html"
-    out = here("eda", *places(folder)[2:], "--out", report).stdout
+    out = succeed_here("hmdb-prep", "eda", *places(folder)[2:], "--out", report)
     assert "one source, clip, holds most clips" in out and "one source, clip, holds most clips" in report.read_text()
     run = ("run", *places(folder)[2:], "--runs", folder / "runs")
-    out = succeed("lsvit-train", *run, "--split", "1", "--epochs", "1", "--patch-size", "8", "--batch-size", "4")
+    out = succeed_here("lsvit-train", *run, "--split", "1", "--epochs", "1", "--patch-size", "8", "--batch-size", "4")
     assert "warning: one source, clip, holds most clips" in out
     assert "warning: split1 has no clips to test on" in out and "split2" not in out
     out = merge(folder, "--source-pattern", "(.*/.*)")
@@ -267,7 +281,7 @@ def test_300_clips_beside_official_names(video: Path, tmp_path: Path) -> None:
     ]
     own = [f"{('walk', 'run')[index % 2]}/mine{index}" for index in range(100)]
     folder = put(tmp_path, video, [*shown, *further, *own])
-    out = succeed("hmdb-prep", *extract(folder))
+    out = succeed_here("hmdb-prep", *extract(folder))
     assert f"{len(official)} videos of HMDB51 with its official splits, 300 others" in out
     rows = rows_of(folder)
     for clip_id, name in zip(official, shown, strict=True):
@@ -282,7 +296,7 @@ def test_300_clips_beside_official_names(video: Path, tmp_path: Path) -> None:
         for source, group in rows[rows[column] != "unused"].groupby("source"):
             found = set(group[column])
             assert found <= sides[str(source)] if sides.get(str(source)) else len(found) == 1, (column, source)
-    assert verify(folder).exit_code == 0
+    assert verify(folder).code == 0
 
 
 def source_of(clip_id: str) -> str:
@@ -294,17 +308,16 @@ def test_splits_that_fetch_wrote_are_pointed_at(ucf101: Path) -> None:
     file = ucf101 / "videos" / "splits.csv"
     file.write_text("clip_id,split1\n" + "".join(f"{name},train\n" for name in rows_of(ucf101).index))
     line = f"{file} divides these videos and is not used; use --splits {file}, or --splits auto to ignore it"
-    assert line in here(*extract(ucf101)).stdout
-    assert str(file) not in here(*extract(ucf101, "--splits", "auto")).stdout
-    assert "is not used" not in here(*extract(ucf101, "--splits", file)).stdout
+    assert line in succeed_here("hmdb-prep", *extract(ucf101))
+    assert str(file) not in succeed_here("hmdb-prep", *extract(ucf101, "--splits", "auto"))
+    assert "is not used" not in succeed_here("hmdb-prep", *extract(ucf101, "--splits", file))
     assert set(rows_of(ucf101)["split1"]) == {"train"}
-    assert "is not used" not in here(*extract(ucf101)).stdout  # it is kept beside the shards
+    assert "is not used" not in succeed_here("hmdb-prep", *extract(ucf101))  # it is kept beside the shards
 
 
 def test_sources_that_are_formulas_are_refused(tmp_path: Path, video: Path) -> None:
     folder = put(tmp_path, video, ["a/x=1", "a/x=2"])
-    result = here(*extract(folder, "--source-pattern", "x(.*)"))
-    assert isinstance(result.exception, UsageError)
-    assert "gives a/x=1 the source '=1', which a spreadsheet would run" in str(result.exception)
+    said = fail_here(2, "hmdb-prep", *extract(folder, "--source-pattern", "x(.*)"))
+    assert "gives a/x=1 the source '=1', which a spreadsheet would run" in said
     assert not list((folder / "shards").glob("*.h5"))
-    assert here(*extract(folder, "--source-pattern", "x=(.*)")).exit_code == 0
+    succeed_here("hmdb-prep", *extract(folder, "--source-pattern", "x=(.*)"))
