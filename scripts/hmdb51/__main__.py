@@ -39,14 +39,16 @@ def main(words: Sequence[str], environment: Mapping[str, str] | None = None) -> 
     begun = read_journal(folder)
     options, settled = with_source(options, begun), settles_training(options, road)
     _check_size(options)
-    check_training(options, begun, settled)
+    is_trained = any(folder.glob("**/checkpoints/*.pt"))  # else it begins anew, with whatever it is given
+    check_training(options, begun if is_trained else None, settled)
     say(f"make hmdb51, road {road.name}: {road.words} ({road.recipe_file}), {reason}")
     given = {name.upper(): value for name, value in vars(options).items() if value != getattr(Options, name)}
     say(f"variables: {', '.join(f'{name}={value}' for name, value in given.items())}")
     _say_what_it_takes(options, road, begun, gpu=gpu)
     with locked(folder) as lock:
         journal = read_journal(folder) or Journal(road=road.name, source=options.source)
-        journal = dataclasses.replace(journal, source=options.source)
+        before = journal.trained_with if is_trained else {}
+        journal = dataclasses.replace(journal, source=options.source, trained_with=before)
         write_journal(folder, journal)
         return _go(options, road, journal, settled, manner=memory_options(road, gpu), lock=lock)
 
