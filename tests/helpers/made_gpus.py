@@ -16,10 +16,10 @@ from shared.video.decoding import DecodedClip, decode_clip
 from shared.video.shape import ClipShape
 
 
-def decode_mp4_only(path: Path, shape: ClipShape, *, device: str) -> DecodedClip:
+def decode_mp4_only(path: Path, shape: ClipShape, *, device: str, folder_fps: float) -> DecodedClip:
     """A GPU that knows the codec of MP4 files alone."""
     if device == "cpu" or path.suffix == ".mp4":
-        clip = decode_clip(path, shape)
+        clip = decode_clip(path, shape, folder_fps=folder_fps)
         return DecodedClip(**vars(clip) | {"decoder": device})
     raise RuntimeError("NVDEC does not know this codec\nof AVI files")
 
@@ -55,7 +55,7 @@ def extract_on_small_gpu(job: ClipJob) -> MeasuredClip | QuarantineRow:
         return measure_clip(frames)
 
     with (
-        patch("preprocess.extract.clips.decode_clip", lambda path, shape, device: decode_clip(path, shape)),
+        patch("preprocess.extract.clips.decode_clip", lambda path, shape, device, folder_fps: decode_clip(path, shape)),
         patch("preprocess.extract.clips.measure_clip", measure_the_second_time),
     ):
         return extract_clip(job)
