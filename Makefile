@@ -18,7 +18,7 @@ demo:
 # INIT=weights  file, run or hf:REPO; default: the recipe's                 SPLITS=1,2,3  EPOCHS=  SEED=  as `lsvit-train`
 # SIZE=224x304  of the stored pictures   WORKERS=  of the extraction        VIDEOS=  SHARDS=  MANIFESTS=  RUNS=  folders
 # Every variable given behind `make` goes to scripts/hmdb51 as it is, in quotes, and an unknown one is refused there;
-# the known ones are read from the environment too (SOURCE=... make hmdb51).
+# the known ones but NAME are read from the environment too (SOURCE=... make hmdb51).
 given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),'$(name)=$(subst ','\'',$(value $(name)))'))
 hmdb51:
 	@scripts/setup

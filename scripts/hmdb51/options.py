@@ -51,14 +51,15 @@ class Options:
 
 
 VARIABLES = tuple(field.name.upper() for field in dataclasses.fields(Options))
+_FROM_ENVIRONMENT = tuple(name for name in VARIABLES if name != "NAME")  # which WSL sets to the machine's name
 
 
 def parse(words: Sequence[str], environment: Mapping[str, str] | None = None) -> Options:
-    """Read NAME=value words, and what they leave out from the environment.
+    """Read NAME=value words, and what they leave out, the run's name aside, from the environment.
 
     Raises UsageError for a word that is unknown or a value that cannot be.
     """
-    values = {name: (environment or {}).get(name, "") for name in VARIABLES}
+    values = {name: (environment or {}).get(name, "") for name in _FROM_ENVIRONMENT}
     for word in words:
         name, _, value = word.partition("=")
         if name in _OTHERS:

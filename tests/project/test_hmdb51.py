@@ -102,7 +102,7 @@ def test_variables_of_make_itself_and_empty_ones_are_nothing() -> None:
 
 
 def test_known_variables_come_from_the_environment_too() -> None:
-    environment = {"SOURCE": "x.rar", "ROAD": "motion", "SPLIT": "1", "SEED": "7"}
+    environment = {"SOURCE": "x.rar", "ROAD": "motion", "SPLIT": "1", "SEED": "7", "NAME": "host"}
     assert parse(["ROAD=small", "SEED="], environment) == Options(source="x.rar", road="small")
     shown = subprocess.run(
         ["make", "-n", "hmdb51"], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
