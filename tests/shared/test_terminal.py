@@ -126,7 +126,7 @@ def test_letters_that_cannot_be_printed_are_replaced(encoding: str) -> None:
     done = subprocess.run(
         command_line("lsvit-train", DESCRIBE),
         capture_output=True,
-        env=os.environ | {"PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1", "COLUMNS": "140"},
         timeout=60,
         check=False,
     )

@@ -226,7 +226,7 @@ def test_a_foreign_shard_is_refused(videos: Path, extracted: Path, tmp_path: Pat
     (tmp_path / "shards").mkdir()
     shutil.copy(extracted / "shards" / "shard-00000.h5", tmp_path / "shards" / "shard-00000.h5")
     error = fail(1, "hmdb-prep", "extract", "--videos", videos, *places(tmp_path), "--size", "32")
-    assert "another extraction" in error
+    assert "of another data set" in error
 
 
 def test_killed_runs_continue_to_the_same_result(videos: Path, extracted: Path, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_dropped_connections_are_continued(served: Served, tmp_path: Path) -> No
 def test_a_later_call_continues_a_given_up_one(served: Served, tmp_path: Path) -> None:
     served.data, served.drop_after, served.statuses = DATA, [1_000_000], []
     served.claim_length = len(DATA)
-    with pytest.raises(DataError, match=r"1 times in a row at 1\.0 MB"):
+    with pytest.raises(DataError, match=r"1 time in a row at 1\.0 MB"):
         download(served.url, tmp_path, retry=Retry(attempts=1, timeout_seconds=2.0))
     assert (tmp_path / "hmdb51_org.zip.part").stat().st_size == 1_000_000
     served.claim_length = None

@@ -52,7 +52,7 @@ def test_what_the_gpu_cannot_decode_the_cpu_does(tmp_path: Path, ffmpeg: str, mo
 
 
 def test_what_neither_decodes_is_quarantined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path, shape: ClipShape, *, device: str) -> DecodedClip:
+    def fail(path: Path, shape: ClipShape, *, device: str, folder_fps: float) -> DecodedClip:
         raise VideoError("decode", "no frame decodes")
 
     monkeypatch.setattr(clip_worker, "decode_clip", fail)
