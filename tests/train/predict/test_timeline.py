@@ -194,6 +194,7 @@ def test_a_long_video_takes_no_more_memory_than_a_short_one(ffmpeg: str, tmp_pat
     assert done.stdout.splitlines() == ["179 180.0 ", "1 180.0 "], done.stderr
 
 
+@pytest.mark.slow
 def test_a_video_much_longer_than_the_training_clips_gets_a_word(ffmpeg: str, tmp_path: Path) -> None:
     make_run(tmp_path / "runs" / "one", class_names=("jump", "run"), longest_seconds=0.5)
     make_run(tmp_path / "runs" / "old", class_names=("jump", "run"))
