@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import succeed
 from extraction import OPTIONS, places
 from hypothesis import settings
 from media import HMDB_LIKE, REAL_VIDEOS, make_video
+from visits import open_browser
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script, and so in commands under test
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("untimed", deadline=None)  # speed is never asserted in a test
 settings.load_profile("untimed")
@@ -61,3 +68,10 @@ def extracted(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("extracted")
     succeed("hmdb-prep", "extract", "--videos", videos, *places(folder), *OPTIONS)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser; tests that use it are skipped where there is none."""
+    with open_browser() as chromium:
+        yield chromium

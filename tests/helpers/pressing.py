@@ -46,7 +46,6 @@ def press(
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=_receive_signals,
             env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": temporary},
         )
         while process.poll() is None and not _has_begun(process.pid):
@@ -68,10 +67,6 @@ def press(
 
 def _sockets(temporary: Path) -> list[str]:
     return [path.name for path in temporary.glob("pymp-*")]
-
-
-def _receive_signals() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it is ignored
 
 
 def _has_begun(process: int) -> bool:

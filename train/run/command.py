@@ -160,6 +160,7 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
             call=call,
         )
         with call.interruption.while_training():
+            processes.say(_start_line(learner, config, progress))  # from now on Ctrl-C saves what is there
             progress = train(session, progress)
     if processes.is_first:
         report = write_report(folder, facts=facts, config=config, progress=progress)
@@ -211,7 +212,6 @@ def _begin(
     for note in idle_options(setting_of(config, data, learner)):
         processes.say(note)
     progress = Progress() if found is None else found.progress
-    processes.say(_start_line(learner, config, progress))
     if found is not None and config.max_minutes:
         processes.say(f"the limit of {config.max_minutes:g} minutes counts anew; --max-minutes 0 lifts it")
     if config.train != "all" and not config.init:
