@@ -12,8 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import ExtractionParameters
+from preprocess.extract.settings import ExtractionSettings
 from shared.videos import VIDEO_SUFFIXES
 
 REAL_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "real"

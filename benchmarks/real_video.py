@@ -32,8 +32,9 @@ from shared.errors import DataError
 from shared.files import sha256_of, write_csv, write_text
 from shared.manifests import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
 from shared.tables import markdown_table
-from train.evaluate.intervals import drawn_weights
+from train.evaluate.intervals import mean_interval
 from train.evaluate.output import EVALUATION_FOLDER, PREDICTIONS_CSV
+from train.evaluate.texts import interval_text
 
 Floats = npt.NDArray[np.float64]
 
@@ -168,9 +169,7 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
 
 def interval(values: Floats, sources: Sequence[str]) -> str:
     """The 95 % interval of the mean of values, float64 (N,) in [-1, 1], over draws of sources; in percent."""
-    parts = [weights @ values / weights.sum(axis=1) for weights in drawn_weights(sources)]
-    low, high = 100 * np.percentile(np.concatenate(parts), (2.5, 97.5))
-    return f"{low:.1f} to {high:.1f}"
+    return interval_text(mean_interval(values, sources))
 
 
 def spread(values: Floats) -> str:

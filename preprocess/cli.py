@@ -153,9 +153,10 @@ def extract(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any video was quarantined.")] = False,
 ) -> None:
     """Decode, sample and measure the videos; write shards and manifests. Continues where it stopped."""
-    from preprocess.extract.command import ExtractionSettings, run_extraction
+    from preprocess.extract.command import run_extraction
     from preprocess.extract.extraction_plan import make_parameters
     from preprocess.extract.rules import AskedRules
+    from preprocess.extract.settings import ExtractionSettings
 
     parameters = make_parameters(
         size=size,

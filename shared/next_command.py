@@ -50,11 +50,15 @@ _TAKES = {
 def next_command(after: str, words: Sequence[str] = (), *, places: Places) -> str:
     """The command line that follows the command ``after``, quoted for a shell. words: its arguments and options."""
     command = _NEXT[after]
-    options: list[str] = []
-    for name in _TAKES[command]:
-        given, usual = getattr(places, name), getattr(Places(), name)
-        options += [] if given == usual else [f"--{name}", str(given)]
-    return shlex.join([*command.split(), *words, *options])
+    return shlex.join([*command.split(), *words, *folder_options(places, _TAKES[command])])
+
+
+def folder_options(places: Places, names: Sequence[str] = ("shards", "manifests")) -> list[str]:
+    """The options, as words of a command, that name those of the folders that are not the usual ones."""
+    given = {name: getattr(places, name) for name in names}
+    return [
+        word for name, path in given.items() if path != getattr(Places(), name) for word in (f"--{name}", str(path))
+    ]
 
 
 def say_next(after: str, words: Sequence[str] = (), *, places: Places) -> None:

@@ -21,10 +21,9 @@ from shared.files import write_text
 from shared.fonts import find_letters, note_on_missing
 from shared.left_out import read_left_out
 from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
+from shared.next_command import Places, folder_options
 from shared.notes import read_notes
 from shared.shards.data_sets import what_is_wrong
-
-_SHARDS, _MANIFESTS = Path("data/shards"), Path("data_manifests")  # where commands look when they are told nothing
 
 
 def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
@@ -55,7 +54,8 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
             summary.clips, read_small_pictures(summary.clips, shards, dataset_id=dataset.dataset_id)
         )
         thumbnails = read_thumbnails(shown_clips(summary, duplicates), shards, dataset_id=dataset.dataset_id)
-    findings = conclude(summary, duplicates, places=_places(shards=shards, manifests=manifests))
+    words = folder_options(Places(shards=shards, manifests=manifests))
+    findings = conclude(summary, duplicates, places="".join(f" {shlex.quote(word)}" for word in words))
     class_names = [str(name) for name in summary.classes.index]
     letters = find_letters(class_names)
     remarks = [text for text in (note, note_on_missing(letters, class_names)) if text]
@@ -67,12 +67,6 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     write_text(out, page)
     say(f"wrote the report to {out} ({out.stat().st_size / 1e6:.1f} MB)")
     return out
-
-
-def _places(*, shards: Path, manifests: Path) -> str:
-    """The options that tell another command where shards and manifests lie, a space before each; none by default."""
-    named = (("--shards", shards, _SHARDS), ("--manifests", manifests, _MANIFESTS))
-    return "".join(f" {option} {shlex.quote(str(path))}" for option, path, usual in named if path != usual)
 
 
 def _check_numbers(clips: pd.DataFrame, manifests: Path) -> None:

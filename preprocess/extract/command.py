@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from preprocess.extract.decoders import say_who_decoded
 from preprocess.extract.extraction_plan import (
     DECODING_MODULES,
     Extraction,
-    ExtractionParameters,
     ExtractionPlan,
     PlannedShard,
     clip_facts,
@@ -27,8 +23,6 @@ from preprocess.extract.facts import FactRules
 from preprocess.extract.merge import has_manifests, merge
 from preprocess.extract.ownership import check_owner, data_sets_of, disown
 from preprocess.extract.rules import (
-    AS_KEPT,
-    AskedRules,
     keep_rules,
     kept_rules,
     made_by,
@@ -36,6 +30,14 @@ from preprocess.extract.rules import (
     remarks,
     rules_for,
     say_warnings,
+)
+from preprocess.extract.settings import (
+    DEFAULT_GPUS_PER_TASK,
+    MOST_WORKERS_ON_GPU,
+    ExtractionSettings,
+    check_device,
+    check_settings,
+    workers_of,
 )
 from preprocess.extract.state import (
     check_foreign_shards,
@@ -57,37 +59,7 @@ from shared.notes import NOTES_FILE
 from shared.videos import Video, is_synthetic, list_videos
 from shared.workers import start_server
 
-DEVICES = ("cpu", "cuda", "auto")
-ENGINES = ("local", "ray")
-DEFAULT_GPUS_PER_TASK = 0.25
-MOST_WORKERS_ON_GPU = 8  # unless asked for: each has a CUDA context of its own, of some 0.5 GB of the GPU's memory
 _SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own needs
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractionSettings:
-    """What the user asked for. None of it but ``parameters`` changes what the shards hold."""
-
-    videos: Path
-    shards: Path
-    manifests: Path
-    parameters: ExtractionParameters
-    asked: AskedRules = AS_KEPT
-    """For sources and splits."""
-    device: str = "cpu"
-    num_workers: int | None = None
-    """Decoding processes, of the whole run or with engine ``ray`` of each task.
-
-    None: one a core but at most 8 on a GPU, or one a task.
-    """
-    timeout_seconds: float = 300.0
-    num_tasks: int = 1
-    task_id: int = 0
-    overwrite: bool = False
-    strict: bool = False
-    engine: str = "local"
-    gpus_per_task: float | None = None
-    """Share of a GPU, for engine ``ray`` on CUDA only."""
 
 
 def run_extraction(settings: ExtractionSettings) -> Dataset | None:
@@ -95,7 +67,7 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
 
     Raises DataError for bad data, a foreign or changed extraction, too small a disk, quarantine with ``strict``.
     """
-    _check(settings)
+    check_settings(settings)
     listing = list_videos(settings.videos)
     videos = list(listing.videos)
     if settings.parameters.folder_fps and not listing.num_frame_folders:
@@ -107,7 +79,7 @@ def run_extraction(settings: ExtractionSettings) -> Dataset | None:
         mine = [shard for shard in plan.shards if shard.index % settings.num_tasks == settings.task_id]
         todo = [shard for shard in mine if not is_finished(settings.shards, shard)]
         if todo:
-            _check_device(settings)
+            check_device(settings)
             _say_what_it_needs(settings, plan, todo)
         plan = keep_rules(settings.shards, plan, rules)  # not before: a run that is refused leaves no plan behind
         if todo:
@@ -121,49 +93,6 @@ def _how_to_continue(settings: ExtractionSettings, plan: ExtractionPlan) -> str:
     done = sum(is_finished(settings.shards, shard) for shard in plan.shards)
     call = "the same command without --overwrite" if settings.overwrite else "the same command"
     return f"{done} of {counted(len(plan.shards), 'shard')} are complete in {settings.shards}; {call} continues"
-
-
-def _check(settings: ExtractionSettings) -> None:
-    if settings.device not in DEVICES:
-        raise UsageError(f"--device is {settings.device!r}; it must be one of {', '.join(DEVICES)}")
-    if settings.num_tasks < 1 or not 0 <= settings.task_id < settings.num_tasks:
-        raise UsageError(
-            f"--task-id is {settings.task_id} with --num-tasks {settings.num_tasks}; "
-            f"it must lie in 0..{settings.num_tasks - 1}"
-        )
-    if settings.overwrite and settings.num_tasks > 1:
-        raise UsageError("--overwrite cannot be combined with --num-tasks: one task would delete the others' shards")
-    if not settings.timeout_seconds > 0:  # so that nan is refused as well
-        raise UsageError(f"--timeout is {settings.timeout_seconds}; it must be a positive number of seconds")
-    if settings.num_workers is not None and settings.num_workers < 1:
-        raise UsageError(f"--workers is {settings.num_workers}; it must be at least 1")
-    _check_engine(settings)
-
-
-def _check_engine(settings: ExtractionSettings) -> None:
-    if settings.engine not in ENGINES:
-        raise UsageError(f"--engine is {settings.engine!r}; it must be one of {', '.join(ENGINES)}")
-    if settings.gpus_per_task is not None:
-        if settings.engine != "ray" or settings.device != "cuda":
-            raise UsageError("--gpus-per-task is for --engine ray with --device cuda")
-        if not 0 < settings.gpus_per_task <= 1:
-            raise UsageError(f"--gpus-per-task is {settings.gpus_per_task}; it must be above 0 and at most 1")
-    if settings.engine != "ray":
-        return
-    if settings.num_tasks > 1:
-        raise UsageError("--num-tasks cannot be combined with --engine ray, which divides the work itself")
-    if settings.device == "auto":
-        raise UsageError("--device auto measures this machine and no cluster; with --engine ray choose cpu or cuda")
-    from preprocess.extract.ray_engine import require_ray
-
-    require_ray()
-
-
-def _check_device(settings: ExtractionSettings) -> None:
-    if settings.device == "cuda" and settings.engine == "local":  # the tasks of Ray look on their own machines
-        from preprocess.extract.device import require_gpu
-
-        require_gpu()
 
 
 def _rules(settings: ExtractionSettings, videos: list[Video]) -> FactRules:
@@ -189,7 +118,7 @@ def _prepare(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPla
     before = data_sets_of(settings.shards) - {dataset_id}
     check_owner(settings.manifests, settings.shards, dataset_id=dataset_id, own=before)
     if settings.overwrite:
-        _check_device(settings)
+        check_device(settings)
         _remove(settings, before)
     old = read_extraction_plan(settings.shards)
     if old is not None:
@@ -224,7 +153,7 @@ def _new_plan(settings: ExtractionSettings, videos: list[Video]) -> ExtractionPl
     found = probe_sizes(
         kept,
         folder=settings.videos,
-        num_workers=_num_workers(settings),
+        num_workers=workers_of(settings),
         timeout_seconds=settings.timeout_seconds,
     )
     sizes = {video.path: size for video, size in zip(kept, found, strict=True) if not isinstance(size, QuarantineRow)}
@@ -257,7 +186,7 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRule
         videos_folder=settings.videos,
         shards_folder=settings.shards,
         device=settings.device,
-        num_workers=_num_workers(settings) if is_local else settings.num_workers or 1,
+        num_workers=workers_of(settings) if is_local else settings.num_workers or 1,
         timeout_seconds=settings.timeout_seconds,
     )
     if is_local:
@@ -273,11 +202,6 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRule
         decoders = extract_on_ray(extraction, todo, gpus_per_task=share if settings.device == "cuda" else 0.0)
     if extraction.device != "cpu":
         say_who_decoded(decoders)
-
-
-def _num_workers(settings: ExtractionSettings) -> int:
-    """As asked for, or one for each core that this process may use."""
-    return settings.num_workers or len(os.sched_getaffinity(0))
 
 
 def _finish(

@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.eda.summary import Summary, summarize
+from shared.left_out import read_left_out
 from shared.manifests import (
     STATISTIC_COLUMNS,
     ClipRow,
     ColourStatistics,
     Dataset,
     QuarantineRow,
+    read_dataset,
+    read_manifests,
+    read_quarantine,
     write_clip_manifests,
     write_dataset,
     write_quarantine,
 )
+from shared.notes import read_notes
 from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
 from shared.shards.writer import PendingShard
 from shared.sources import parse_name
@@ -147,4 +153,15 @@ def _dataset(rows: list[ClipRow], class_names: list[str], num_quarantined: int, 
         clips_per_split={},
         rgb={"split1": colour},
         shards=(),
+    )
+
+
+def summary_of(manifests: Path) -> Summary:
+    """What the report says of a data set, read from its manifests."""
+    return summarize(
+        read_manifests(manifests),
+        read_dataset(manifests),
+        quarantine=read_quarantine(manifests),
+        notes=read_notes(manifests),
+        left_out=read_left_out(manifests),
     )

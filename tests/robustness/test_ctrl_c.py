@@ -9,15 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from commands import succeed
 from made_dataset import make_dataset
-from made_run import make_run, spread_weights
+from made_hmdb51 import small_vit
+from made_run import make_run
 from pressing import Pressed, press
 from trained import training_words
-
-from train.model.config import ModelConfig
-from train.model.lsvit import LSViT
 
 MOMENTS = (0.05, 0.2, 0.5, 0.8, 1.2, 1.8, 2.5, 3.5, 5.0)  # seconds from the first line of the program
 PRESSES = ((1, 0.0), (2, 0.0), (3, 0.0), (2, 0.2), (3, 0.3))  # how many times, and seconds between two of them
@@ -57,24 +54,10 @@ def run(tmp_path: Path, videos: Path) -> Words:
 
 def probe(tmp_path: Path, videos: Path) -> Words:
     made = make_dataset(tmp_path / "data")
-    model = LSViT(
-        ModelConfig(
-            num_classes=3,
-            image_size=16,
-            num_frames=4,
-            smif="none",
-            lmi="none",
-            patch_size=8,
-            embed_dim=32,
-            depth=2,
-            num_heads=2,
-        )
-    )
-    spread_weights(model)
-    torch.save(model.backbone.state_dict(), tmp_path / "random.pth")
+    weights = small_vit(tmp_path / "random.pth")
     places = ["--shards", made.shards, "--manifests", made.manifests, "--runs", tmp_path / "runs"]
-    options = ["--img-size", "16", "--num-heads", "2", "--epochs", "1000000", "--batch-size", "4", "--device", "cpu"]
-    return "lsvit-train", ["probe", "--init", tmp_path / "random.pth", *places, *options]
+    options = ["--img-size", "16", "--epochs", "1000000", "--batch-size", "4", "--device", "cpu"]
+    return "lsvit-train", ["probe", "--init", weights, *places, *options]
 
 
 def evaluate(tmp_path: Path, videos: Path) -> Words:

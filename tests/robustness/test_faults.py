@@ -22,8 +22,9 @@ from media import HMDB_LIKE, make_video
 from small_disk import mounted_disk
 
 from preprocess.extract import shards as extract_shards
-from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import make_parameters
+from preprocess.extract.settings import ExtractionSettings
 from shared.manifests import read_manifests, read_quarantine
 
 pytestmark = pytest.mark.stress

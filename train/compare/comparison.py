@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DataError
+from shared.shards.data_sets import short_id
 from train.compare.reading import EvaluatedRun, SplitEvaluation
 from train.evaluate.clip_results import ClipResult
-from train.evaluate.intervals import Interval, difference_interval, mean_class_interval, share_intervals
+from train.evaluate.intervals import Interval, accuracy_intervals, difference_interval
 
 MEASURES = ("top1", "top5", "mean_class_accuracy")
 
@@ -133,7 +134,7 @@ def _notes(runs: Sequence[EvaluatedRun], splits: Sequence[str]) -> list[str]:
     parts = [run.splits[split] for run in runs for split in splits]
     notes = list(dict.fromkeys(remark for part in parts for remark in part.remarks))
     if len({part.dataset_id for part in parts}) > 1:
-        ids = ", ".join(f"{run.name} {run.splits[splits[0]].dataset_id[:12]}" for run in runs)
+        ids = ", ".join(f"{run.name} {short_id(run.splits[splits[0]].dataset_id)}" for run in runs)
         notes.append(f"the data sets differ ({ids}); clips are matched by their names")
     if len({part.num_classes for part in parts}) > 1:
         counts = ", ".join(f"{run.name} {run.splits[splits[0]].num_classes}" for run in runs)
@@ -167,8 +168,6 @@ def _measured(name: str, part: SplitEvaluation, clips: Sequence[ClipResult]) -> 
     sources = [clip.source for clip in clips]
     class_names = sorted({clip.true for clip in clips})
     labels = np.array([class_names.index(clip.true) for clip in clips], dtype=np.int64)
-    hits = np.stack([ranks == 1, ranks <= 5], axis=1)
-    top1, top5 = share_intervals(hits, np.ones_like(hits), sources)
     recalls = [float((ranks[labels == label] == 1).mean()) for label in range(len(class_names))]
     return RunMeasures(
         run=name,
@@ -177,11 +176,7 @@ def _measured(name: str, part: SplitEvaluation, clips: Sequence[ClipResult]) -> 
         top1=float((ranks == 1).mean()),
         top5=float((ranks <= 5).mean()),
         mean_class_accuracy=statistics.fmean(recalls),
-        intervals={
-            "top1": top1,
-            "top5": top5,
-            "mean_class_accuracy": mean_class_interval(ranks == 1, labels, sources),
-        },
+        intervals=accuracy_intervals(ranks, labels, sources),
         parameters=part.parameters,
         epochs=part.epochs,
         minutes=part.minutes,

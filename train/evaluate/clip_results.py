@@ -14,7 +14,6 @@ import numpy as np
 from shared.errors import DataError
 from shared.files import write_csv
 from train.evaluate.results import SplitResult
-from train.learn.metrics import label_ranks
 
 CLIPS_CSV = "clips.csv"
 
@@ -40,8 +39,7 @@ _COLUMNS = tuple(field.name for field in dataclasses.fields(ClipResult))
 
 def clip_results(result: SplitResult) -> Iterator[ClipResult]:
     """The clips of a split, in its order."""
-    names, predicted = result.class_names, result.predicted
-    ranks = label_ranks(result.probabilities, result.labels)
+    names, predicted, ranks = result.class_names, result.predicted, result.ranks
     for place in range(len(result.clip_ids)):
         label, guess = int(result.labels[place]), int(predicted[place])
         yield ClipResult(

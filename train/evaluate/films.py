@@ -15,11 +15,11 @@ from PIL import Image
 
 from shared.console import progress
 from shared.manifests import Dataset
+from shared.next_command import Places, folder_options
 from shared.pages import data_address
 from shared.shards.clips import clips_in_shards
 from train.evaluate.clip_results import telling_order
 from train.evaluate.results import SplitResult
-from train.run.config import RunConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,10 +69,8 @@ def split_pictures(
 
 def _explain_command(run: Path, *, shards: Path, manifests: Path) -> tuple[str, str]:
     """What to type before and after a clip id. Folders that bear their usual names need not be named."""
-    usual = RunConfig()
-    folders = (("--shards", shards, usual.shards), ("--manifests", manifests, usual.manifests))
-    named = [f" {option} {shlex.quote(str(path))}" for option, path, default in folders if path != Path(default)]
-    return f"lsvit-train explain {shlex.quote(str(run))} ", "".join(named)
+    words = folder_options(Places(shards=shards, manifests=manifests))
+    return f"lsvit-train explain {shlex.quote(str(run))} ", "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def film(frames: npt.NDArray[np.uint8]) -> str:

@@ -64,6 +64,16 @@ def share_intervals(
     return intervals
 
 
+def accuracy_intervals(ranks: Integers, labels: Integers, sources: Sequence[str]) -> dict[str, Interval | None]:
+    """The intervals of top1, top5 and mean_class_accuracy of N >= 1 clips.
+
+    ranks: the place of each clip's class among all, 1 for the most probable one; ranks and labels int64 (N,).
+    """
+    hits = np.stack([ranks == 1, ranks <= 5], axis=1)
+    top1, top5 = share_intervals(hits, np.ones_like(hits), sources)
+    return {"top1": top1, "top5": top5, "mean_class_accuracy": mean_class_interval(ranks == 1, labels, sources)}
+
+
 def mean_class_interval(right: npt.NDArray[np.bool_], labels: Integers, sources: Sequence[str]) -> Interval | None:
     """The interval of the mean class accuracy of N >= 1 clips, right bool (N,), labels int64 (N,).
 
@@ -94,8 +104,12 @@ def difference_interval(
     """
     if len(set(sources)) < 2 or bool((first == second).all()):
         return None
-    gain = second.astype(np.float64) - first.astype(np.float64)
-    return _interval(np.concatenate([weights @ gain / weights.sum(axis=1) for weights in drawn_weights(sources)]))
+    return mean_interval(second.astype(np.float64) - first.astype(np.float64), sources)
+
+
+def mean_interval(values: Floats, sources: Sequence[str]) -> Interval:
+    """The interval of the mean of N values, one a clip, float64 (N,)."""
+    return _interval(np.concatenate([weights @ values / weights.sum(axis=1) for weights in drawn_weights(sources)]))
 
 
 def _interval(values: Floats) -> Interval:

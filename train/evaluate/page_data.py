@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from train.evaluate.clip_results import telling_order
 from train.evaluate.results import SplitResult
-from train.learn.metrics import label_ranks
 
 MOST_CLIPS = 10_000  # in the page of a split; predictions.csv has all
 _TOP = 5
@@ -40,7 +39,7 @@ def page_data(
 
 
 def _clip_rows(result: SplitResult, places: list[int], film_of: Mapping[str, int]) -> list[list[object]]:
-    ranks = label_ranks(result.probabilities, result.labels)
+    ranks = result.ranks
     rows: list[list[object]] = []
     for place in places:
         shares, label = result.probabilities[place], int(result.labels[place])

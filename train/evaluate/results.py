@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from train.data.views import Views
 from train.evaluate.groups import QuarterResult, TagResult, quarter_results, tag_results
-from train.evaluate.intervals import Interval, mean_class_interval, share_intervals
+from train.evaluate.intervals import Interval, accuracy_intervals
 from train.learn.metrics import Metrics, ReliabilityBin, label_ranks, measure, precision_recall, reliability_bins
 from train.trained.calibration import Calibration, tempered
 
@@ -107,6 +107,11 @@ class SplitResult:
         return labels
 
     @property
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """The place of each clip's class among all, 1 for the most probable one, int64 (N,)."""
+        return label_ranks(self.probabilities, self.labels)
+
+    @property
     def clearest_mistake(self) -> str:
         """The id of the clip that the model was surest of and wrong; where all are right, the one it was surest of."""
         is_wrong = self.predicted != self.labels
@@ -153,7 +158,7 @@ def split_result(
         labels=labels,
         probabilities=probabilities,
         metrics=metrics,
-        intervals=_intervals(ranks, labels, clips.sources),
+        intervals=accuracy_intervals(ranks, labels, clips.sources),
         uncalibrated=uncalibrated,
         calibration=calibration,
         reliability=tuple(reliability_bins(probabilities, labels)),
@@ -163,14 +168,6 @@ def split_result(
         quarters=quarter_results(clips.features, ranks == 1, clips.sources),
         remarks=tuple(remarks),
     )
-
-
-def _intervals(
-    ranks: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], sources: Sequence[str]
-) -> dict[str, Interval | None]:
-    hits = np.stack([ranks == 1, ranks <= 5], axis=1)
-    top1, top5 = share_intervals(hits, np.ones_like(hits), sources)
-    return {"top1": top1, "top5": top5, "mean_class_accuracy": mean_class_interval(ranks == 1, labels, sources)}
 
 
 def _class_results(class_names: Sequence[str], metrics: Metrics) -> tuple[ClassResult, ...]:

@@ -15,6 +15,7 @@ import torch
 from shared.console import counted, progress, say
 from shared.errors import DataError
 from shared.manifests import Dataset
+from shared.shards.data_sets import short_id
 from shared.split_files import SplitTable, read_kept_table
 from shared.splits import SPLITS_FILE
 from train.data.reader import BatchReader, ClipReader
@@ -48,8 +49,8 @@ def check_dataset(loaded: LoadedModel, dataset: Dataset) -> None:
     )
     differing = [f"{name} {own} -> {other}" for name, own, other in pairs if own != other]
     raise DataError(
-        f"the run was trained on data set {facts.dataset_id[:12]}, these manifests are of {dataset.dataset_id[:12]} "
-        f"(different: {'; '.join(differing) or 'the videos'}); "
+        f"the run was trained on data set {short_id(facts.dataset_id)}, these manifests are of "
+        f"{short_id(dataset.dataset_id)} (different: {'; '.join(differing) or 'the videos'}); "
         "name the folders it was trained on with --shards and --manifests"
     )
 

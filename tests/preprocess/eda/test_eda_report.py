@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from eda_data import HEIGHT, NUM_SEGMENTS, WIDTH, picture_of, write_data_set
-from visits import Visit, open_browser
+from visits import Visit
 
 from preprocess.eda.command import run_eda
 from shared.errors import DataError
@@ -46,12 +46,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_notes(manifests, [NoteRow(path=f"walk/{ATTACK}.mp4", note="its pixels are wide")])
     return run_eda(manifests=manifests, shards=shards, out=folder / "deep" / "eda.html")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from eda_data import write_data_set
+from eda_data import summary_of, write_data_set
 
 from preprocess.eda.conclusions import conclude
 from preprocess.eda.summary import (
     OUTLIERS,
-    Summary,
     class_counts,
     crop_loss_counts,
     decode_errors_of,
@@ -24,9 +23,7 @@ from preprocess.eda.summary import (
     tag_counts,
 )
 from preprocess.eda.tables import bar, cell_text, print_summary
-from shared.left_out import read_left_out
-from shared.manifests import read_dataset, read_manifests, read_quarantine
-from shared.notes import NoteRow, read_notes, write_notes
+from shared.notes import NoteRow, write_notes
 from shared.sources import parse_name
 from shared.splits import official_splits
 
@@ -40,16 +37,6 @@ def official() -> pd.DataFrame:
         tags = dataclasses.asdict(parse_name(stem, class_name=class_name))
         rows.append({"clip_id": clip_id, "class_name": class_name, **tags, **dataclasses.asdict(splits)})
     return pd.DataFrame(rows)
-
-
-def summary_of(folder: Path) -> Summary:
-    return summarize(
-        read_manifests(folder),
-        read_dataset(folder),
-        quarantine=read_quarantine(folder),
-        notes=read_notes(folder),
-        left_out=read_left_out(folder),
-    )
 
 
 def test_hmdb51_leaks_across_classes(official: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run, succeed
-from eda_data import picture_of, write_data_set
+from eda_data import picture_of, summary_of, write_data_set
 
 from preprocess.eda.command import run_eda
 from preprocess.eda.conclusions import conclude
@@ -22,11 +22,10 @@ from preprocess.eda.findings import Findings, listed
 from preprocess.eda.images import read_small_pictures
 from preprocess.eda.near_duplicates import find_near_duplicates
 from preprocess.eda.offsets import PICTURE_COLUMNS
-from preprocess.eda.summary import Summary, summarize
+from preprocess.eda.summary import summarize
 from shared.fonts import find_letters
-from shared.left_out import LeftOut, read_left_out, write_left_out
-from shared.manifests import QuarantineRow, read_dataset, read_manifests, read_quarantine
-from shared.notes import read_notes
+from shared.left_out import LeftOut, write_left_out
+from shared.manifests import QuarantineRow, read_dataset, read_manifests
 from shared.splits import ClipSplits, official_splits
 
 SPLITS = ("split1", "split2", "split3", "split_full")
@@ -36,16 +35,6 @@ def clips_of(*classes: str, limit: int = 60) -> list[str]:
     return [
         clip for name in classes for clip in [clip for clip in official_splits() if clip.split("/")[0] == name][:limit]
     ]
-
-
-def summary_of(manifests: Path) -> Summary:
-    return summarize(
-        read_manifests(manifests),
-        read_dataset(manifests),
-        quarantine=read_quarantine(manifests),
-        notes=read_notes(manifests),
-        left_out=read_left_out(manifests),
-    )
 
 
 def rows_of(manifests: Path) -> list[dict[str, str]]:

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from eda_data import write_data_set
+from eda_data import summary_of, write_data_set
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from visits import Visit, open_browser
+from visits import Visit
 
 from preprocess.eda import plots as plots_module
 from preprocess.eda.class_plots import MAX_ROWS, class_rows, draw_classes, draw_distribution, ends
 from preprocess.eda.command import run_eda
 from preprocess.eda.offsets import PICTURE_COLUMNS
 from preprocess.eda.plots import draw_plots
-from preprocess.eda.summary import Summary, summarize
+from preprocess.eda.summary import Summary
 from shared.figures import house_style
 from shared.fonts import OWN_FAMILY
-from shared.left_out import read_left_out
-from shared.manifests import read_dataset, read_manifests, read_quarantine
-from shared.notes import read_notes
+from shared.manifests import read_manifests
 from shared.splits import ClipSplits
 
 LEAST_FONT = 9.0  # pixels of the smallest letters in a plot
@@ -44,20 +41,14 @@ def write_classes(folder: Path, count: int, *, name: str = "class{:03d}") -> tup
     return write_data_set(folder, list(splits), splits=splits, with_shards=False)
 
 
-def summary_of(folder: Path, count: int) -> Summary:
+def summary_of_classes(folder: Path, count: int) -> Summary:
     manifests, _ = write_classes(folder, count)
-    return summarize(
-        read_manifests(manifests),
-        read_dataset(manifests),
-        quarantine=read_quarantine(manifests),
-        notes=read_notes(manifests),
-        left_out=read_left_out(manifests),
-    )
+    return summary_of(manifests)
 
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    return summary_of(tmp_path_factory.mktemp("plots"), 5)
+    return summary_of_classes(tmp_path_factory.mktemp("plots"), 5)
 
 
 def boxes_of(figure: Figure) -> tuple[list[Any], list[Any]]:
@@ -155,12 +146,6 @@ def test_a_measure_that_does_not_vary_is_drawn(summary: Summary) -> None:
         for column in ("motion", "blur"):
             boxes_of(draw_distribution(clips, column))
     assert pd.notna(clips["motion"]).all()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as chromium:
-        yield chromium
 
 
 @pytest.mark.parametrize("count", [2, 51, pytest.param(400, marks=pytest.mark.slow)])

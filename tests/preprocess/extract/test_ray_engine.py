@@ -17,9 +17,10 @@ from commands import command_line, fail, succeed
 from extraction import content, places, wait_until
 from media import HMDB_LIKE, make_video
 
-from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
 from preprocess.extract.ray_engine import extract_on_ray, extract_shard, shard_task
+from preprocess.extract.settings import ExtractionSettings
 from preprocess.extract.state import write_extraction_plan
 from shared.errors import DataError, UsageError
 from shared.videos import list_videos

@@ -134,11 +134,6 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
 # A study
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
-
-
 def ablate_command(folder: Path, made: MadeDataset, rows: list[dict[str, Value]], *more: str, **base: Value) -> int:
     (folder / "grid.toml").write_text(tomli_w.dumps({"row": rows}))
     (folder / "base.toml").write_text(tomli_w.dumps({**TINY, "epochs": 1, "seed": 9, **base}))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import fail, succeed
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from made_results import answers, made_result
 from made_run import make_run
 from visits import Visit, open_browser
@@ -187,11 +187,6 @@ def test_nothing_in_common_is_refused() -> None:
 
 
 # The command
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")

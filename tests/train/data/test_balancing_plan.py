@@ -131,11 +131,6 @@ def test_split_all_has_no_plan(tmp_path: Path) -> None:
         find_plan(str(path), manifests=tmp_path, split="all", dataset_id="d")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
-
-
 def open_made(made: MadeDataset, **changes: Value) -> RunData:
     folders: dict[str, Value] = {"shards": str(made.shards), "manifests": str(made.manifests)}
     _, data = open_data(resolve(command_line={"val_fraction": 0.0, **folders, **changes}, file={}))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_dataset import DATASET_ID, MadeDataset, make_dataset
+from made_dataset import DATASET_ID, MadeDataset
 from made_plan import plan_row
 
 from shared.errors import DataError
@@ -29,11 +29,6 @@ from train.data.samples import (
     planned_samples,
     real_samples,
 )
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import torch
-from made_dataset import CLASSES, MadeDataset, make_dataset
+from made_dataset import CLASSES, MadeDataset
 from made_results import MODEL, clip_facts
 from made_run import make_run
 from sklearn.metrics import (
@@ -34,11 +34,6 @@ from train.evaluate.results import SplitResult, split_result, summary
 from train.trained.clips import check_dataset, stored_probabilities
 
 NAMES = tuple("abcdefgh")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 def result_of(

@@ -19,7 +19,7 @@ from made_dataset import MadeDataset, make_dataset
 from made_results import made_evaluation, made_pictures, made_result
 from made_run import make_run
 from PIL import Image
-from visits import Visit, open_browser
+from visits import Visit
 
 from shared.files import write_text
 from shared.manifests import read_dataset, read_manifests
@@ -34,12 +34,6 @@ from train.trained.calibration import Calibration
 ATTACK = "<script>window.hacked=1</script>"
 NAMES = ("walk", "run", "sit", "stand", f"<img src=x onerror=hacked>{ATTACK}", "it's $x^2$")
 REPOSITORY = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

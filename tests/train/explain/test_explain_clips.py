@@ -15,8 +15,9 @@ from commands import command_line, fail, succeed
 from made_run import make_run
 from media import HMDB_LIKE, ffmpeg_frames, make_video
 
-from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import ExtractionParameters
+from preprocess.extract.settings import ExtractionSettings
 from shared.errors import DataError
 from train.explain.clips import DataFolders, find_clip
 from train.explain.command import folder_name

@@ -25,11 +25,6 @@ OPTIONS: dict[str, Value] = {
 }
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
-
-
 def launch(made: MadeDataset, runs: Path, name: str, *, processes: int, words: tuple[str, ...] = ()) -> Path:
     """``torchrun`` with TINY and OPTIONS on the CPU."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]

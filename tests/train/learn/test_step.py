@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from trained import checkpoint, train
 
 from shared.errors import DataError
@@ -18,11 +18,6 @@ from train.learn.step import LEAST_LOSS_SCALE
 from train.model.lsvit import LSViT
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 class Overflowing(torch.autograd.Function):

@@ -17,8 +17,9 @@ from made_run import make_run, small_config
 from media import HMDB_LIKE, make_video
 from misbehaving import decode_by_name
 
-from preprocess.extract.command import ExtractionSettings, run_extraction
+from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import ExtractionParameters
+from preprocess.extract.settings import ExtractionSettings
 from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
 from shared.manifests import read_manifests

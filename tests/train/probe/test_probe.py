@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commands import fail, succeed
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from made_run import spread_weights
 from trained import TINY, assert_same, checkpoint
 
@@ -39,11 +39,6 @@ QUICK: dict[str, Value] = {
     "num_heads": 2,
     "img_size": 16,
 }
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")

@@ -63,11 +63,6 @@ VALUES: Mapping[str, tuple[Value, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
 def plan(made: MadeDataset) -> str:
     """Unequal classes and two synthetic clips."""
     rows = [plan_row("real", f"walk/clip{clip:02d}") for clip in range(4)]

@@ -80,11 +80,6 @@ class Tools:
         return float(checkpoint(self.train(**changes))["progress"]["history"][0]["train_loss"])
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
-
-
 @pytest.fixture
 def tools(made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tools]:
     yield Tools(made, tmp_path, monkeypatch)

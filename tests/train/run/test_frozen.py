@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from commands import fail, succeed
-from made_dataset import CLASSES, MadeDataset, make_dataset
+from made_dataset import CLASSES, MadeDataset
 from trained import assert_same, checkpoint, train, training_words
 
 from shared.errors import UsageError
@@ -17,11 +17,6 @@ from train.model.lsvit import LSViT
 from train.model.trainable import freeze, num_trainable
 from train.run.config import resolve
 from train.trained.model import load_model
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,6 @@ from train.trained.model import load_model
 OPTIONS: dict[str, Value] = {"epochs": 2, "batch_size": 6}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
-
-
 def kill_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     """Let a run die after some steps, with nothing saved beyond what had been."""
     from train.learn.step import train_step

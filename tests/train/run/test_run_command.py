@@ -11,13 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from trained import TINY, assert_same, checkpoint
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 def command(made: MadeDataset, runs: Path, *words: str) -> list[str]:

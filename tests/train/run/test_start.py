@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from script_files import load_script
 from trained import assert_same, checkpoint, train, training_words
 
@@ -23,11 +23,6 @@ script = load_script("make_weight_goldens")
 SHAPE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads")
 OPEN: dict[str, Value] = dict.fromkeys(SHAPE_KEYS, 0)
 FINE: dict[str, Value] = {**OPEN, "epochs": 2, "layer_decay": 0.5, "checkpoint_every": 1, "model_ema": True}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from trained import assert_same, checkpoint, go_on, train
 
 from train.run.config_values import Value
 
 OPTIONS: dict[str, Value] = {"epochs": 3, "model_ema": True, "mixup": 0.4, "batch_size": 3}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,6 @@ EVERYTHING = {"model_ema": True, "mixup": 0.4, "cutmix": 1.0, "drop_path": 0.3, 
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
 def finished(made: MadeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(made, tmp_path_factory.mktemp("runs"), "a", **EVERYTHING)
 

@@ -13,7 +13,7 @@ import pytest
 from commands import fail, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from made_run import make_run
 from media import HMDB_LIKE, make_video
 from scipy.optimize import minimize_scalar
@@ -88,11 +88,6 @@ def test_certainty_stays_a_number() -> None:
     certain = np.array([[1.0, 0.0, 0.0]])
     np.testing.assert_allclose(tempered(certain, 1.0), certain, atol=1e-300)
     assert np.isfinite(fit_temperature(certain, np.array([1])))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")

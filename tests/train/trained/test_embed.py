@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_dataset import MadeDataset, make_dataset
+from made_dataset import MadeDataset
 from made_run import make_run
 
 from preprocess.balance.descriptors import read_features
@@ -17,11 +17,6 @@ from shared.manifests import read_manifests
 from shared.shards.reader import ShardReader
 from train.cli import app
 from train.data.views import evaluation_views
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
-    return make_dataset(tmp_path_factory.mktemp("made"))
 
 
 def embed_command(made: MadeDataset, runs: Path, *more: str) -> int:
