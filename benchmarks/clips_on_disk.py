@@ -17,7 +17,7 @@ from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.settings import ExtractionSettings
 from shared.videos import VIDEO_SUFFIXES
 
-REAL_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "real"
+REAL_VIDEOS = Path(os.environ.get("HMDB51_REAL_VIDEOS", Path(__file__).resolve().parents[2] / "shared" / "real"))
 
 
 @dataclass(frozen=True, kw_only=True)

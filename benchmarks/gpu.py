@@ -2,7 +2,8 @@
 
     python -m benchmarks.gpu [--quick] [--device cpu|cuda] [--out DIR] [--workplace DIR]
 
-Makes its own data (below 2 GB) and needs neither a network nor the ffmpeg command. Each part runs its work in processes
+Makes its own data (below 2 GB) and needs neither a network nor the ffmpeg command. Where real clips are at hand
+($HMDB51_REAL_VIDEOS, as for the tests), their decoding is compared, too. Each part runs its work in processes
 of its own, under a time limit, and the next one runs whatever becomes of it. DIR/gpu.md and DIR/gpu.json are written
 anew after every part, so that a run which is cut off leaves what it knows. Exit code 1 if a part failed.
 --quick: the same in its smallest form (below 150 MB), also on a CPU, where what compares a GPU with it is skipped; its
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.clips_on_disk import link_videos, videos_below
+from benchmarks.clips_on_disk import REAL_VIDEOS, link_videos, videos_below
 from benchmarks.gpu_decoding import agreement
 from benchmarks.gpu_report import Bench, PartError, Report, Row, SkipError, TimeUpError, run_part
 from benchmarks.gpu_steps import BATCHES, PREFIX
@@ -92,9 +93,26 @@ def compare_frames(bench: Bench) -> Iterator[Row]:
         raise SkipError("no GPU")
     count = 1 if bench.quick else _COMPARED
     chosen = [path for suffix in _CODECS.values() for path in videos_of(bench, suffix)[:count]]
-    videos = link_videos(chosen, bench.place / "compared", count=len(chosen))
-    folders = [extract(bench, videos, f"frames-{d}", *_ALL_FRAMES, device=d) for d in ("cpu", bench.device)]
+    yield from compare_videos(bench, chosen)
+
+
+def compare_real_frames(bench: Bench) -> Iterator[Row]:
+    """The same for genuine HMDB51 clips: DivX with packed B-frames, where decoders go wrong."""
+    if bench.device == "cpu":
+        raise SkipError("no GPU")
+    if not (chosen := videos_below(REAL_VIDEOS)):
+        raise SkipError(f"no real clips at {REAL_VIDEOS}; set HMDB51_REAL_VIDEOS")
+    yield from compare_videos(bench, chosen)
+
+
+def compare_videos(bench: Bench, chosen: list[Path]) -> Iterator[Row]:
+    """A row a codec. Raises PartError where the GPU gave other frames, or decoded nothing at all."""
+    place = f"compared-{len(chosen)}"
+    videos = link_videos(chosen, bench.place / place, count=len(chosen))
+    folders = [extract(bench, videos, f"{place}-{d}", *_ALL_FRAMES, device=d) for d in ("cpu", bench.device)]
     rows = agreement(*folders)
+    for folder in folders:
+        bench.remove(folder)
     yield from (row.cells() for row in rows)
     if wrong := [row.codec for row in rows if not row.is_right]:
         raise PartError(f"decoded on the GPU these differ by more than rounding: {', '.join(wrong)}")
@@ -234,6 +252,7 @@ def tasks(*, quick: bool) -> list[Task]:
         Task(name="tests marked cuda", seconds=90, function=cuda_tests),
         Task(name="videos", seconds=90, function=make_videos),
         Task(name="decoding, frame by frame", seconds=60, function=compare_frames),
+        Task(name="decoding of real clips, frame by frame", seconds=60, function=compare_real_frames),
         *(Task(name=f"decoding, {c}", seconds=60, function=partial(decoding_speed, codec=c)) for c in _CODECS),
         *plain,
         Task(name="run", seconds=90, function=train),
