@@ -18,7 +18,7 @@ from train.run.folder import saved_config
 from train.run.progress import EpochRow, read_metrics, read_timing
 from train.trained.folders import find_run, run_name, split_folders
 
-_NO_CHOICE = ("name", "runs", "shards", "manifests", "device", "workers")  # options that make no other model
+_NO_CHOICE = ("name", "runs", "shards", "manifests", "device", "workers", "tracker")  # they make no other model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class EvaluatedRun:
 
 def read_run(run: str, *, runs: Path) -> EvaluatedRun:
     """Read a run by its path or its name below ``runs``. Raises DataError where it was not evaluated in one view."""
-    folder = find_run(run, runs=runs)
+    folder = find_run(run, runs=runs, written="the evaluation that is compared")
     parts = list(split_folders(folder).values()) or [folder]
     evaluations = [each for part in parts if (each := _read_split(part)) is not None]
     if not evaluations:

@@ -39,8 +39,9 @@ from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
 from train.run.progress import Progress, Timing, append_timing, write_metrics
 from train.run.report import REPORT_FILE, write_report
-from train.run.session import log_epoch, make_checkpoint, open_events
+from train.run.session import make_checkpoint
 from train.run.start import init_weights, make_model, with_shape_of
+from train.run.trackers import check_tracker, log_epoch, open_tracker
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +60,7 @@ def probe(options: ProbeOptions) -> None:
     Raises UsageError and DataError as the command does.
     """
     config, seeds = probe_config(options)
+    check_tracker(config.tracker)
     folder = run_folder(config)
     if folder.exists() and not options.resume:
         raise UsageError(f"the run {folder} exists; continue it with --resume, or choose another --name")
@@ -220,7 +222,7 @@ def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: to
 
 
 def _write_records(part: Part, progress: Progress, *, seconds: float) -> None:
-    """metrics.csv, timing.csv with one row for all epochs, and TensorBoard's file."""
+    """metrics.csv, timing.csv with one row for all epochs, and the tracker's record."""
     write_metrics(part.folder, progress.history)
     num_clips = len(part.data.samples) * progress.epoch
     append_timing(
@@ -234,9 +236,9 @@ def _write_records(part: Part, progress: Progress, *, seconds: float) -> None:
             processes=1,
         ),
     )
-    with open_events(part.folder, Progress()) as events:
+    with open_tracker(part.folder, part.config, step=0) as tracker:
         for row in progress.history:
-            log_epoch(events, row)
+            log_epoch(tracker, row)
 
 
 def _result(part: Part, progress: Progress, model: LSViT) -> str:

@@ -18,7 +18,7 @@ KEYS = (
     *("init", "num_heads", "activation", "spatial_pool", "normalisation", "img_size"),
     *("epochs", "batch_size", "patience", "seed", "lr", "min_lr", "warmup_epochs", "weight_decay", "clip_grad"),
     *("model_ema", "model_ema_decay", "smoothing", "loss", "class_balanced_beta", "focal_gamma"),
-    *("device", "workers"),
+    *("device", "workers", "tracker"),
 )
 DEFAULTS: Mapping[str, Value] = MappingProxyType(
     {"temporal_pool": "directional", "epochs": 100, "batch_size": 64, "lr": 1e-3, "warmup_epochs": 5.0}

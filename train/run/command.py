@@ -39,8 +39,9 @@ from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
 from train.run.report import REPORT_FILE, write_report
-from train.run.session import Call, Interruption, Pace, Session, open_events, restore
+from train.run.session import Call, Interruption, Pace, Session, restore
 from train.run.start import init_weights, make_model, model_config, with_shape_of
+from train.run.trackers import check_tracker, open_tracker
 
 
 def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: bool) -> None:
@@ -51,6 +52,7 @@ def run(*, command_line: Mapping[str, Value], config_file: Path | None, resume: 
     started = time.monotonic()
     folder = find_folder({**({} if config_file is None else read_config(config_file)), **command_line}, resume=resume)
     config = folder.config
+    check_tracker(config.tracker)
     with (
         explained(partial(_how_to_continue, folder)),
         joined_processes(config.device) as processes,
@@ -156,7 +158,9 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
             lessons=make_lessons(config, data, learner),
             reader=reader,
             validation=data.rows.validation,
-            events=resources.enter_context(open_events(folder, progress)) if processes.is_first else None,
+            tracker=resources.enter_context(open_tracker(folder, config, step=progress.step))
+            if processes.is_first
+            else None,
             call=call,
         )
         with call.interruption.while_training():

@@ -158,7 +158,12 @@ class RunConfig:
     checkpoint_every: int = _flag(
         100, "Steps between checkpoints; one is written after each epoch anyway. 0: only those.", least=0
     )
-    log_every: int = _flag(10, "Steps between entries in TensorBoard.", least=1)
+    tracker: str = _flag(
+        "tensorboard",
+        "What shows the curves: tensorboard, wandb (Weights & Biases), trackio or none. The middle two are extras.",
+        choices=("tensorboard", "wandb", "trackio", "none"),
+    )
+    log_every: int = _flag(10, "Steps between the tracker's entries.", least=1)
 
 
 # What may differ between a run and its continuation without changing its result, but for rounding.
@@ -177,6 +182,7 @@ HARMLESS_ON_RESUME = frozenset(
         "grad_accum_steps",
         "log_every",
         "max_minutes",
+        "tracker",
     }
 )
 

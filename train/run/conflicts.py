@@ -241,6 +241,7 @@ CONFLICTS = (
     Conflict(
         key="log_every",
         holds=lambda setting: setting.config.log_every > setting.schedule.num_steps,
-        reason="the run has fewer steps, so that TensorBoard shows epochs alone",
+        reason="the run has fewer steps, so that the tracker shows epochs alone",
     ),
+    Conflict(key="log_every", holds=lambda setting: setting.config.tracker == "none", reason="--tracker is none"),
 )

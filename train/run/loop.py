@@ -21,7 +21,8 @@ from train.learn.metrics import Metrics, measure
 from train.learn.step import check_weights, diverged, train_step
 from train.run.folder import resume_text
 from train.run.progress import EpochRow, Progress, Timing, append_timing, epoch_row, write_metrics
-from train.run.session import Session, log_epoch, save
+from train.run.session import Session, save
+from train.run.trackers import log_epoch
 
 
 def train(session: Session, progress: Progress) -> Progress:
@@ -173,8 +174,8 @@ def _record(session: Session, progress: Progress, row: EpochRow) -> None:
     if not session.learner.processes.is_first:
         return
     write_metrics(session.folder, progress.history)
-    if session.events is not None:
-        log_epoch(session.events, row)
+    if session.tracker is not None:
+        log_epoch(session.tracker, row)
     session.learner.processes.say(epoch_line(row, epochs=session.config.epochs))
 
 
@@ -191,10 +192,10 @@ def epoch_line(row: EpochRow, *, epochs: int) -> str:
 
 
 def _log_step(session: Session, progress: Progress, *, loss: float) -> None:
-    if session.events is None or progress.step % session.config.log_every:
+    if session.tracker is None or progress.step % session.config.log_every:
         return
-    session.events.add_scalar("step/loss", loss, progress.step)
-    session.events.add_scalar("step/learning_rate", session.learner.schedule.rate(progress.step - 1), progress.step)
+    rate = session.learner.schedule.rate(progress.step - 1)
+    session.tracker.log({"step/loss": loss, "step/learning_rate": rate}, step=progress.step)
 
 
 def _log_timing(session: Session, start: Progress, end: Progress, *, seconds: float, waited: float) -> None:
@@ -209,6 +210,6 @@ def _log_timing(session: Session, start: Progress, end: Progress, *, seconds: fl
         processes=session.learner.processes.count,
     )
     append_timing(session.folder, timing)
-    if session.events is not None:
-        session.events.add_scalar("epoch/clips_per_second", timing.clips_per_second, timing.epoch)
-        session.events.add_scalar("epoch/data_wait_share", timing.data_wait_share, timing.epoch)
+    if session.tracker is not None:
+        values = {f"epoch/{key}": getattr(timing, key) for key in ("clips_per_second", "data_wait_share")}
+        session.tracker.log(values, step=end.step, epoch=timing.epoch)

@@ -17,12 +17,13 @@ from shared.console import counted
 from shared.files import whole_file, write_text
 from shared.pages import data_address, render_page
 from shared.tables import markdown_table
+from train.confusions.picture import write_confusion
 from train.learn.metrics import precision_recall
 from train.learn.precision import half_precision
 from train.learn.processes import choose_device
 from train.run.checkpoint import RunFacts
 from train.run.config import RunConfig
-from train.run.pictures import draw_confusion, draw_curves
+from train.run.pictures import draw_curves
 from train.run.progress import EpochRow, Progress, Timing, read_timing
 
 CURVES_FILE = "curves.png"
@@ -49,9 +50,7 @@ def write_report(folder: Path, *, facts: RunFacts, config: RunConfig, progress: 
         with whole_file(folder / CURVES_FILE) as temporary:
             draw_curves(progress.history).savefig(temporary)
     if progress.best_confusion is not None:
-        figure = draw_confusion(_confusion(progress), facts.class_names, title="Validation clips")
-        with whole_file(folder / CONFUSION_FILE) as temporary:
-            figure.savefig(temporary)
+        write_confusion(folder / CONFUSION_FILE, _confusion(progress), facts.class_names, title="Validation clips")
     summary, remarks = _summary(config, progress), _remarks(facts)
     sections = _sections(folder, facts, config, progress, timing)
     write_text(folder / "report.md", _markdown(folder.name, [summary, *remarks], sections))
@@ -133,9 +132,16 @@ def _sections(
         Section(title="Data", columns=("what", "value"), rows=_data_rows(facts)),
         Section(title="Configuration", columns=("key", "value"), rows=_configuration_rows(config, facts)),
         Section(title="Model", columns=("key", "value"), rows=model),
-        Section(title="TensorBoard", text=f"tensorboard --logdir {shlex.quote(str(folder))}"),
+        *_tracker_section(folder, config),
         Section(title="Environment", columns=("what", "value"), rows=_environment_rows(timing)),
     ]
+
+
+def _tracker_section(folder: Path, config: RunConfig) -> list[Section]:
+    """How TensorBoard is started on the run; the other trackers have said where they are."""
+    if config.tracker != "tensorboard":
+        return []
+    return [Section(title="TensorBoard", text=f"tensorboard --logdir {shlex.quote(str(folder))}")]
 
 
 def _last_epochs(progress: Progress) -> str:

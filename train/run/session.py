@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,8 @@ from train.learn.processes import Processes
 from train.learn.step import Learner
 from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
 from train.run.config import RunConfig
-from train.run.progress import EpochRow, Progress
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-EVENTS_FOLDER = "tensorboard"
+from train.run.progress import Progress
+from train.run.trackers import Tracker
 
 
 @dataclass(kw_only=True, eq=False)
@@ -82,8 +78,8 @@ class Session:
     reader: BatchReader
     validation: npt.NDArray[np.int64]
     """The clips, by their place in the table, that choose the best epoch."""
-    events: SummaryWriter | None
-    """TensorBoard, in the first process only."""
+    tracker: Tracker | None
+    """In the first process only."""
     call: Call
 
     @property
@@ -154,21 +150,6 @@ def _changes(learner: Learner, found: Checkpoint) -> list[str]:
     if learner.scaler.is_enabled() != bool(found.scaler):
         notes.append(f"loss scaling {'ends' if found.scaler else 'begins'} here")
     return notes
-
-
-def open_events(folder: Path, progress: Progress) -> SummaryWriter:
-    """TensorBoard's file of the run. Entries of steps that a run continued does again are taken out."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder / EVENTS_FOLDER), purge_step=progress.step + 1 if progress.step else None)
-
-
-def log_epoch(events: SummaryWriter, row: EpochRow) -> None:
-    """Add what an epoch has reached to TensorBoard."""
-    for name, value in dataclasses.asdict(row).items():
-        if value is not None and name not in ("epoch", "step", "val_clips", "best"):
-            events.add_scalar(f"epoch/{name}", value, row.epoch)
-    events.flush()
 
 
 class Interruption:

@@ -51,6 +51,7 @@ def test_processes_together_match_one(made: MadeDataset, tmp_path: Path, process
     alone = train(made, tmp_path, "alone", **OPTIONS)
     launch(made, tmp_path, "together", processes=processes)
     np.testing.assert_allclose(history(tmp_path / "together"), history(alone), rtol=2e-4)
+    assert len(list((tmp_path / "together" / "tensorboard").iterdir())) == 1  # the first process alone tracks
     for name, value in checkpoint(alone)["model"].items():
         other = checkpoint(tmp_path / "together")["model"][name]
         # Adam divides by the size of a gradient, so rounding shows most where gradients are nearly zero.

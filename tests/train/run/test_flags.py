@@ -457,6 +457,11 @@ def check_log_every(tools: Tools) -> None:
     assert counts == [6, 2]
 
 
+def check_tracker(tools: Tools) -> None:
+    assert (tools.train(tracker="tensorboard") / "tensorboard").is_dir()
+    assert not (tools.train(tracker="none") / "tensorboard").exists()
+
+
 CHECKS: Mapping[str, Callable[[Tools], None]] = {
     "shards": check_folder("shards"),
     "manifests": check_folder("manifests"),
