@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import jinja2
 
 
-def render_page(package: str, name: str, content: Mapping[str, object], *, has_tables: bool = False) -> str:
+def render_page(
+    package: str,
+    name: str,
+    content: Mapping[str, object],
+    *,
+    has_tables: bool = False,
+    parts: Sequence[tuple[str, str]] = (),
+) -> str:
     """The page of ``templates/<name>.html.j2`` in a package, with the style and the script of the same name in it.
 
     It extends ``page.html.j2`` of this package, whose style it shares. Every text in ``content`` is escaped; a content
     security policy allows the page's own script by its hash, pictures in the page, and nothing else.
     has_tables: it uses ``tables.html.j2``, and gets the style and the script by which tables sort and filter.
+    parts: other templates that it uses, as (package, name), whose style and script come before its own.
     """
-    loaders = [jinja2.PackageLoader(package, "templates"), jinja2.PackageLoader("shared", "templates")]
+    used = [*((("shared", "tables"),) if has_tables else ()), *parts, (package, name)]
+    loaders = [jinja2.PackageLoader(each, "templates") for each in dict.fromkeys([package, "shared", *dict(parts)])]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    tables = ("tables",) if has_tables else ()
-    script = "".join(_text("shared", f"{part}.js") for part in tables) + _text(package, f"{name}.js")
+    script = "".join(_text(of, f"{part}.js") for of, part in used)
     page = {
-        "style": "".join(_text("shared", f"{part}.css") for part in ("page", *tables)) + _text(package, f"{name}.css"),
+        "style": "".join(_text(of, f"{part}.css") for of, part in (("shared", "page"), *used)),
         "script": script,
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     }

@@ -75,3 +75,15 @@ def browser() -> Iterator[Any]:
     """A browser; tests that use it are skipped where there is none."""
     with open_browser() as chromium:
         yield chromium
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose fonts are all that are installed; what matplotlib knows is as before afterwards."""
+    from matplotlib.font_manager import fontManager
+
+    folder = tmp_path / "fonts"
+    folder.mkdir()
+    monkeypatch.setattr(fontManager, "ttflist", list(fontManager.ttflist))
+    monkeypatch.setattr("shared.fonts.findSystemFonts", lambda: [str(file) for file in folder.iterdir()])
+    return folder

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from train.confusions.films import NUM_FRAMES, ClipPictures, film
 from train.data.views import Views
-from train.evaluate.films import NUM_FRAMES, SplitPictures, film
 from train.evaluate.groups import FEATURES, TAG_MEANINGS
 from train.evaluate.results import ClipFacts, Evaluation, ModelFacts, SplitResult, split_result
 
@@ -58,7 +58,7 @@ def made_evaluation(folder: Path, *results: SplitResult) -> Evaluation:
     )
 
 
-def made_pictures(result: SplitResult, *, count: int) -> SplitPictures:
+def made_pictures(result: SplitResult, *, count: int) -> ClipPictures:
     """Films of the first clips of a split: bars that move over noise."""
     films = {}
     for place, clip_id in enumerate(result.clip_ids[:count]):
@@ -66,4 +66,4 @@ def made_pictures(result: SplitResult, *, count: int) -> SplitPictures:
         for number, frame in enumerate(frames):
             frame[:, 6 * number : 6 * number + 8, place % 3] = 230
         films[clip_id] = film(frames)
-    return SplitPictures(films=films, num_frames=NUM_FRAMES, explain=("lsvit-train explain runs/made ", ""))
+    return ClipPictures(films=films, num_frames=NUM_FRAMES, explain=("lsvit-train explain runs/made ", ""))

@@ -6,8 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
+from made_fonts import make_font
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
@@ -15,35 +14,6 @@ from matplotlib.font_manager import fontManager
 from shared import fonts
 from shared.figures import drawn_in
 from shared.fonts import OWN_FAMILY, find_letters, note_on_missing
-
-
-def make_font(path: Path, letters: str, *, family: str) -> Path:
-    """A font file with a box for each of the letters."""
-    pen = TTGlyphPen(None)
-    pen.moveTo((0, 0))
-    for corner in ((0, 900), (900, 900), (900, 0)):
-        pen.lineTo(corner)
-    pen.closePath()
-    names = [".notdef", *(f"u{ord(letter):04X}" for letter in letters)]
-    builder = FontBuilder(1000, isTTF=True)
-    builder.setupGlyphOrder(names)
-    builder.setupCharacterMap({ord(letter): name for letter, name in zip(letters, names[1:], strict=True)})
-    builder.setupGlyf(dict.fromkeys(names, pen.glyph()))
-    builder.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
-    builder.setupHorizontalHeader(ascent=900, descent=-100)
-    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
-    builder.setupOS2()
-    builder.setupPost()
-    builder.save(path)
-    return path
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose fonts are all that are installed; what matplotlib knows is as before afterwards."""
-    monkeypatch.setattr(fontManager, "ttflist", list(fontManager.ttflist))
-    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(file) for file in tmp_path.iterdir()])
-    return tmp_path
 
 
 def test_plain_names_need_no_other_font(monkeypatch: pytest.MonkeyPatch) -> None:

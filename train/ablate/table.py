@@ -6,10 +6,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.console import print_table
 from shared.files import whole_file, write_csv, write_text
 from shared.tables import markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RESULTS_FILE = "results.csv"
 SUMMARY_CSV = "summary.csv"
@@ -166,6 +170,15 @@ def print_ablation(ablation: Ablation) -> None:
 
 
 def _write_plot(path: Path, ablation: Ablation, summaries: Sequence[RowSummary]) -> None:
+    from shared.figures import drawn_in
+    from shared.fonts import find_letters
+
+    with drawn_in(find_letters([ablation.title, *ablation.compared_to]).families), whole_file(path) as temporary:
+        _draw_plot(ablation, summaries).savefig(temporary)
+
+
+def _draw_plot(ablation: Ablation, summaries: Sequence[RowSummary]) -> Figure:
+    """Each seed as a dot and each row's mean with its deviation, one row below the other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.0, 1.2 + 0.36 * len(summaries)), dpi=120, layout="constrained")
@@ -184,10 +197,9 @@ def _write_plot(path: Path, ablation: Ablation, summaries: Sequence[RowSummary])
     axes.set_yticks(range(len(summaries)), [each.name for each in summaries], fontsize=8, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("top-1 on the test clips, %")
-    axes.set_title(ablation.title, fontsize=10, parse_math=False)
+    axes.set_title(ablation.title, fontsize=10, loc="left", parse_math=False)
     axes.grid(axis="x", color="#e4e7eb")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)  # never over data
     if ablation.remarks:
         figure.supxlabel("; ".join(ablation.remarks), fontsize=7)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
+    return figure

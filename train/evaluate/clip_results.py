@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_type_hints
 
-import numpy as np
-
 from shared.errors import DataError
 from shared.files import write_csv
 from train.evaluate.results import SplitResult
@@ -66,12 +64,3 @@ def read_clip_results(path: Path) -> list[ClipResult]:
             return [ClipResult(**{name: kinds[name](row[name]) for name in _COLUMNS}) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}); make it again with `lsvit-train evaluate`") from error
-
-
-def telling_order(result: SplitResult) -> list[int]:
-    """The places of the clips: mistakes first, the surest ahead; then those that are right, the surest last."""
-    predicted = result.predicted
-    confidence = result.probabilities[np.arange(len(predicted)), predicted]
-    wrong = predicted != result.labels
-    order = np.lexsort((np.where(wrong, -confidence, confidence), ~wrong))
-    return [int(place) for place in order]

@@ -11,8 +11,9 @@ import numpy as np
 from shared.errors import DataError, UsageError
 from shared.manifests import read_dataset, read_manifests
 from shared.splits import part_of
+from train.confusions.answers import telling_order
+from train.confusions.films import clip_pictures
 from train.data.views import Views, parse_views
-from train.evaluate.films import split_pictures
 from train.evaluate.groups import FEATURES
 from train.evaluate.output import print_evaluation, write_pictures, write_texts
 from train.evaluate.results import ClipFacts, Evaluation, ModelFacts, SplitResult, split_result
@@ -49,7 +50,7 @@ class EvaluateOptions:
 def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
     """Measure the run, write its evaluation folders and print the result."""
     views = parse_views(options.views)
-    folder = find_run(run, runs=options.runs)
+    folder = find_run(run, runs=options.runs, written="the evaluation")
     dataset, frame = read_dataset(options.manifests), read_manifests(options.manifests)
     results: list[SplitResult] = []
     folders: list[Path] = []
@@ -72,8 +73,8 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
     )
     written = write_texts(evaluation, split_folders=folders)
     pictures = [
-        split_pictures(
-            result,
+        clip_pictures(
+            [result.clip_ids[place] for place in telling_order(result.probabilities, result.labels)],
             frame,
             run=split_folder,
             shards=options.shards,

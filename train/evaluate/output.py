@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from shared.console import counted, print_table, say, write_out
-from shared.files import whole_file, write_csv, write_text
+from shared.files import write_csv, write_text
+from train.confusions.films import ClipPictures
+from train.confusions.picture import write_confusion
 from train.data.views import Views
 from train.evaluate.clip_results import CLIPS_CSV, write_clip_results
-from train.evaluate.films import SplitPictures
 from train.evaluate.page import evaluation_page
 from train.evaluate.results import Evaluation, SplitResult
 from train.evaluate.texts import (
@@ -29,10 +30,9 @@ from train.evaluate.texts import (
     summary_rows,
     tag_rows,
 )
-from train.run.pictures import draw_confusion
+from train.trained.folders import EVALUATION_FOLDER, EVALUATION_JSON
 
-EVALUATION_FOLDER = "evaluation"
-JSON_FILE = "metrics.json"
+JSON_FILE = EVALUATION_JSON
 MARKDOWN_FILE = "report.md"
 PAGE_FILE = "report.html"
 CONFUSION_CSV = "confusion.csv"
@@ -60,7 +60,7 @@ def write_texts(evaluation: Evaluation, *, split_folders: Sequence[Path]) -> lis
     return targets
 
 
-def write_pictures(evaluation: Evaluation, *, split_folders: Sequence[Path], pictures: Sequence[SplitPictures]) -> None:
+def write_pictures(evaluation: Evaluation, *, split_folders: Sequence[Path], pictures: Sequence[ClipPictures]) -> None:
     """Write report.html and confusion.png beside the texts. pictures: what the page shows of each split's clips."""
     places = {id(result): shown for result, shown in zip(evaluation.results, pictures, strict=True)}
     for one in _parts(evaluation, split_folders):
@@ -104,9 +104,7 @@ def _write_tables(target: Path, result: SplitResult) -> None:
 def _write_confusion(path: Path, result: SplitResult) -> None:
     metrics = result.metrics
     title = f"Split {result.split}: {100 * metrics.top1:.1f} % of {counted(metrics.num_clips, 'clip')} right"
-    figure = draw_confusion(metrics.confusion, result.class_names, title=title, remarks=result.remarks)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
+    write_confusion(path, metrics.confusion, result.class_names, title=title, remarks=result.remarks)
 
 
 def print_evaluation(evaluation: Evaluation, *, as_json: bool, written: Sequence[Path]) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from shared.page_tables import Cell, Table
 from shared.pages import render_page
-from train.evaluate.films import SplitPictures
+from train.confusions.answers import MOST_CLIPS, telling_answers
+from train.confusions.films import ClipPictures
+from train.confusions.page_data import TEMPLATES, page_data
 from train.evaluate.findings import findings
 from train.evaluate.groups import FEATURE_NAMES, FEATURES, TAG_NAMES
 from train.evaluate.intervals import Interval
-from train.evaluate.page_data import MOST_CLIPS, page_data
 from train.evaluate.plots import reliability_diagram
 from train.evaluate.results import MEASURES, ClassResult, Evaluation, SplitResult
 from train.evaluate.texts import (
@@ -79,7 +80,7 @@ class PairRow:
     """Of the clips of the true class."""
 
 
-def evaluation_page(evaluation: Evaluation, pictures: Sequence[SplitPictures]) -> str:
+def evaluation_page(evaluation: Evaluation, pictures: Sequence[ClipPictures]) -> str:
     """The HTML of one or several splits; pictures: one for each split."""
     content = {
         "evaluation": evaluation,
@@ -89,10 +90,10 @@ def evaluation_page(evaluation: Evaluation, pictures: Sequence[SplitPictures]) -
         "most_clips": MOST_CLIPS,
         "most_pairs": MOST_PAIRS,
     }
-    return render_page("train.evaluate", "evaluation", content, has_tables=True)
+    return render_page("train.evaluate", "evaluation", content, has_tables=True, parts=(TEMPLATES,))
 
 
-def _split_content(result: SplitResult, pictures: SplitPictures) -> dict[str, object]:
+def _split_content(result: SplitResult, pictures: ClipPictures) -> dict[str, object]:
     return {
         "result": result,
         "sentences": sentences(result),
@@ -104,7 +105,13 @@ def _split_content(result: SplitResult, pictures: SplitPictures) -> dict[str, ob
         "tags": _tag_groups(result),
         "reliability": reliability_diagram(result.reliability),
         "num_films": sum(clip_id in pictures.films for clip_id in result.clip_ids),
-        "data": page_data(result, films=pictures.films, num_frames=pictures.num_frames, explain=pictures.explain),
+        "data": page_data(
+            result.metrics.confusion,
+            result.class_names,
+            telling_answers(result.clip_ids, result.labels, result.probabilities),
+            pictures,
+            rest="predictions.csv has all",
+        ),
     }
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont
 
 from shared.errors import DataError
+from shared.figures import drawn_in
 from shared.files import whole_file
 from shared.fonts import OWN_FAMILY, find_letters
 from shared.video.luma import luma_of_array
@@ -110,7 +108,8 @@ def write_sheet(
     title: str,
 ) -> None:
     """A PNG of the frames side by side, a row for each layer, and below them LMI's weights over time."""
-    with letters_of([title, *(layer.title for layer in layers)]), whole_file(path) as temporary:
+    letters = find_letters([title, *(layer.title for layer in layers)])
+    with drawn_in(letters.families), whole_file(path) as temporary:
         figure = _draw_sheet(frames=frames, frame_index=frame_index, layers=layers, received=received, title=title)
         figure.savefig(temporary)
 
@@ -144,18 +143,6 @@ def _draw_sheet(
         _draw_strip(figure.add_subplot(grid[-1, :]), received[:, columns], [frame_index[frame] for frame in columns])
     figure.suptitle(title, fontsize=11, parse_math=False)  # a file name may hold dollar signs
     return figure
-
-
-@contextmanager
-def letters_of(texts: Sequence[str]) -> Iterator[None]:
-    """A block in which figures are drawn with fonts that have the letters of the texts, as far as such are installed.
-
-    A letter that no font has becomes a box; the page beside the sheet has it as text.
-    """
-    families = list(find_letters(texts).families)
-    with mpl.rc_context({"font.family": families}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
 
 
 def _draw_strip(axes: Axes, received: Floats, frame_index: Sequence[int]) -> None:

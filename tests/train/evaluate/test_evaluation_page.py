@@ -23,12 +23,13 @@ from visits import Visit
 
 from shared.files import write_text
 from shared.manifests import read_dataset, read_manifests
-from train.evaluate.clip_results import read_clip_results, telling_order
+from train.confusions.answers import telling_answers, telling_order
+from train.confusions.films import NUM_FRAMES, ClipPictures, clip_pictures, film, read_films, spread
+from train.confusions.page_data import alike_together, page_data
+from train.evaluate.clip_results import read_clip_results
 from train.evaluate.command import EvaluateOptions, evaluate
-from train.evaluate.films import NUM_FRAMES, film, read_films, split_pictures, spread
 from train.evaluate.findings import findings
 from train.evaluate.page import evaluation_page
-from train.evaluate.page_data import alike_together, page_data
 from train.trained.calibration import Calibration
 
 ATTACK = "<script>window.hacked=1</script>"
@@ -197,17 +198,21 @@ def test_any_number_of_classes_fits_any_width(browser: Any, tmp_path: Path, num_
 
 def test_cells_and_clips_of_the_page_are_those_of_the_result() -> None:
     result = made_result(num_clips=200, class_names=NAMES)
-    data: dict[str, Any] = page_data(result, films={result.clip_ids[7]: "f"}, num_frames=8, explain=("a ", " b"))
+    answers = telling_answers(result.clip_ids, result.labels, result.probabilities)
+    pictures = ClipPictures(films={result.clip_ids[7]: "f"}, num_frames=8, explain=("a ", " b"))
+    data: dict[str, Any] = page_data(result.metrics.confusion, NAMES, answers, pictures)
     matrix = np.zeros((6, 6), dtype=np.int64)
     for row, column, count in data["cells"]:
         matrix[row, column] = count
     np.testing.assert_array_equal(matrix, result.metrics.confusion)
-    assert [clip[0] for clip in data["clips"]] == [result.clip_ids[place] for place in telling_order(result)]
+    assert [clip[0] for clip in data["clips"]] == [
+        result.clip_ids[place] for place in telling_order(result.probabilities, result.labels)
+    ]
     for clip_id, label, predicted, rank, film_place, shares in data["clips"]:
         place = result.clip_ids.index(clip_id)
         assert (label, predicted) == (result.labels[place], result.predicted[place])
         assert label in [other for other, _ in shares]
-        assert shares[0] == [predicted, pytest.approx(result.probabilities[place].max(), abs=1e-4)]
+        assert shares[0] == (predicted, pytest.approx(result.probabilities[place].max(), abs=1e-4))
         assert rank == 1 + int((result.probabilities[place] > result.probabilities[place, label]).sum())
         assert film_place == (0 if place == 7 else -1)
     assert json.loads(json.dumps(data)) is not None
@@ -310,9 +315,10 @@ def test_pictures_go_to_the_mistakes_first(tmp_path: Path, monkeypatch: pytest.M
     made = make_dataset(tmp_path / "data", clips_per_class=16)
     make_run(tmp_path / "one", split="all")
     (result,) = evaluate("one", options_of(made, tmp_path)).results
-    monkeypatch.setattr("train.evaluate.films.MOST_FILMS", 10)
-    pictures = split_pictures(
-        result,
+    monkeypatch.setattr("train.confusions.films.MOST_FILMS", 10)
+    order = [result.clip_ids[place] for place in telling_order(result.probabilities, result.labels)]
+    pictures = clip_pictures(
+        order,
         read_manifests(made.manifests),
         run=tmp_path / "one",
         shards=made.shards,
@@ -320,7 +326,7 @@ def test_pictures_go_to_the_mistakes_first(tmp_path: Path, monkeypatch: pytest.M
         dataset=read_dataset(made.manifests),
         share=0.5,
     )
-    assert list(pictures.films) == [result.clip_ids[place] for place in telling_order(result)[:5]]
+    assert list(pictures.films) == order[:5]
 
 
 @pytest.mark.slow

@@ -148,9 +148,9 @@ def test_unknown_actions_and_clips_are_refused(scene: Path) -> None:
 
 def test_the_evaluation_s_command_works_as_it_is_pasted(scene: Path) -> None:
     """Of every clip of the page, with a name full of the shell's own characters among them."""
-    from train.evaluate.films import _explain_command
+    from train.confusions.films import explain_command
 
-    before, after = _explain_command(scene / "runs" / "one", shards=Path("s"), manifests=Path("m"))
+    before, after = explain_command(scene / "runs" / "one", shards=Path("s"), manifests=Path("m"))
     line = before + shlex.quote(f"jump/{ODD}") + after + " --out 'o ut'"
     program = "lsvit-train"
     assert line.startswith(program)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from made_run import make_run
 
+from train.confusions.picture import draw_confusion
 from train.run.config import resolve
-from train.run.pictures import draw_confusion, draw_curves
+from train.run.pictures import draw_curves
 from train.run.progress import EpochRow, Progress
 from train.run.report import write_report
 

@@ -1,61 +1,47 @@
-"""What the report's script draws of a split: its confusions as a list of cells, its clips, orders of its classes."""
+"""What the script of a page draws: the confusions as a list of cells, the clips, orders of the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from train.evaluate.clip_results import telling_order
-from train.evaluate.results import SplitResult
+from train.confusions.answers import ClipAnswer
+from train.confusions.films import ClipPictures
 
-MOST_CLIPS = 10_000  # in the page of a split; predictions.csv has all
-_TOP = 5
+TEMPLATES = ("train.confusions", "confusions")  # of the parts of a page that show this
 
 
 def page_data(
-    result: SplitResult, *, films: Mapping[str, str], num_frames: int, explain: tuple[str, str]
+    confusion: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+    answers: Sequence[ClipAnswer],
+    pictures: ClipPictures,
+    *,
+    rest: str = "",
 ) -> dict[str, object]:
-    """The JSON of a split.
+    """The JSON of some clips. confusion: int64 (classes, classes), true class by row.
 
     cells: [true, predicted, clips] of every cell that is not empty. clips, the most telling first: [clip_id, true,
     predicted, rank of the true class, place of its film or -1, [[label, probability], ...]].
+    rest: where to find the clips that ``answers`` lacks, in words.
     """
-    confusion = result.metrics.confusion
-    places = telling_order(result)[:MOST_CLIPS]
-    kept = [result.clip_ids[place] for place in places if result.clip_ids[place] in films]
+    kept = [answer.clip_id for answer in answers if answer.clip_id in pictures.films]
     film_of = {clip_id: place for place, clip_id in enumerate(kept)}
     return {
-        "split": result.split,
-        "classes": result.class_names,
+        "classes": class_names,
         "cells": [[int(row), int(column), int(confusion[row, column])] for row, column in np.argwhere(confusion)],
         "orders": {"worst": _worst_first(confusion), "alike": alike_together(confusion)},
-        "clips": _clip_rows(result, places, film_of),
-        "films": [films[clip_id] for clip_id in kept],
-        "frames": num_frames,
-        "explain": explain,
+        "clips": [
+            [each.clip_id, each.label, each.shares[0][0], each.rank, film_of.get(each.clip_id, -1), each.shares]
+            for each in answers
+        ],
+        "films": [pictures.films[clip_id] for clip_id in kept],
+        "frames": pictures.num_frames,
+        "explain": pictures.explain,
+        "rest": rest,
     }
-
-
-def _clip_rows(result: SplitResult, places: list[int], film_of: Mapping[str, int]) -> list[list[object]]:
-    ranks = result.ranks
-    rows: list[list[object]] = []
-    for place in places:
-        shares, label = result.probabilities[place], int(result.labels[place])
-        best = [int(other) for other in np.argsort(-shares, kind="stable")[:_TOP]]
-        shown = best if label in best else [*best, label]
-        rows.append(
-            [
-                result.clip_ids[place],
-                label,
-                best[0],
-                int(ranks[place]),
-                film_of.get(result.clip_ids[place], -1),
-                [[other, round(float(shares[other]), 4)] for other in shown],
-            ]
-        )
-    return rows
 
 
 def _worst_first(confusion: npt.NDArray[np.int64]) -> list[int]:

@@ -1,10 +1,10 @@
-"""Small moving pictures of clips for the report: some frames of each, side by side in one WebP picture."""
+"""Small moving pictures of clips for pages: some frames of each, side by side in one WebP picture."""
 
 from __future__ import annotations
 
 import io
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,6 @@ from shared.manifests import Dataset
 from shared.next_command import Places, folder_options
 from shared.pages import data_address
 from shared.shards.clips import clips_in_shards
-from train.evaluate.clip_results import telling_order
-from train.evaluate.results import SplitResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +31,8 @@ _QUALITY = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitPictures:
-    """What the page shows of the clips of one split."""
+class ClipPictures:
+    """What a page shows of the clips of one split."""
 
     films: Mapping[str, str]
     """Data addresses by clip_id, of the most telling clips."""
@@ -44,8 +42,8 @@ class SplitPictures:
     """What stands before and after the clip id in the command that explains a clip."""
 
 
-def split_pictures(
-    result: SplitResult,
+def clip_pictures(
+    clip_ids: Sequence[str],
     frame: pd.DataFrame,
     *,
     run: Path,
@@ -53,21 +51,21 @@ def split_pictures(
     manifests: Path,
     dataset: Dataset,
     share: float,
-) -> SplitPictures:
-    """The films of a split's most telling clips, and how each clip is explained.
+) -> ClipPictures:
+    """The films of clips, the most telling first as far as there is room, and how each clip is explained.
 
-    frame: all manifest rows. run: the folder of this split. share: the part of a page's room that the split may take.
+    frame: all manifest rows. run: the folder of the split. share: the part of a page's room that the split may take.
+    Raises DataError as ``clips_in_shards`` does.
     """
-    places = telling_order(result)[: int(MOST_FILMS * share)]
-    rows = frame.set_index("clip_id", drop=False).loc[[result.clip_ids[place] for place in places]]
-    return SplitPictures(
+    rows = frame.set_index("clip_id", drop=False).loc[list(clip_ids[: int(MOST_FILMS * share)])]
+    return ClipPictures(
         films=read_films(rows, shards, dataset_id=dataset.dataset_id, most_characters=int(MOST_CHARACTERS * share)),
         num_frames=min(NUM_FRAMES, dataset.num_segments),
-        explain=_explain_command(run, shards=shards, manifests=manifests),
+        explain=explain_command(run, shards=shards, manifests=manifests),
     )
 
 
-def _explain_command(run: Path, *, shards: Path, manifests: Path) -> tuple[str, str]:
+def explain_command(run: Path, *, shards: Path, manifests: Path) -> tuple[str, str]:
     """What to type before and after a clip id. Folders that bear their usual names need not be named."""
     words = folder_options(Places(shards=shards, manifests=manifests))
     return f"lsvit-train explain {shlex.quote(str(run))} ", "".join(f" {shlex.quote(word)}" for word in words)
