@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.shards.data_sets import check_place, open_shard
+from shared.shards.places import ShardsPlace
 from shared.video.sampling import evaluation_rows
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class StoredClip:
 
 
 def clips_in_shards(
-    clips: pd.DataFrame, shards: Path, *, dataset_id: str, named: Collection[str] = ()
+    clips: pd.DataFrame, shards: ShardsPlace, *, dataset_id: str, named: Collection[str] = ()
 ) -> Iterator[StoredClip]:
     """The clips of manifest rows, shard by shard, so that each shard is opened once.
 

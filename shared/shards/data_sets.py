@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from shared.console import counted
 from shared.errors import DataError
 from shared.manifests import Dataset
 from shared.shards.format import SHARD_NAMES
+from shared.shards.places import RemoteShards, ShardsPlace
 from shared.shards.reader import ShardReader, read_dataset_id
+from shared.shards.remote import copy_of, names_at
 
 _NUM_DIGITS = 12  # of a dataset_id, as people are shown it
 
@@ -89,11 +92,28 @@ def _foreign_text(shards: Path, found: ShardsAtHand, named: Collection[str], *, 
     return f"{which} of another data set {ids}; {remedy} to another folder{again}"
 
 
-def open_shard(shards: Path, name: str, *, named: Collection[str], dataset_id: str) -> ShardReader:
-    """Open one of the shards ``named`` in manifests of this data set.
+def check_present(shards: ShardsPlace, names: Collection[str], *, named: Collection[str], dataset_id: str) -> None:
+    """Raise DataError where one of these shards is not there; none is opened. named: all shards of the manifests."""
+    if isinstance(shards, RemoteShards):
+        there = names_at(shards)
+        if missing := sorted(set(names) - there):
+            raise DataError(
+                f"{len(missing)} of the {counted(len(names), 'shard')} that are needed are not at {shards}, "
+                f"{missing[0]} first; copy them there, or name another folder or address with --shards"
+            )
+        return
+    there = frozenset(entry.name for entry in os.scandir(shards)) if shards.is_dir() else frozenset()
+    if not there.issuperset(names):
+        raise DataError(what_is_wrong(shards, named, dataset_id=dataset_id))
+
+
+def open_shard(shards: ShardsPlace, name: str, *, named: Collection[str], dataset_id: str) -> ShardReader:
+    """Open one of the shards ``named`` in manifests of this data set; of one at an address its copy.
 
     Raises DataError where it is missing, damaged or of another data set.
     """
+    if isinstance(shards, RemoteShards):
+        return _open_copy(shards, name, dataset_id=dataset_id)
     file = shards / name
     if not file.exists():
         raise DataError(what_is_wrong(shards, named, dataset_id=dataset_id))
@@ -102,6 +122,23 @@ def open_shard(shards: Path, name: str, *, named: Collection[str], dataset_id: s
         reader.close()
         raise DataError(what_is_wrong(shards, named, dataset_id=dataset_id))
     return reader
+
+
+def _open_copy(shards: RemoteShards, name: str, *, dataset_id: str) -> ShardReader:
+    file = copy_of(shards, name, dataset_id=dataset_id)
+    try:
+        reader = ShardReader(file)
+    except DataError as error:
+        file.unlink(missing_ok=True)  # the next try copies it again
+        raise DataError(f"{shards}/{name} is damaged or no shard; copy it there again") from error
+    if reader.layout.dataset_id == dataset_id:
+        return reader
+    reader.close()
+    file.unlink(missing_ok=True)
+    raise DataError(
+        f"{shards}/{name} is of another data set ({short_id(reader.layout.dataset_id)}; the manifests are of "
+        f"{short_id(dataset_id)}); name its own manifests with --manifests, or other shards with --shards"
+    )
 
 
 def check_place(reader: ShardReader, clip_id: str, *, row: int) -> None:

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,39 @@ from shared.shards.texts import check_heaps, read_texts
 _NOT_THE_FILES_FAULT = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FramesPlace:
+    """Where the frames of a shard lie in its file, which was read and checked: enough to map them, now or later."""
+
+    path: Path
+    stamp: tuple[int, int]
+    """Size in bytes and time of the last change in ns, when the file was checked."""
+    offset: int
+    """Of the first byte."""
+    shape: tuple[int, ...]
+    """(N, T·K, H, W, 3)"""
+
+    def map(self) -> npt.NDArray[np.uint8]:
+        """The frames, uint8, mapped read-only. Raises DataError where they cannot be, or the file has changed."""
+        self.check_unchanged()
+        try:
+            return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=self.shape)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path} cannot be read: {error}") from error
+
+    def is_unchanged(self) -> bool:
+        """Whether the file is as it was: not written to, cut or removed."""
+        return _stamp(self.path) == self.stamp
+
+    def check_unchanged(self) -> None:
+        """Raise DataError where the file was written to, cut or removed since it was opened.
+
+        To be called before frames are read: reading beyond the end of a file that was cut kills the process.
+        """
+        if not self.is_unchanged():
+            raise DataError(f"{self.path} was changed while it was being read; run `hmdb-prep verify`")
+
+
 class ShardReader:
     """A complete shard, opened for reading. The HDF5 file is closed again at once; frames are mapped from the file.
 
@@ -32,8 +66,8 @@ class ShardReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp = _stamp(path)
-        if self._stamp is None:
+        stamp = _stamp(path)
+        if stamp is None:
             raise DataError(f"no shard at {path}; make it again with `hmdb-prep extract`")
         try:
             with h5py.File(path, "r", locking=False) as file:
@@ -48,6 +82,7 @@ class ShardReader:
                 self.clip_id: tuple[str, ...] = read_texts(path, _own(file, "clip_id", (num_clips,), "O"))
                 self.manifest: tuple[str, ...] = read_texts(path, _own(file, "manifest", (num_clips,), "O"))
             self.frames: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
+            self.place = FramesPlace(path=path, stamp=stamp, offset=offset, shape=shape)
         except (
             OSError,
             KeyError,
@@ -75,14 +110,6 @@ class ShardReader:
     def damaged_clips(self) -> list[str]:
         """Ids of the clips whose frames do not have the checksum that the shard holds. Reads the whole shard."""
         return [self.clip_id[row] for row in range(self.num_clips) if crc32_of(self.frames[row]) != self.crc32[row]]
-
-    def check_unchanged(self) -> None:
-        """Raise DataError where the file was written to, cut or removed since it was opened.
-
-        To be called before frames are read: reading beyond the end of a file that was cut kills the process.
-        """
-        if _stamp(self.path) != self._stamp:
-            raise DataError(f"{self.path} was changed while it was being read; run `hmdb-prep verify`")
 
     def close(self) -> None:
         """Let go of the mapping; arrays already taken from ``frames`` stay valid."""

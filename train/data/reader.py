@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import resource
-import weakref
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.errors import DataError
-from shared.shards.data_sets import check_place, open_shard
+from shared.shards.places import ShardsPlace
+from train.data.memory import ReusedMemory
+from train.data.open_shards import OpenShards
 from train.data.samples import ClipTable, Samples
 
 Integers = npt.NDArray[np.int64]
 Frames = npt.NDArray[np.uint8]
-_OTHER_FILES = 256  # of torch, TensorBoard, sockets
-
-
-def allow_open_files(count: int) -> None:
-    """Raise the limit of open files to ``count`` mapped shards. Raises DataError where that is not allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = count + _OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise DataError(f"{count} shards are {needed} open files, and {hard} are allowed; raise it with `ulimit -Hn`")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
@@ -47,37 +32,28 @@ def blend(anchor: Frames, neighbor: Frames, lam: float) -> Frames:
 class ClipReader:
     """The shards of some clips of a data set, mapped into memory. Reading is safe from several threads.
 
-    named: all shards of the manifests, where ``table`` is only some of their rows.
+    shards: their folder or address. named: all shards of the manifests, where ``table`` is only some of their rows.
     Raises DataError where a shard is missing, of another data set or without a clip that the manifests put there, and
-    where clips differ in size.
+    where clips differ in size; of more shards than may be open, and of those at an address, later: see ``OpenShards``.
     """
 
-    def __init__(self, shards: Path, table: ClipTable, *, dataset_id: str, named: Collection[str] = ()) -> None:
+    def __init__(self, shards: ShardsPlace, table: ClipTable, *, dataset_id: str, named: Collection[str] = ()) -> None:
         self._table = table
-        names = sorted(set(table.shard))
-        allow_open_files(len(names))
-        all_names = named or names
-        self._readers = {name: open_shard(shards, name, named=all_names, dataset_id=dataset_id) for name in names}
-        layouts = {reader.layout for reader in self._readers.values()}
-        if len(layouts) != 1:
-            sizes = sorted({(layout.height, layout.width) for layout in layouts})
-            listed = ", ".join(f"{height}x{width}" for height, width in sizes)
-            raise DataError(f"{shards} holds clips of several sizes ({listed}); extract with a fixed --size to train")
-        self.layout = layouts.pop()
-        for clip_id, shard, row in zip(table.clip_id, table.shard, table.row, strict=True):
-            check_place(self._readers[shard], clip_id, row=int(row))
+        clips: dict[str, list[tuple[str, int]]] = {}
+        for clip_id, shard, row in zip(table.clip_id, table.shard, table.row.tolist(), strict=True):
+            clips.setdefault(shard, []).append((clip_id, row))
+        self._shards = OpenShards(shards, clips, dataset_id=dataset_id, named=named or list(clips))
+        self.layout = self._shards.layout
 
     def read(self, clip: int, rows: Integers, out: Frames) -> None:
         """Copy the rows (T,) of a clip into ``out``, uint8 (T, H, W, 3). Raises DataError where its shard changed."""
-        reader = self._readers[self._table.shard[clip]]
-        reader.check_unchanged()
+        frames = self._shards.frames(self._table.shard[clip])
         # One call a clip, during which other threads run; with mode="raise" NumPy would copy twice.
-        np.take(reader.frames[self._table.row[clip]], rows, axis=0, out=out, mode="clip")
+        np.take(frames[self._table.row[clip]], rows, axis=0, out=out, mode="clip")
 
     def close(self) -> None:
         """Let go of the mappings."""
-        for reader in self._readers.values():
-            reader.close()
+        self._shards.close()
 
 
 class BatchReader:
@@ -88,7 +64,7 @@ class BatchReader:
         self._reader = reader
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-clip")
         self._pinned = pinned
-        self._unused: list[npt.NDArray[np.uint8]] = []
+        self._memory = ReusedMemory()
 
     def evaluation(self, clips: Integers, rows: Integers) -> torch.Tensor:
         """The same rows (T,) of some clips, those of a view: uint8 (b, T, H, W, 3)."""
@@ -118,15 +94,7 @@ class BatchReader:
         shape = (num_clips, self.layout.num_segments, self.layout.height, self.layout.width, 3)
         if self._pinned:  # torch keeps pinned memory and hands it out again by itself
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        # Memory fresh from the system costs several times the copy into it, page by page: what nobody uses any more
-        # is used again. torch keeps `handed` alive for as long as any tensor shows its memory.
-        needed = math.prod(shape)
-        memory = self._unused.pop() if self._unused else None
-        if memory is None or memory.size < needed:
-            memory = np.empty(needed, np.uint8)
-        handed = memory[:needed].reshape(shape)
-        weakref.finalize(handed, self._unused.append, memory).atexit = False
-        return torch.from_numpy(handed)
+        return self._memory.take(shape)
 
     def close(self) -> None:
         """End the threads."""

@@ -77,10 +77,10 @@ def make_table(frame: pd.DataFrame) -> ClipTable:
     """The table of a manifest frame (``shared.manifests.read_manifests``), in its order."""
     return ClipTable(
         clip_id=tuple(frame["clip_id"]),
-        class_name=tuple(frame["class_name"]),
+        class_name=_shared_texts(frame["class_name"]),
         label=frame["label"].to_numpy(np.int64),
-        source=tuple(frame["source"]),
-        shard=tuple(frame["shard"]),
+        source=_shared_texts(frame["source"]),
+        shard=_shared_texts(frame["shard"]),
         row=frame["row"].to_numpy(np.int64),
         statistics=Statistics(
             brightness=frame["brightness"].to_numpy(np.float64),
@@ -89,6 +89,12 @@ def make_table(frame: pd.DataFrame) -> ClipTable:
             colorfulness=frame["colorfulness"].to_numpy(np.float64),
         ),
     )
+
+
+def _shared_texts(column: Iterable[str]) -> tuple[str, ...]:
+    """The texts of a column, equal ones as one object: a tenth of the memory where there are few."""
+    known: dict[str, str] = {}
+    return tuple(known.setdefault(text, text) for text in column)
 
 
 def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float) -> Rows:

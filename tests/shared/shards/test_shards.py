@@ -224,10 +224,10 @@ def compress(file: h5py.File) -> None:
 )
 def test_a_shard_that_changes_under_its_reader_is_named(shard: Path, damage) -> None:  # type: ignore[no-untyped-def]
     with ShardReader(shard) as reader:
-        reader.check_unchanged()
+        reader.place.check_unchanged()
         damage(shard)
         with pytest.raises(DataError, match=r"shard-00000\.h5 was changed while it was being read"):
-            reader.check_unchanged()
+            reader.place.check_unchanged()
 
 
 def test_the_same_clips_give_the_same_bytes(tmp_path: Path, shard: Path) -> None:

@@ -1,0 +1,44 @@
+"""Where shards lie: in a folder, or at an address such as s3://bucket/shards, from which copies are made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UsageError
+
+DEFAULT_CACHE = "data/shard_cache"
+DEFAULT_CACHE_GB = 50.0
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteShards:
+    """Shards that are not on this machine's file systems, and where copies of them may lie."""
+
+    address: str
+    """Of their folder, without a slash at its end."""
+    cache: Path
+    """Several processes may share it."""
+    cache_bytes: int
+    """Room for complete copies; those that are being written come on top."""
+
+    def __str__(self) -> str:
+        return self.address
+
+
+ShardsPlace = Path | RemoteShards
+
+
+def shards_place(text: str, *, cache: Path, cache_gb: float) -> ShardsPlace:
+    """What ``--shards`` names: a folder or an address. cache_gb: room for copies in 10**9 bytes.
+
+    Raises UsageError where there is to be no room.
+    """
+    if _ADDRESS.match(text) is None:
+        return Path(text)
+    if not cache_gb > 0:
+        raise UsageError(f"--shard-cache-gb is {cache_gb:g}; it must be above 0: shards at an address are copied first")
+    return RemoteShards(address=text.rstrip("/"), cache=cache, cache_bytes=int(cache_gb * 1e9))

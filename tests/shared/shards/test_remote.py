@@ -1,0 +1,180 @@
+"""Shards at an address: copied once, in bounded room, by any number of threads; what goes wrong is one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from made_dataset import DATASET_ID, MadeDataset, make_dataset
+
+from shared.errors import DataError, UsageError
+from shared.shards.data_sets import check_present, open_shard
+from shared.shards.places import RemoteShards, shards_place
+from shared.shards.reader import ShardReader
+from shared.shards.remote import copy_of, names_at
+
+ADDRESS = "memory://bucket/shards"
+NAMES = [f"shard-{index:05d}.h5" for index in range(6)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
+    return make_dataset(tmp_path_factory.mktemp("made"), clips_per_shard=4, height=8, width=8)
+
+
+@pytest.fixture
+def store(made: MadeDataset) -> Iterator[MemoryFileSystem]:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(made.shards), "/bucket/", recursive=True)
+    yield memory
+    memory.rm("/bucket", recursive=True)
+
+
+def place_in(cache: Path, *, num_bytes: int = 10**9, address: str = ADDRESS) -> RemoteShards:
+    return RemoteShards(address=address, cache=cache, cache_bytes=num_bytes)
+
+
+def copies(cache: Path) -> list[str]:
+    return sorted(file.name for file in cache.glob("*/shard-*.h5"))
+
+
+def copied(place: RemoteShards, name: str) -> Path:
+    return copy_of(place, name, dataset_id=DATASET_ID)
+
+
+def test_a_text_names_a_folder_or_an_address() -> None:
+    assert shards_place("data/shards", cache=Path("c"), cache_gb=0) == Path("data/shards")
+    assert shards_place("/data/s3:/x", cache=Path("c"), cache_gb=0) == Path("/data/s3:/x")
+    found = shards_place("s3://bucket/shards/", cache=Path("c"), cache_gb=1.5)
+    assert found == RemoteShards(address="s3://bucket/shards", cache=Path("c"), cache_bytes=1_500_000_000)
+    assert str(found) == "s3://bucket/shards"
+    with pytest.raises(UsageError, match="--shard-cache-gb is 0"):
+        shards_place("s3://bucket/shards", cache=Path("c"), cache_gb=0)
+
+
+def test_a_copy_is_the_shard_and_is_made_once(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_in(tmp_path)
+    assert names_at(place) == frozenset(NAMES)
+    file = copied(place, NAMES[0])
+    assert file.read_bytes() == (made.shards / NAMES[0]).read_bytes()
+    monkeypatch.setattr(MemoryFileSystem, "get_file", None)
+    assert copied(place, NAMES[0]) == file
+
+
+def test_the_cache_keeps_within_its_bound_and_loses_what_was_used_longest_ago(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path
+) -> None:
+    size = max((made.shards / name).stat().st_size for name in NAMES)
+    place = place_in(tmp_path, num_bytes=3 * size)
+    for name in (*NAMES[:3], NAMES[0], NAMES[3]):  # 1 is the one that has not been used since
+        copied(place, name)
+        time.sleep(0.02)  # longer than the clock of files ticks
+    assert copies(tmp_path) == [NAMES[0], NAMES[2], NAMES[3]]
+    for name in NAMES:
+        copied(place, name)
+        assert sum(file.stat().st_size for file in tmp_path.rglob("*.h5")) <= 3 * size
+
+
+def test_shards_of_ones_own_in_the_folder_of_the_cache_are_never_deleted(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path
+) -> None:
+    mine = tmp_path / "shards" / NAMES[0]
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    os.utime(mine, (0, 0))
+    size = max((made.shards / name).stat().st_size for name in NAMES)
+    for name in NAMES:
+        copied(place_in(tmp_path, num_bytes=size), name)
+    assert mine.read_bytes() == b"mine"
+    assert copies(tmp_path) == [NAMES[0], NAMES[-1]]
+
+
+def test_a_shard_larger_than_the_cache_is_said(store: MemoryFileSystem, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"may hold 1e-07 GB; give it more with --shard-cache-gb"):
+        copied(place_in(tmp_path, num_bytes=100), NAMES[0])
+
+
+def test_threads_that_want_the_same_shard_copy_it_once(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+    get_file = MemoryFileSystem.get_file
+
+    def slow(self: MemoryFileSystem, remote: str, local: str) -> None:
+        fetched.append(remote)
+        time.sleep(0.05)
+        get_file(self, remote, local)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", slow)
+    with ThreadPoolExecutor(8) as pool:
+        files = set(pool.map(lambda _: copied(place_in(tmp_path), NAMES[1]), range(8)))
+    assert len(files) == len(fetched) == 1
+
+
+def test_a_copy_that_breaks_off_leaves_nothing(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(self: MemoryFileSystem, remote: str, local: str) -> None:
+        Path(local).write_bytes(self.cat_file(remote)[:1000])
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", half)
+    with pytest.raises(DataError, match=r"shard-00000.h5 has \d+ bytes, and 1000 arrived"):
+        copied(place_in(tmp_path), NAMES[0])
+
+    def lost(self: MemoryFileSystem, remote: str, local: str) -> None:
+        raise RuntimeError("the endpoint\nis gone")
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", lost)
+    with pytest.raises(DataError, match=r"shards/shard-00000.h5 cannot be read \(RuntimeError: the endpoint\)"):
+        copied(place_in(tmp_path), NAMES[0])
+    assert copies(tmp_path) == []
+
+
+def test_what_is_not_there_is_named(store: MemoryFileSystem, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is nothing at memory://bucket/other"):
+        names_at(place_in(tmp_path, address="memory://bucket/other"))
+    with pytest.raises(DataError, match=r"there is nothing at memory://bucket/shards/shard-00099\.h5"):
+        copied(place_in(tmp_path), "shard-00099.h5")
+    with pytest.raises(
+        DataError, match=r"1 of the 2 shards that are needed are not at memory://bucket/shards, shard-9"
+    ):
+        check_present(place_in(tmp_path), [NAMES[0], "shard-9.h5"], named=NAMES, dataset_id=DATASET_ID)
+
+
+def test_addresses_that_cannot_be_read_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"nowhere://x: Protocol not known: nowhere"):
+        names_at(place_in(tmp_path, address="nowhere://x"))
+    known = sys.modules["fsspec.registry"].known_implementations  # the package has a name of its own for it
+    monkeypatch.setitem(known, "absent", {"class": "no_such_module.X", "err": "No X"})
+    with pytest.raises(UsageError, match=r"No X; install the extra: pip install 'hmdb51-lsvit\[remote\]'"):
+        names_at(place_in(tmp_path, address="absent://x"))
+
+
+def test_shards_are_opened_as_those_of_a_folder(made: MadeDataset, store: MemoryFileSystem, tmp_path: Path) -> None:
+    place = place_in(tmp_path)
+    with (
+        open_shard(place, NAMES[2], named=NAMES, dataset_id=DATASET_ID) as found,
+        ShardReader(made.shards / NAMES[2]) as expected,
+    ):
+        assert np.array_equal(found.frames, expected.frames)
+
+
+def test_damaged_and_foreign_shards_are_named_and_not_kept(store: MemoryFileSystem, tmp_path: Path) -> None:
+    store.pipe_file(f"/bucket/shards/{NAMES[0]}", b"\0" * 5000)
+    with pytest.raises(DataError, match=r"memory://bucket/shards/shard-00000\.h5 is damaged or no shard"):
+        open_shard(place_in(tmp_path), NAMES[0], named=NAMES, dataset_id=DATASET_ID)
+    with pytest.raises(
+        DataError, match=r"shard-00001\.h5 is of another data set \(dddddddddddd; the manifests are of e"
+    ):
+        open_shard(place_in(tmp_path), NAMES[1], named=NAMES, dataset_id="e" * 64)
+    assert copies(tmp_path) == []

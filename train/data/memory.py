@@ -1,0 +1,28 @@
+"""Memory for clips that is used again: fresh from the system it costs several times the copy into it, page by page."""
+
+from __future__ import annotations
+
+import math
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+class ReusedMemory:
+    """Hands out memory, and again what nobody uses any more. Safe from several threads."""
+
+    def __init__(self) -> None:
+        self._unused: list[npt.NDArray[np.uint8]] = []
+
+    def take(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """A tensor uint8 of this shape, its values left as they happen to be."""
+        needed = math.prod(shape)
+        memory = self._unused.pop() if self._unused else None
+        if memory is None or memory.size < needed:
+            memory = np.empty(needed, np.uint8)
+        # torch keeps `handed` alive for as long as any tensor shows its memory.
+        handed = memory[:needed].reshape(shape)
+        weakref.finalize(handed, self._unused.append, memory).atexit = False
+        return torch.from_numpy(handed)
