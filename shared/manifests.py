@@ -191,13 +191,14 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
     write_text(folder / DATASET_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_manifests(folder: Path) -> pd.DataFrame:
+def read_manifests(folder: Path | str) -> pd.DataFrame:
     """All clips of all classes, sorted by clip_id: the columns of ``ClipRow``, texts as str (empty, never missing).
 
     Raises DataError where there are no manifests, or a file misses columns or holds a value of another type.
     """
     import pandas as pd
 
+    folder = Path(folder)
     files = sorted((folder / CLIPS_FOLDER).glob("*.csv"))
     if not files:
         raise DataError(

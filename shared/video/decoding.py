@@ -6,6 +6,7 @@ A video is a file, or a folder of numbered pictures.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from shared.console import counted
 from shared.video.frame_folders import OpenFrameFolder
 from shared.video.resizing import resize_frames
 from shared.video.sampling import candidate_frames, num_padded_frames
-from shared.video.shape import FASTEST_FPS, ClipShape
+from shared.video.shape import DEFAULT_SHAPE, FASTEST_FPS, ClipShape
 from shared.video.streams import OpenVideo, VideoError, VideoHeader
 
 _SPECULATION_BYTES = 256 * 1024**2
@@ -62,20 +63,24 @@ def picture_size(path: Path) -> tuple[int, int]:
     raise VideoError("decode", "no frame decodes")
 
 
-def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu", folder_fps: float = 0.0) -> DecodedClip:
+def decode_clip(
+    video: str | os.PathLike[str], shape: ClipShape = DEFAULT_SHAPE, *, device: str = "cpu", folder_fps: float = 0.0
+) -> DecodedClip:
     """Decode the T·K rows of a video's clip, exactly, and fit them into ``shape.size``.
 
+    video: the path of a file or of a frame folder. shape: by default what `hmdb-prep extract` stores by default.
     folder_fps: the frames a second of a frame folder, 0 where it is not known; its pictures are read on the CPU.
     Memory is bounded by the rows and some 256 MiB, however long the video. Raises VideoError where no frame decodes, or
     where the picture changes its size and frames are to be stored as they are decoded.
     """
+    path = Path(video)
     if path.is_dir():
         device = "cpu"
-    video = open_video(path, device=device, folder_fps=folder_fps)
+    opened = open_video(path, device=device, folder_fps=folder_fps)
     kept: dict[int, torch.Tensor] = {}
     seconds: list[float] = []
     last_duration = 0.0
-    for frame in video.read_frames(_speculative_frames(video, shape)):
+    for frame in opened.read_frames(_speculative_frames(opened, shape)):
         if frame.picture is not None:
             kept[len(seconds)] = frame.picture
         seconds.append(frame.seconds)
@@ -84,7 +89,7 @@ def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu", folder_fps
         raise VideoError("decode", "no frame decodes")
     num_frames = len(seconds)
     height, width = kept[0].shape[:2]
-    fps, duration_seconds = rate_and_duration(seconds, last_duration, header_fps=video.header.fps)
+    fps, duration_seconds = rate_and_duration(seconds, last_duration, header_fps=opened.header.fps)
     frame_index = _frames_of(num_frames, shape)
     unique_frames, rows = np.unique(frame_index, return_inverse=True)
     numbers: list[int] = unique_frames.tolist()
@@ -103,10 +108,10 @@ def decode_clip(path: Path, shape: ClipShape, *, device: str = "cpu", folder_fps
         width=width,
         fps=fps,
         duration_seconds=duration_seconds,
-        decode_errors=video.decode_errors,
-        header=video.header,
+        decode_errors=opened.decode_errors,
+        header=opened.header,
         decoder=device.partition(":")[0],
-        notes=video.notes if isinstance(video, OpenFrameFolder) else (),
+        notes=opened.notes if isinstance(opened, OpenFrameFolder) else (),
     )
 
 

@@ -24,3 +24,7 @@ class ClipShape:
     def num_rows(self) -> int:
         """T·K, the stored frames of a clip."""
         return self.num_segments * self.frames_per_segment
+
+
+DEFAULT_SHAPE = ClipShape(num_segments=16, frames_per_segment=1, size=FrameSize(height=224, width=304))
+"""What `hmdb-prep extract` stores where nothing else is asked for."""

@@ -6,6 +6,7 @@ video alone is decoded in this process, which saves the start of another.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,9 +55,13 @@ def decode_all(
     timeout_seconds: float = TIMEOUT_SECONDS,
     decode: Callable[[ClipRequest], DecodedVideo] = decode_video,
 ) -> Iterator[DecodedVideo | VideoError]:
-    """Decode the videos, in order, a few ahead: what ``decode`` gives, or why it gives nothing."""
-    if len(requests) == 1:
-        yield _outcome(lambda: decode(requests[0]))
+    """Decode the videos, in order, a few ahead: what ``decode`` gives, or why it gives nothing.
+
+    num_workers: processes that decode; with 0 this one does, and nothing protects it from a video that crashes FFmpeg.
+    """
+    if len(requests) == 1 or not num_workers:
+        for request in requests:
+            yield _outcome(functools.partial(decode, request))
         return
     preload = ["torchcodec.decoders", __name__]
     with WorkerPool(num_workers=num_workers, timeout_seconds=timeout_seconds, preload=preload) as pool:
