@@ -33,8 +33,9 @@ from shared.files import sha256_of, write_csv, write_text
 from shared.manifests import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
 from shared.tables import markdown_table
 from train.evaluate.intervals import mean_interval
-from train.evaluate.output import EVALUATION_FOLDER, PREDICTIONS_CSV
+from train.evaluate.output import PREDICTIONS_CSV
 from train.evaluate.texts import interval_text
+from train.trained.folders import EVALUATION_FOLDER
 
 Floats = npt.NDArray[np.float64]
 

@@ -20,6 +20,7 @@ def hub_errors(source: str, *, revision: str | None, out_of_reach: str) -> Itera
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
+        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -40,5 +41,12 @@ def hub_errors(source: str, *, revision: str | None, out_of_reach: str) -> Itera
         raise DataError(out_of_reach) from error
     except EntryNotFoundError:
         raise
-    except OSError as error:  # the hub's HTTP errors, lost connections and a full disk
+    except (OSError, client_error(HfHubHTTPError)) as error:  # its HTTP errors, lost connections and a full disk
         raise DataError(f"{out_of_reach} ({first_line(error)})") from error
+
+
+def client_error(http_error: type[Exception]) -> type[Exception]:
+    """What the library beneath the hub's client raises: httpx or requests, by its version. http_error: the client's."""
+    base = http_error.__bases__[0]
+    assert issubclass(base, Exception)
+    return base

@@ -17,7 +17,9 @@ from train.probe.options import add_probe_command
 from train.run.options import add_run_command
 
 Variant = Literal["none", "classic", "directional"]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, or its name below --runs.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run: its folder, its name below --runs, or hf:REPO, a model of the hub.")
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of runs.")]
 Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
 Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
@@ -234,20 +236,28 @@ def embed_command(
 def export_command(
     run: Run,
     form: Annotated[
-        Literal["onnx", "torch"] | None,
-        typer.Option("--format", help="onnx (extra `export`) or torch (torch.export); has to be given."),
+        Literal["onnx", "torch", "hub"] | None,
+        typer.Option(
+            "--format",
+            help="onnx (extra `export`), torch (torch.export) or hub (a folder for the Hugging Face hub); "
+            "has to be given.",
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="File to write; default: model.* in the run.")
+        Path | None,
+        typer.Option("--out", metavar="PATH", help="File or folder to write; default: model.* or hub in the run."),
     ] = None,
+    push: Annotated[
+        str, typer.Option("--push", metavar="OWNER/NAME", help="With --format hub: upload it to this repository.")
+    ] = "",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """A portable model, checked against the original on the same input; preprocessing and classes are inside."""
+    """A portable model, checked against the original; preprocessing and classes are inside. hub: for others to use."""
     if form is None:
-        raise UsageError("--format is missing; give onnx (for which the extra `export` is needed) or torch")
+        raise UsageError("--format is missing; give onnx (for which the extra `export` is needed), torch or hub")
     from train.trained.export import ExportOptions, export
 
-    export(run, ExportOptions(runs=runs, form=form, out=out))
+    export(run, ExportOptions(runs=runs, form=form, out=out, push=push))
 
 
 @app.command("ablate")

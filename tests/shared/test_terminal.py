@@ -195,7 +195,7 @@ def test_version(program: str) -> None:
 
 def test_options_whose_values_are_named(tmp_path: Path) -> None:
     error = fail(2, "lsvit-train", "export", tmp_path)
-    assert error == "error: --format is missing; give onnx (for which the extra `export` is needed) or torch\n"
+    assert error == "error: --format is missing; give onnx (for which the extra `export` is needed), torch or hub\n"
     text = " ".join(succeed("lsvit-train", "predict", "--help").split())
     assert "probabilities: a column for each class; competition: the columns id,class" in text
 

@@ -44,7 +44,9 @@ def explain(run: str, video: str, options: ExplainOptions) -> list[Path]:
 
     video: a file, a frame folder, or the id of a stored clip, ``<class>/<stem>``.
     """
-    folder = find_run(run, runs=options.runs)
+    folder = find_run(
+        run, runs=options.runs, written="" if options.out else "the explanation (unless --out says where)"
+    )
     loaded = load_model(folder, device=choose_device(options.device))
     labels = _labels(loaded, options.actions)
     clip = find_clip(video, loaded, options.data)

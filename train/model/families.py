@@ -23,7 +23,7 @@ from train.model.lsvit import Backbone
 from train.model.pools import LatentPool
 from train.model.trained_on import UNKNOWN, TrainedOn
 from train.model.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
-from train.model.weight_files import Stated, StoredWeights, find_weights, read_stated, read_weights
+from train.model.weight_files import Stated, StoredWeights, find_weights, read_found, read_stated
 
 Tensors = dict[str, Tensor]
 
@@ -68,7 +68,7 @@ def load_weights(
     the source cannot be read, is of no family that loads exactly, or leaves open what must then be given.
     """
     found = find_weights(source, runs=runs, cache_dir=cache_dir)
-    stored = read_weights(found.path)
+    stored = read_found(found)
     if stored.facts is not None:
         weights = _of_checkpoint(source, stored)
         check_activation(source, activation, weights.shape.activation)
@@ -81,7 +81,7 @@ def load_weights(
 
 
 def _of_checkpoint(source: str, stored: StoredWeights) -> Weights:
-    """What a checkpoint of lsvit-train holds, checked."""
+    """What a checkpoint or an exported model of lsvit-train holds, checked."""
     facts = stored.facts or {}
     try:
         config = from_builtins(ModelConfig, facts["model_config"])

@@ -16,12 +16,13 @@ from shared.checks import parse_json
 from shared.errors import DataError, first_line
 from shared.hub import HUB_PREFIX, hub_errors
 from train.model.config import PerColour
+from train.model.portable import CONFIG_FILE, WEIGHTS_FILE, read_config
 
 CHECKPOINT_FORMAT = "lsvit-checkpoint"
 CHECKPOINTS_FOLDER = "checkpoints"
 
-_HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_IN_FOLDER = (f"{CHECKPOINTS_FOLDER}/best.pt", f"{CHECKPOINTS_FOLDER}/last.pt", "model.safetensors")
+_HUB_WEIGHTS = (WEIGHTS_FILE, "pytorch_model.bin")
+_IN_FOLDER = (f"{CHECKPOINTS_FOLDER}/best.pt", f"{CHECKPOINTS_FOLDER}/last.pt", WEIGHTS_FILE)
 _NESTED = ("state_dict", "model_state_dict", "model", "weights")
 
 # What torch.load raises on damaged files, besides UnpicklingError.
@@ -61,11 +62,11 @@ class Stated:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredWeights:
-    """The tensors of a file by name, on the CPU, and what a checkpoint of lsvit-train says of them."""
+    """The tensors of a file by name, on the CPU, and what lsvit-train says of them where they are its own."""
 
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any] | None = None
-    """The checkpoint's own facts, unchecked; None for any other file."""
+    """The checkpoint's own facts, or those of an exported model, unchecked; None for any other file."""
 
 
 def find_weights(source: str, *, runs: Path | None = None, cache_dir: Path | None = None) -> WeightFile:
@@ -85,29 +86,30 @@ def find_weights(source: str, *, runs: Path | None = None, cache_dir: Path | Non
         if parts:
             raise DataError(f"{source} holds several splits; name one of them: {', '.join(map(str, parts))}")
         raise DataError(f"no weights at {source}; give a .safetensors or .pth file, a run, or hf:REPO")
-    config = path.parent / "config.json"
+    config = path.parent / CONFIG_FILE
     return WeightFile(path=path, config=config if config.is_file() else None)
 
 
 def _find_on_hub(source: str, cache_dir: Path | None) -> WeightFile:
-    repo, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
     for name in _HUB_WEIGHTS:
-        weights = _download(repo, name, revision=revision or None, cache_dir=cache_dir)
+        weights = find_beside(source, name, cache_dir=cache_dir)
         if weights is not None:
-            return WeightFile(
-                path=weights, config=_download(repo, "config.json", revision=revision or None, cache_dir=cache_dir)
-            )
+            return WeightFile(path=weights, config=find_beside(source, CONFIG_FILE, cache_dir=cache_dir))
     raise DataError(f"{source} holds neither {' nor '.join(_HUB_WEIGHTS)}; choose another repository")
 
 
-def _download(repo: str, name: str, *, revision: str | None, cache_dir: Path | None) -> Path | None:
-    """The file of the hub's repository, None where the repository does not have it."""
+def find_beside(source: str, name: str, *, cache_dir: Path | None = None) -> Path | None:
+    """A file of the hub's repository `hf:REPO[@REVISION]` by its name, None where the repository does not have it.
+
+    Raises DataError where the hub is out of reach or has no such repository.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
+    repo, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
     try:
         with hub_errors(f"{HUB_PREFIX}{repo}", revision=revision, out_of_reach=_unreachable(repo, name)):
-            return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir))
+            return Path(hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir))
     except EntryNotFoundError:
         return None
 
@@ -115,8 +117,20 @@ def _download(repo: str, name: str, *, revision: str | None, cache_dir: Path | N
 def _unreachable(repo: str, name: str) -> str:
     return (
         f"cannot get {name} of hf:{repo}: the hub is out of reach and the file is not in the local cache; "
-        "connect, or download it elsewhere and give its path to --init"
+        "connect, or download it elsewhere and give its path instead"
     )
+
+
+def read_found(found: WeightFile) -> StoredWeights:
+    """The weights that were found; those of an exported model with the facts in its `config.json`."""
+    stored = read_weights(found.path)
+    if found.config is None or found.path.name != WEIGHTS_FILE:
+        return stored
+    config = read_config(found.config)
+    if config is None:
+        return stored
+    facts = config.get("facts")
+    return StoredWeights(tensors=stored.tensors, facts=facts if isinstance(facts, dict) else {})
 
 
 def read_weights(path: Path) -> StoredWeights:

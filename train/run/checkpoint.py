@@ -225,7 +225,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             **{name: content[name] for name in _STATES},
             new_parameters=from_builtins(tuple[str, ...], content.get("new_parameters", [])),
         )
-        _check_content(path, checkpoint)
+        check_content(path, checkpoint.facts, checkpoint.model, *filter(None, [checkpoint.average]))
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
         raise DataError(f"{path} is damaged or of another version of lsvit-train: {error}") from error
     return checkpoint
@@ -248,9 +248,9 @@ def _check_zip(path: Path) -> None:
         raise DataError(f"{path} is damaged: the checksum of {damaged} in it does not fit; use a copy, or train anew")
 
 
-def _check_content(path: Path, checkpoint: Checkpoint) -> None:
+def check_content(path: Path, facts: RunFacts, *states: State) -> None:
     """Raise DataError where facts and weights contradict each other, or the weights are no numbers."""
-    facts, model = checkpoint.facts, checkpoint.facts.model_config
+    model = facts.model_config
     check_frames_per_segment(facts.shape.frames_per_segment)
     height, width, num_segments = facts.size.height, facts.size.width, facts.shape.num_segments
     if min(height, width) < 1 or num_segments != model.num_frames:
@@ -258,7 +258,7 @@ def _check_content(path: Path, checkpoint: Checkpoint) -> None:
     num_names, num_classes = len(facts.class_names), model.num_classes
     if num_names != num_classes:
         raise DataError(f"{path} is damaged: it names {counted(num_names, 'class')} for a model of {num_classes}")
-    for weights in (checkpoint.model, checkpoint.average or {}):
+    for weights in states:
         if not all(map(is_whole, weights.values())):
             raise DataError(f"{path} is damaged: it holds weights that are no plain tensors")
         if len({name.split(".")[2] for name in weights if name.startswith("backbone.blocks.")}) not in (0, model.depth):

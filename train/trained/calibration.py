@@ -24,11 +24,11 @@ from train.data.views import Views
 from train.learn.metrics import expected_calibration_error, mean_loss
 from train.trained.clips import stored_probabilities
 from train.trained.model import LoadedModel
+from train.trained.portable import CALIBRATION_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CALIBRATION_FILE = "calibration.json"
 _FORMAT = "lsvit-calibration"
 _VERSION = 1
 _TEMPERATURES = np.geomspace(0.1, 10, 801)
@@ -83,14 +83,14 @@ def _logarithms(probabilities: Floats) -> Floats:
     return result
 
 
-def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_size: int) -> Calibration:
+def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: ShardsPlace, batch_size: int) -> Calibration:
     """Fit the temperature of a model on the validation clips of its run, in one view, and keep it in the run's folder.
 
     frame: all manifest rows. Raises DataError where the run had no validation part, or the clips that these manifests
     would make it of are others than the run's.
     """
     measured = loaded.measured
-    if not loaded.epoch and loaded.val_fraction:
+    if not loaded.epoch and loaded.origin.val_fraction:
         raise DataError(
             f"{loaded.path} is of a run whose first epoch is not over, so there is nothing to calibrate it on; "
             "continue the run with --resume, or leave --calibrated out"
@@ -100,7 +100,7 @@ def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_s
             f"{loaded.path} was not measured on validation clips, so there is nothing to calibrate it on; leave "
             "--calibrated out, or train with --val-fraction 0.1"
         )
-    rows = choose_rows(frame, split=loaded.facts.split, val_fraction=loaded.val_fraction).validation
+    rows = choose_rows(frame, split=loaded.facts.split, val_fraction=loaded.origin.val_fraction).validation
     foreign = DataError(
         f"{loaded.path} was validated on other clips than these manifests give, and may have been trained on some of "
         "them; name the manifests that it was trained with, or leave --calibrated out"
@@ -116,9 +116,14 @@ def calibrate(loaded: LoadedModel, frame: pd.DataFrame, *, shards: Path, batch_s
     if abs(mean_loss(probabilities, labels) - measured.val_loss) > _MOST_LOSS_CHANGE * max(measured.val_loss, 0.1):
         raise foreign
     calibration = _measured(loaded, probabilities, labels)
-    content = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(calibration)}
-    write_text(loaded.folder / CALIBRATION_FILE, json.dumps(content, indent=2) + "\n")
+    write_calibration(loaded.folder, calibration)
     return calibration
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Keep a calibration in the folder of a run or of an exported model."""
+    content = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(calibration)}
+    write_text(folder / CALIBRATION_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def _measured(loaded: LoadedModel, probabilities: Floats, labels: Integers) -> Calibration:

@@ -23,7 +23,7 @@ class EmbedOptions:
     """The options of the command."""
 
     runs: Path
-    shards: Path
+    shards: ShardsPlace
     manifests: Path
     out: Path | None
     """None for ``features.npz`` in the run's folder."""
@@ -33,7 +33,9 @@ class EmbedOptions:
 
 def embed(run: str, options: EmbedOptions) -> Path:
     """Write ``clip_id`` (N,), ``features`` float32 (N, D) and ``dataset_id``, clips sorted; returns the file's path."""
-    folder = find_run(run, runs=options.runs)
+    folder = find_run(
+        run, runs=options.runs, written="" if options.out else "the file of features (unless --out says where)"
+    )
     loaded = load_model(folder, device=choose_device(options.device))
     check_dataset(loaded, read_dataset(options.manifests))
     frame = read_manifests(options.manifests)

@@ -1,4 +1,4 @@
-"""A trained model as one portable file, ONNX or torch.export, checked against the original on the same input."""
+"""A trained model in a portable form, ONNX, torch.export or a folder for the hub, checked against the original."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from torch import Tensor, nn
 from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.files import whole_file
+from shared.hub import HUB_PREFIX
 from train.model.lsvit import LSViT
-from train.trained.folders import find_run, run_name
+from train.trained.card import read_measures
+from train.trained.folders import HUB_FOLDER, find_run, run_name
+from train.trained.hub_folder import check_place, check_push, push, write_folder
 from train.trained.model import LoadedModel, load_model
 
-Format = Literal["onnx", "torch"]
+FileFormat = Literal["onnx", "torch"]
+Format = Literal[FileFormat, "hub"]
 
 METADATA_KEY = "lsvit"
 METADATA_FILE = "lsvit.json"
 INPUT_NAME, OUTPUT_NAME = "video", "probabilities"
 TOLERANCE = 1e-4  # of a probability
 _EXTRA = ("onnx", "onnxruntime", "onnxscript")
-_SUFFIXES = {"onnx": "onnx", "torch": "pt2"}
+_SUFFIXES: dict[FileFormat, str] = {"onnx": "onnx", "torch": "pt2"}
 _LARGEST_BATCH = 1024
 
 
@@ -40,7 +44,9 @@ class ExportOptions:
     runs: Path
     form: Format
     out: Path | None
-    """None for ``model.onnx`` or ``model.pt2`` in the run's folder."""
+    """None for ``model.onnx``, ``model.pt2`` or ``hub`` in the run's folder."""
+    push: str = ""
+    """OWNER/NAME on the hub, to which a folder for it is uploaded; empty for nowhere."""
 
 
 class Probabilities(nn.Module):
@@ -56,19 +62,44 @@ class Probabilities(nn.Module):
 
 
 def export(run: str, options: ExportOptions) -> Path:
-    """Write the model and check it; returns the file's path. Raises DataError where its answers differ."""
-    if options.form == "onnx":
-        _check_extra()
-    folder = find_run(run, runs=options.runs)
+    """Write the model and check it; returns its file or folder. Raises DataError where its answers differ."""
+    repo = options.push.removeprefix(HUB_PREFIX)
+    if repo and options.form != "hub":
+        raise UsageError(f"--push goes with --format hub, not with {options.form}")
+    if repo:
+        check_push(repo)
+    folder = find_run(run, runs=options.runs, written="" if options.out else "the model (unless --out says where)")
     loaded = load_model(folder)
+    if options.form == "hub":
+        return _export_folder(loaded, folder, out=options.out or folder / HUB_FOLDER, repo=repo)
+    return _export_file(loaded, folder, form=options.form, out=options.out)
+
+
+def _export_folder(loaded: LoadedModel, folder: Path, *, out: Path, repo: str) -> Path:
+    check_place(out)
+    measures = read_measures(loaded)
+    if measures is None:
+        say(f"note: the card has no results; `lsvit-train evaluate {folder}` measures them, then export again")
+    write_folder(out, loaded, name=run_name(folder), measures=measures, repo=repo)
+    if not repo:
+        say(f"wrote {out}; it names the clips it was trained on; `--push OWNER/NAME` uploads it")
+        return out
+    address = push(out, repo)
+    say(f"wrote {out} and uploaded it to {address}, where it names the clips it was trained on")
+    return out
+
+
+def _export_file(loaded: LoadedModel, folder: Path, *, form: FileFormat, out: Path | None) -> Path:
+    if form == "onnx":
+        _check_extra()
+    out = out or folder / f"model.{_SUFFIXES[form]}"
     metadata = json.dumps(model_metadata(loaded, run=run_name(folder)), indent=2)
-    out = options.out or folder / f"model.{_SUFFIXES[options.form]}"
     with whole_file(out) as temporary:
-        if options.form == "onnx":
+        if form == "onnx":
             write_onnx(temporary, loaded, metadata=metadata)
         else:
             write_program(temporary, loaded, metadata=metadata)
-        difference = largest_difference(temporary, loaded, form=options.form)
+        difference = largest_difference(temporary, loaded, form=form)
         if not difference <= TOLERANCE:
             raise DataError(
                 f"the exported model differs from the original by {difference:.2g} in a probability "
@@ -146,7 +177,7 @@ def write_program(path: Path, loaded: LoadedModel, *, metadata: str) -> None:
         torch.export.save(program, file, extra_files={METADATA_FILE: metadata})
 
 
-def largest_difference(path: Path, loaded: LoadedModel, *, form: Format) -> float:
+def largest_difference(path: Path, loaded: LoadedModel, *, form: FileFormat) -> float:
     """Largest difference of a probability between the file and the model, on one clip and on three.
 
     NaN where either of them gives no numbers.

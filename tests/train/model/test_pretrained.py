@@ -391,7 +391,7 @@ def test_hub(hub: str, tmp_path: Path) -> None:
     assert "hf:OWNER/NAME" in str(misnamed)
     cached, absent = load_from_hub("hf:good/vit", "hf:bare/vit", endpoint=hub, cache=tmp_path, offline=True)
     assert cached == good
-    assert "out of reach" in str(absent) and "--init" in str(absent)
+    assert "out of reach" in str(absent) and "give its path instead" in str(absent)
 
 
 @pytest.mark.slow  # the hub's client tries five times more before it gives up
