@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "files.md"
-PACKAGES = ("shared", "preprocess", "train")
+PACKAGES = ("shared", "preprocess", "train", "hmdb51_lsvit")
 INTRODUCTION = """# Every file
 
 Written by `python scripts/write_files_page.py` from the first sentence of each file; a test fails when it is
@@ -18,7 +18,7 @@ out of date. [architecture.md](architecture.md) says how the folders work togeth
 
 
 def folders() -> Iterator[Path]:
-    """Every folder of the three packages that holds code, from the top down."""
+    """Every folder of the packages that holds code, from the top down."""
     for package in PACKAGES:
         yield from sorted({file.parent for file in (ROOT / package).rglob("*.py")})
 

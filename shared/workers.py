@@ -86,22 +86,25 @@ def start_server(preload: Sequence[str]) -> None:
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
     begin()  # of the server's socket a folder would be left
-    with held(), _one_thread(), _short_temporary_folder():
+    with held(), _own_environment(), _short_temporary_folder():
         resource_tracker.ensure_running()  # not below: it lets its own process and this one receive signals again
         with kept_from_children():
             forkserver.ensure_running()
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The processes started meanwhile compute with one thread each, unless the user has said otherwise."""
-    chosen = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = chosen or "1"
+def _own_environment() -> Iterator[None]:
+    """The processes started meanwhile compute with one thread each, unless the user has said otherwise.
+
+    And they import nothing from the current folder: a user's own train.py there would be run in the place of `train`.
+    """
+    added = [name for name in ("OMP_NUM_THREADS", "PYTHONSAFEPATH") if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
     try:
         yield
     finally:
-        if chosen is None:
-            del os.environ["OMP_NUM_THREADS"]
+        for name in added:
+            del os.environ[name]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("shared", "preprocess", "train")
+PACKAGES = ("shared", "preprocess", "train", "hmdb51_lsvit")
 
 
 @pytest.fixture(scope="module")

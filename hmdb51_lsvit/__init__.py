@@ -1,0 +1,70 @@
+"""The door for programs of one's own: clips, manifests and trained models. docs/python.md has an example of each.
+
+It holds nothing itself. What it names is imported when it is first used, so that each takes only what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from hmdb51_lsvit.names import check_names
+
+if TYPE_CHECKING:
+    from shared.errors import DataError, UsageError
+    from shared.manifests import read_manifests
+    from shared.video.decoding import DecodedClip, decode_clip
+    from shared.video.resizing import FrameSize
+    from shared.video.shape import ClipShape
+    from shared.video.streams import VideoError
+    from train.data.clip_dataset import ClipDataset, collate
+    from train.predict.from_python import Prediction, load_model, predict
+    from train.trained.model import LoadedModel
+    from train.trained.preprocessing import Preprocessing
+
+__all__ = [
+    "ClipDataset",
+    "ClipShape",
+    "DataError",
+    "DecodedClip",
+    "FrameSize",
+    "LoadedModel",
+    "Prediction",
+    "Preprocessing",
+    "UsageError",
+    "VideoError",
+    "collate",
+    "decode_clip",
+    "load_model",
+    "predict",
+    "read_manifests",
+]
+
+_MODULES = {
+    "ClipDataset": "train.data.clip_dataset",
+    "ClipShape": "shared.video.shape",
+    "DataError": "shared.errors",
+    "DecodedClip": "shared.video.decoding",
+    "FrameSize": "shared.video.resizing",
+    "LoadedModel": "train.trained.model",
+    "Prediction": "train.predict.from_python",
+    "Preprocessing": "train.trained.preprocessing",
+    "UsageError": "shared.errors",
+    "VideoError": "shared.video.streams",
+    "collate": "train.data.clip_dataset",
+    "decode_clip": "shared.video.decoding",
+    "load_model": "train.predict.from_python",
+    "predict": "train.predict.from_python",
+    "read_manifests": "shared.manifests",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    check_names("shared", "train")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
