@@ -35,25 +35,29 @@ def assign_splits(
 def _assigned(clips: tuple[Clip, ...], source_pattern: str) -> Mapping[str, ClipSplits]:
     known = {clip[0]: official_clip_id(clip[0].partition("/")[2]) for clip in clips}
     others = [clip for clip in clips if known[clip[0]] is None]
-    columns = {column: _parts(others, column, source_pattern) for column in _SEEDS}
-    made = {
-        clip_id: ClipSplits(**{column: parts[index] for column, parts in columns.items()})
-        for index, (clip_id, _, _) in enumerate(others)
-    }
-    return made | {clip_id: official_splits()[name] for clip_id, name in known.items() if name is not None}
-
-
-def _parts(clips: Sequence[Clip], column: str, source_pattern: str) -> list[str]:
-    """The parts of clips outside the lists in one split."""
-    parts = [
-        side_of_source(source, class_name=class_name, column=column, source_pattern=source_pattern)
-        for _, class_name, source in clips
+    sides = [_known_sides(clip, source_pattern) for clip in others]
+    columns = [
+        _parts(others, [fixed[place] for fixed in sides], seed=seed) for place, seed in enumerate(_SEEDS.values())
     ]
-    free = [clip for clip, part in zip(clips, parts, strict=True) if part is None]
-    if not free:
-        return [part for part in parts if part is not None]
-    test = iter(_seeded_test([clip[1] for clip in free], [clip[2] for clip in free], seed=_SEEDS[column]))
-    return [part or ("test" if next(test) else "train") for part in parts]
+    rows = list(zip(*columns, strict=True))
+    made = {row: ClipSplits(**dict(zip(_SEEDS, row, strict=True))) for row in set(rows)}  # shared by all their clips
+    official = {clip_id: official_splits()[name] for clip_id, name in known.items() if name is not None}
+    return {clip[0]: made[row] for clip, row in zip(others, rows, strict=True)} | official
+
+
+def _known_sides(clip: Clip, source_pattern: str) -> list[str | None]:
+    """The part of a clip in each split where its source fixes it; None where it is free."""
+    _, class_name, source = clip
+    return [
+        side_of_source(source, class_name=class_name, column=column, source_pattern=source_pattern) for column in _SEEDS
+    ]
+
+
+def _parts(clips: Sequence[Clip], sides: Sequence[str | None], *, seed: int) -> list[str]:
+    """The parts of clips outside the lists in one split. sides: as ``_known_sides``."""
+    free = [clip for clip, side in zip(clips, sides, strict=True) if side is None]
+    test = iter(_seeded_test([clip[1] for clip in free], [clip[2] for clip in free], seed=seed))
+    return [side or ("test" if next(test) else "train") for side in sides]
 
 
 def _seeded_test(labels: Sequence[str], groups: Sequence[str], *, seed: int) -> npt.NDArray[np.bool_]:

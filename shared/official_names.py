@@ -87,6 +87,7 @@ def read_name(stem: str, *, class_name: str, source_pattern: str = "") -> NameTa
     return dataclasses.replace(tags, source=meant[0]) if len(meant) == 1 else tags
 
 
+@functools.lru_cache(maxsize=64)  # asked for once for each split
 def _official_sources(source: str) -> tuple[str, ...]:
     """The sources that one whose signs or case were altered may be, as the official names spell them."""
     return _meant(_decoded(source), _sources)

@@ -24,7 +24,7 @@ _HMDB51_LONGEST_FIRST = sorted(HMDB51_CLASSES, key=len, reverse=True)
 _UCF101 = re.compile(r"(v_.+_g\d+)_c\d+(?:\D.*)?", re.DOTALL)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NameTags:
     """What a file name says. The tags are empty where the name does not follow HMDB51's scheme."""
 

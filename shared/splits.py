@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ SPLITS_FILE = "splits.csv"  # where splits of one's own are kept: beside the sha
 Part = Literal["train", "val", "test", "unused"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClipSplits:
     """A clip's part in each split: train, test or unused (``split_full`` uses every clip)."""
 
@@ -54,28 +55,25 @@ def hold_out_sources(
 
     With fewer than two sources nothing can be held out: all False.
     """
-    import warnings
-
-    from sklearn.model_selection import StratifiedGroupKFold
-
     held_out = np.zeros(len(labels), dtype=np.bool_)
     num_folds = min(num_folds, len(set(groups)))
     if num_folds < 2 or num_held_out < 1:
         return held_out
-    folds = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
-    # scikit-learn asks for as many clips of each class as there are folds; classes may be smaller here, so it is given
-    # class labels only as a hint: those too small share one label.
-    values, counts = np.unique(np.asarray(labels), return_counts=True)
-    small = set(values[counts < num_folds])
-    hints = ["" if label in small else label for label in labels]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        parts = list(folds.split(np.zeros(len(labels)), hints, groups)) if _can_stratify(hints, num_folds) else None
-    if parts is None:
+    # Stratification needs as many clips of each class as there are folds; smaller classes are taken as one.
+    small = {label for label, count in Counter(labels).items() if count < num_folds}
+    hints = _numbered(["" if label in small else label for label in labels])
+    if np.bincount(hints).max() < num_folds:
         return _hold_out_at_random(groups, share=num_held_out / num_folds, seed=seed)
-    for _, members in parts[:num_held_out]:
-        held_out[members] = True
-    return held_out
+    from shared.stratified_folds import stratified_group_folds  # numba is heavy, and some commands split nothing
+
+    folds = stratified_group_folds(hints, _numbered(groups), num_folds=num_folds, seed=seed)
+    return np.asarray(folds < num_held_out)
+
+
+def _numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The place of each name among the sorted ones."""
+    places = {name: place for place, name in enumerate(sorted(set(names)))}
+    return np.fromiter((places[name] for name in names), dtype=np.int64, count=len(names))
 
 
 def validation_part(classes: Sequence[str], sources: Sequence[str], *, fraction: float) -> npt.NDArray[np.bool_]:
@@ -91,10 +89,6 @@ def validation_part(classes: Sequence[str], sources: Sequence[str], *, fraction:
     remaining = {name for name, out in zip(classes, held_out, strict=True) if not out}
     needed = {source for source, name in zip(sources, classes, strict=True) if name not in remaining}
     return held_out & ~np.array([source in needed for source in sources], dtype=np.bool_)
-
-
-def _can_stratify(hints: Sequence[str], num_folds: int) -> bool:
-    return int(np.unique(np.asarray(hints), return_counts=True)[1].max()) >= num_folds
 
 
 def _hold_out_at_random(groups: Sequence[str], *, share: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -32,7 +32,7 @@ _SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})  # left by 
 _HOW_VIDEOS_LIE = "a video is a file <class>/<name>.avi, or a folder <class>/<name>/ of numbered pictures"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Video:
     """One video below the videos folder: a file, or a folder of numbered pictures."""
 
@@ -45,7 +45,7 @@ class Video:
     @property
     def stem(self) -> str:
         """The name without a video's suffix, which a frame folder need not have."""
-        return _stem(Path(self.path))
+        return _stem(self.path.rpartition("/")[2])
 
     @property
     def clip_id(self) -> str:
@@ -82,11 +82,12 @@ def is_video_name(name: str) -> bool:
 
 def stem_of(path: Path) -> str:
     """The name of a video without its suffix. Of a folder only a video's suffix is one: ``clip1.5`` stays whole."""
-    return _stem(path) if path.is_dir() else path.stem
+    return _stem(path.name) if path.is_dir() else path.stem
 
 
-def _stem(path: Path) -> str:
-    return path.stem if is_video_name(path.name) else path.name
+def _stem(name: str) -> str:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 (a path for each of a million names)
+    return stem if suffix.lower() in VIDEO_SUFFIXES else name
 
 
 def look_into(folder: Path) -> FolderContent:
