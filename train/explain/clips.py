@@ -14,6 +14,7 @@ from shared.console import counted
 from shared.errors import DataError
 from shared.manifests import ClipRow, read_dataset, read_manifests
 from shared.shards.data_sets import check_place, open_shard
+from shared.shards.places import ShardsPlace
 from shared.video.decoding import decode_clip
 from shared.video.sampling import evaluation_slice
 from shared.videos import stem_of
@@ -30,7 +31,7 @@ class DataFolders:
     """Where a clip that is named by its id is looked for."""
 
     videos: Path
-    shards: Path
+    shards: ShardsPlace
     manifests: Path
 
 
@@ -66,7 +67,7 @@ def _of_video(path: Path, loaded: LoadedModel) -> ShownClip:
         folder=Path(printable(stem_of(path)) or "video"),
         frames=clip.frames,
         frame_index=tuple(clip.frame_index.tolist()),
-        notes=(*_on_padding(clip.num_frames, clip.num_padded), *clip.notes),
+        notes=(*padding_notes(clip.num_frames, clip.num_padded), *clip.notes),
     )
 
 
@@ -81,14 +82,14 @@ def _by_id(name: str, loaded: LoadedModel, folders: DataFolders) -> ShownClip:
     check_dataset(loaded, dataset)
     row = ClipRow(**{str(column): value for column, value in rows.to_dict("records")[0].items()})
     video = folders.videos / row.path
-    if not (folders.shards / row.shard).exists() and video.exists():
+    if isinstance(folders.shards, Path) and not (folders.shards / row.shard).exists() and video.exists():
         note = f"{row.shard} is not in {folders.shards}: decoded from {video} again"
         clip = _of_video(video, loaded)
         return dataclasses.replace(clip, name=name, folder=Path(name), notes=(*clip.notes, note))
     return _stored(name, row, folders.shards, named=set(frame["shard"]), dataset_id=dataset.dataset_id)
 
 
-def _stored(name: str, row: ClipRow, shards: Path, *, named: set[str], dataset_id: str) -> ShownClip:
+def _stored(name: str, row: ClipRow, shards: ShardsPlace, *, named: set[str], dataset_id: str) -> ShownClip:
     with open_shard(shards, row.shard, named=named, dataset_id=dataset_id) as reader:
         check_place(reader, name, row=row.row)
         middle = evaluation_slice(reader.layout.frames_per_segment)
@@ -97,11 +98,12 @@ def _stored(name: str, row: ClipRow, shards: Path, *, named: set[str], dataset_i
             folder=Path(name),
             frames=torch.from_numpy(reader.frames[row.row][middle].copy()),
             frame_index=tuple(reader.frame_index[row.row][middle].tolist()),
-            notes=_on_padding(row.num_frames, row.num_padded),
+            notes=padding_notes(row.num_frames, row.num_padded),
         )
 
 
-def _on_padding(num_frames: int, num_padded: int) -> tuple[str, ...]:
+def padding_notes(num_frames: int, num_padded: int) -> tuple[str, ...]:
+    """What is to be said of a clip whose video has fewer frames than it; nothing of others."""
     if not num_padded:
         return ()
     frames, times = counted(num_frames, "frame"), counted(num_padded, "time")

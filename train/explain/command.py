@@ -66,7 +66,7 @@ def _explain_action(
     share = 100 * float(explanation.probabilities[explanation.label])
     frames = shown_frames(clip.frames)
     layers = heat_layers(explanation, class_name=class_name, side=frames.shape[1])
-    if note := _on_motion(loaded, explanation):
+    if note := motion_note(loaded, explanation):
         say(note)
         notes = (*notes, note)
     out = place / folder_name(class_name)
@@ -116,11 +116,17 @@ def _labels(loaded: LoadedModel, actions: tuple[str, ...]) -> list[int | None]:
 
 
 def _notes(loaded: LoadedModel, clip: ShownClip) -> tuple[str, ...]:
+    return (*origin_notes(loaded), *clip.notes)
+
+
+def origin_notes(loaded: LoadedModel) -> tuple[str, ...]:
+    """What is to be said of a model that has never seen a real video."""
     origin = "trained on the embedded synthetic data set: what it has learnt says nothing about HMDB51"
-    return (*([origin] if loaded.facts.synthetic else []), *clip.notes)
+    return (origin,) if loaded.facts.synthetic else ()
 
 
-def _on_motion(loaded: LoadedModel, explanation: Explanation) -> str:
+def motion_note(loaded: LoadedModel, explanation: Explanation) -> str:
+    """What is to be said where the map of motion is empty; empty itself where it is not."""
     has_motion = explanation.motion is not None and bool(np.any(explanation.motion))
     if loaded.facts.model_config.smif == "none" or has_motion:
         return ""

@@ -43,7 +43,14 @@ _TOP = 8
 def write_page(
     path: Path, explanation: Explanation, facts: PageFacts, *, frames: Pictures, layers: Sequence[HeatLayer]
 ) -> None:
-    """Write the page: frames (T, S, S, 3) and their layers as pictures in it, probabilities, LMI over time."""
+    """Write the page of an explanation."""
+    write_text(path, explanation_page(explanation, facts, frames=frames, layers=layers))
+
+
+def explanation_page(
+    explanation: Explanation, facts: PageFacts, *, frames: Pictures, layers: Sequence[HeatLayer]
+) -> str:
+    """The page: frames (T, S, S, 3) and their layers as pictures in it, probabilities, LMI over time."""
     panels = [_panel("frame", "What the model is given: the centre of the picture.", frames)]
     panels += [_panel(layer.title, layer.text, overlay(frames, layer.heat)) for layer in layers]
     shares = explanation.probabilities
@@ -59,7 +66,7 @@ def write_page(
         if explanation.looks is None
         else data_address(looks_picture(explanation.looks, facts.frame_index), "png"),
     }
-    write_text(path, render_page("train.explain", "explain", content))
+    return render_page("train.explain", "explain", content)
 
 
 def _panel(title: str, text: str, pictures: Pictures) -> Panel:
