@@ -197,7 +197,7 @@ def test_data_that_is_wrong(made: MadeDataset, tmp_path: Path) -> None:
     other = make_dataset(tmp_path / "other", dataset_id="e" * 64)
     with pytest.raises(DataError, match="are of another data set"):
         ClipDataset(made.shards, other.manifests)
-    with pytest.raises(DataError, match="dataset.json"):
+    with pytest.raises(DataError, match=r"dataset\.json"):
         ClipDataset(made.shards, tmp_path)
     with pytest.raises(DataError, match="no shard that the manifests name"):
         ClipDataset(tmp_path, made.manifests)
