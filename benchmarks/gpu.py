@@ -152,6 +152,14 @@ def steps(bench: Bench, preset: str, *, compiled: bool) -> Iterator[Row]:
         raise SkipError(f"after {count} rows, {error}") from error  # how long it compiles is no fault
 
 
+def memory(bench: Bench, preset: str) -> Iterator[Row]:
+    """What a clip takes, as `benchmarks.gpu_memory` measures it."""
+    words = ("--device", bench.device, *(["--quick"] if bench.quick else []))
+    for line in bench.lines("-m", "benchmarks.gpu_memory", preset, *words):
+        if line.startswith(PREFIX):
+            yield json.loads(line.removeprefix(PREFIX))
+
+
 def train(bench: Bench) -> Iterator[Row]:
     """A real run from shards, with the share of its time in which a step waited for clips."""
     stored = ("--size", "32x44") if bench.quick else ("--frames-per-segment", "3")
@@ -255,6 +263,11 @@ def tasks(*, quick: bool) -> list[Task]:
         Task(name="decoding of real clips, frame by frame", seconds=60, function=compare_real_frames),
         *(Task(name=f"decoding, {c}", seconds=60, function=partial(decoding_speed, codec=c)) for c in _CODECS),
         *plain,
+        *(
+            Task(name=f"memory, {p}", seconds=40, function=partial(memory, preset=p))
+            for p in presets
+            if p != "tiny" or quick
+        ),
         Task(name="run", seconds=90, function=train),
         Task(name="evaluate", seconds=40, function=evaluate),
         Task(name="predict", seconds=40, function=predict),
