@@ -24,4 +24,4 @@ srun torchrun \
     --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "${PROCESSES_PER_NODE:-4}" \
     --rdzv-backend c10d --rdzv-endpoint "$first_node:${PORT:-29500}" --rdzv-id "$SLURM_JOB_ID" \
     --max-restarts "${MAX_RESTARTS:-3}" \
-    -m train.cli run --resume --checkpoint-every "${CHECKPOINT_EVERY:-200}" "$@"
+    --no-python lsvit-train run --resume --checkpoint-every "${CHECKPOINT_EVERY:-200}" "$@"

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from commands import command_line
 from extraction import wait_until
 from made_dataset import make_dataset
 from trained import checkpoint, train, training_words
@@ -62,7 +63,7 @@ def hosts() -> Iterator[tuple[Host, Host]]:
 
 def slow_start(folder: Path) -> dict[str, str]:
     """An environment in which a process that trains takes five seconds longer to start."""
-    text = "import sys, time\nif 'train.cli' in sys.orig_argv[:4]: time.sleep(5)\n"
+    text = "import sys, time\nif ''.join(sys.orig_argv[1:2]).endswith('lsvit-train'): time.sleep(5)\n"
     (folder / "sitecustomize.py").write_text(text)
     return {"PYTHONPATH": str(folder)}
 
@@ -76,7 +77,7 @@ def start_node(host: Host, first: Host, words: Sequence[str], *, log: Path, max_
         *("ip", "netns", "exec", host.namespace, sys.executable, "-m", "torch.distributed.run"),
         *("--nnodes", "2", "--nproc-per-node", "1", "--local-addr", host.address, "--rdzv-backend", "c10d"),
         *("--rdzv-endpoint", f"{first.address}:29500", "--rdzv-id", "scale", "--max-restarts", str(max_restarts)),
-        *("--rdzv-conf", f"is_host={int(host is first)}", "-m", "train.cli"),
+        *("--rdzv-conf", f"is_host={int(host is first)}", "--no-python", command_line("lsvit-train", [])[0]),
     ]
     changes = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": host.interface, FRESH_STORE: "1"}
     changes |= slow_start(log.parent) if host is first else {}
@@ -116,7 +117,7 @@ def wait_for_nodes(nodes: Sequence[subprocess.Popen[str]], logs: Sequence[Path])
 def worker_of(launcher: int) -> int:
     """The process that trains, of a torchrun (which `ip netns exec` has become)."""
     started = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    workers = [int(child) for child in started if b"train.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    workers = [int(child) for child in started if b"lsvit-train" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert len(workers) == 1, started
     return workers[0]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import command_line
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, checkpoint, train
 
@@ -26,15 +27,17 @@ OPTIONS: dict[str, Value] = {
 
 
 def launch(made: MadeDataset, runs: Path, name: str, *, processes: int, words: tuple[str, ...] = ()) -> Path:
-    """``torchrun`` with TINY and OPTIONS on the CPU."""
+    """``torchrun`` with TINY and OPTIONS on the CPU, in a folder with a user's own train.py."""
+    (runs / "train.py").write_text("raise SystemExit('this is not ours')\n")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += ["-m", "train.cli", "run", "--shards", str(made.shards), "--manifests", str(made.manifests)]
+    command += ["--no-python", *command_line("lsvit-train", ["run"])]
+    command += ["--shards", str(made.shards), "--manifests", str(made.manifests)]
     command += ["--runs", str(runs), "--name", name]
     for key, value in {**TINY, **OPTIONS}.items():
         name = f"--{key.replace('_', '-')}"
         command += [name] if value is True else [name, str(value)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, cwd=runs, check=False)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr, done.stderr
     return runs
