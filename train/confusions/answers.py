@@ -26,6 +26,10 @@ class ClipAnswer:
     shares: tuple[tuple[int, float], ...]
     """Label and probability of the five most probable classes, and of its own where that is none of them."""
 
+    def __post_init__(self) -> None:
+        if not self.shares or not all(0 <= share <= 1 for _, share in self.shares):
+            raise ValueError(f"the answer to {self.clip_id!r} has no probabilities in [0, 1]")
+
 
 def telling_answers(clip_ids: Sequence[str], labels: Integers, probabilities: Floats) -> tuple[ClipAnswer, ...]:
     """The MOST_CLIPS most telling of N clips. labels: int64 (N,); probabilities: float64 (N, classes)."""

@@ -18,6 +18,7 @@ from shared.manifests import Dataset
 from shared.next_command import Places, folder_options
 from shared.pages import data_address
 from shared.shards.clips import clips_in_shards
+from shared.shards.places import ShardsPlace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,17 +48,19 @@ def clip_pictures(
     frame: pd.DataFrame,
     *,
     run: Path,
-    shards: Path,
+    shards: ShardsPlace,
     manifests: Path,
     dataset: Dataset,
     share: float,
 ) -> ClipPictures:
     """The films of clips, the most telling first as far as there is room, and how each clip is explained.
 
-    frame: all manifest rows. run: the folder of the split. share: the part of a page's room that the split may take.
+    frame: all manifest rows; clips that it lacks have no film. run: the folder of the split. share: the part of a
+    page's room that the split may take.
     Raises DataError as ``clips_in_shards`` does.
     """
-    rows = frame.set_index("clip_id", drop=False).loc[list(clip_ids[: int(MOST_FILMS * share)])]
+    by_id = frame.set_index("clip_id", drop=False)
+    rows = by_id.loc[[clip_id for clip_id in clip_ids[: int(MOST_FILMS * share)] if clip_id in by_id.index]]
     return ClipPictures(
         films=read_films(rows, shards, dataset_id=dataset.dataset_id, most_characters=int(MOST_CHARACTERS * share)),
         num_frames=min(NUM_FRAMES, dataset.num_segments),
@@ -65,7 +68,7 @@ def clip_pictures(
     )
 
 
-def explain_command(run: Path, *, shards: Path, manifests: Path) -> tuple[str, str]:
+def explain_command(run: Path, *, shards: ShardsPlace, manifests: Path) -> tuple[str, str]:
     """What to type before and after a clip id. Folders that bear their usual names need not be named."""
     words = folder_options(Places(shards=shards, manifests=manifests))
     return f"lsvit-train explain {shlex.quote(str(run))} ", "".join(f" {shlex.quote(word)}" for word in words)
@@ -84,7 +87,7 @@ def film(frames: npt.NDArray[np.uint8]) -> str:
     return data_address(buffer.getvalue(), "webp")
 
 
-def read_films(clips: pd.DataFrame, shards: Path, *, dataset_id: str, most_characters: int) -> dict[str, str]:
+def read_films(clips: pd.DataFrame, shards: ShardsPlace, *, dataset_id: str, most_characters: int) -> dict[str, str]:
     """The films of manifest rows by clip_id, the first rows first, as far as ``most_characters`` go.
 
     Raises DataError as ``clips_in_shards`` does.

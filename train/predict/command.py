@@ -12,11 +12,13 @@ from typing import TextIO
 from shared.console import counted, say
 from shared.errors import UsageError
 from shared.left_out import left_out_line
+from shared.next_command import Places, say_next_line
 from shared.video.shape import FASTEST_FPS
 from train.data.views import parse_views
 from train.learn.processes import choose_device
 from train.predict.answering import Floats, answer_all
 from train.predict.inputs import Inputs, find_inputs, shared_ids
+from train.predict.next_step import after_prediction, after_timelines
 from train.predict.output import Answer, CsvFormat, print_answers, write_answers, write_json
 from train.predict.timeline import Timeline, answer_over_time
 from train.predict.timeline_output import print_timelines, write_timelines_csv, write_timelines_json
@@ -76,11 +78,14 @@ def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
     if loaded.facts.synthetic:
         origin += "; trained on the embedded synthetic data set, which says nothing about HMDB51"
     if windowing is not None:
-        failed = _predict_over_time(loaded, inputs, options, windowing, calibration, origin=origin)
+        failed, following = _predict_over_time(run, loaded, inputs, options, windowing, calibration, origin=origin)
     else:
         failed = _predict_whole(loaded, inputs, options, calibration, origin=origin)
+        following = after_prediction(run, videos[0], places=Places(runs=options.runs))
     if options.json and loaded.facts.synthetic:
         say(f"note: {origin}", to=sys.stderr)
+    if following and not failed and not options.json:
+        say_next_line(following)
     return 1 if failed else 0
 
 
@@ -111,6 +116,7 @@ def _predict_whole(
 
 
 def _predict_over_time(
+    run: str,
     loaded: LoadedModel,
     inputs: Inputs,
     options: PredictOptions,
@@ -118,8 +124,8 @@ def _predict_over_time(
     calibration: Calibration | None,
     *,
     origin: str,
-) -> bool:
-    """An answer for each window of each video; returns whether any video failed."""
+) -> tuple[bool, str]:
+    """An answer for each window of each video; returns whether any video failed, and the command that follows."""
     timelines = [
         answer_over_time(
             loaded,
@@ -147,7 +153,8 @@ def _predict_over_time(
 
         note = write_picture(options.picture, timelines, class_names)
         say(f"drew {options.picture}" + (f"; {note}" if note else ""), to=options.words)
-    return any(timeline.error for timeline in timelines)
+    following = after_timelines(run, timelines, places=Places(runs=options.runs))
+    return any(timeline.error for timeline in timelines), following
 
 
 def _check_options(options: PredictOptions) -> None:

@@ -39,7 +39,7 @@ from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
 from train.run.progress import Progress, Timing, append_timing, write_metrics
 from train.run.report import REPORT_FILE, write_report
-from train.run.session import make_checkpoint
+from train.run.session import Pace, make_checkpoint
 from train.run.start import init_weights, make_model, with_shape_of
 from train.run.trackers import check_tracker, log_epoch, open_tracker
 
@@ -88,8 +88,10 @@ def probe(options: ProbeOptions) -> None:
             raise UsageError(f"{', '.join(new)} would stay random; choose --spatial-pool cls or mean")
         _note_configs(folder, config, parts)
         features = _features(folder, parts[0], list(datas.values()), learner.model, device)
+        pace = Pace(splits_left=len(parts), epochs=config.epochs)
         for part in parts:
-            _train_part(part, weights, features, device)
+            pace.splits_left -= 1
+            _train_part(part, weights, features, device, pace)
     name = f"{config.name}/seed0" if seeds > 1 else config.name
     say_next("probe", [name], places=places_of(config))
 
@@ -189,7 +191,7 @@ def _idle_options(part: Part, learner: Learner) -> list[str]:
     )
 
 
-def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: torch.device) -> None:
+def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: torch.device, pace: Pace) -> None:
     last = checkpoint_path(part.folder, "last")
     if last.is_file() and (found := read_checkpoint(last)).progress.finished:
         if not (part.folder / REPORT_FILE).is_file():  # killed between the last checkpoint and its report
@@ -211,6 +213,7 @@ def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: to
         lessons=make_lessons(config, data, learner),
         features=features,
         checkpoint=partial(make_checkpoint, learner, config=config, facts=facts, new_parameters=report.missing),
+        pace=pace,
     )
     best, latest = train_head(training)
     write_checkpoint(part.folder, best, is_best=True)

@@ -13,18 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from shared.console import progress as show_progress
 from shared.video.sampling import evaluation_rows, training_rows
 from train.data.batches import Step, epoch_steps
 from train.learn.lessons import Lessons
 from train.learn.losses import clip_losses, soft_targets
-from train.learn.metrics import Metrics, measure
 from train.learn.optimizer import set_rate, update_average
+from train.learn.precision import widened
 from train.learn.step import Learner, diverged
 from train.model.lsvit import LSViT
 from train.run.checkpoint import Checkpoint, State
 from train.run.config import RunConfig
 from train.run.data import RunData
-from train.run.progress import Progress
+from train.run.loop import live_text
+from train.run.progress import Progress, Validation, validation_of
+from train.run.session import Pace
 
 Integers = npt.NDArray[np.int64]
 
@@ -55,6 +58,8 @@ class HeadTraining:
     features: ClipFeatures
     checkpoint: Callable[[Progress], Checkpoint]
     """Every state as it is now."""
+    pace: Pace
+    """Of all heads that are trained one after the other."""
 
 
 def train_head(training: HeadTraining) -> tuple[Checkpoint, Checkpoint]:
@@ -62,25 +67,35 @@ def train_head(training: HeadTraining) -> tuple[Checkpoint, Checkpoint]:
 
     Raises DataError where the loss or the gradient is not finite.
     """
-    config, learner = training.config, training.learner
+    config, learner, num_samples = training.config, training.learner, len(training.lessons.samples)
     progress, best = Progress(), None
-    while not progress.finished:
-        steps = epoch_steps(
-            len(training.lessons.samples), batch_size=config.batch_size, seed=config.seed, epoch=progress.epoch
-        )
-        for step in steps:
-            progress = _train_step(training, step, progress)
-        progress = progress.after_epoch(
-            _validate(training),
-            learning_rate=learner.schedule.rate(progress.step - 1),
-            epochs=config.epochs,
-            patience=config.patience,
-        )
-        if progress.history[-1].best:
-            best = _kept(training.checkpoint(progress), learner.model)
+    title = f"head of split {config.split}, seed {config.seed}"
+    with show_progress(title, config.epochs * num_samples, detail=lambda: _live_text(training, progress)) as advance:
+        while not progress.finished:
+            steps = epoch_steps(num_samples, batch_size=config.batch_size, seed=config.seed, epoch=progress.epoch)
+            for step in steps:
+                progress = _train_step(training, step, progress)
+                training.pace.epochs_done += len(step.chosen) / num_samples
+                advance(len(step.chosen))
+            progress = progress.after_epoch(
+                _validate(training),
+                learning_rate=learner.schedule.rate(progress.step - 1),
+                epochs=config.epochs,
+                patience=config.patience,
+            )
+            if progress.history[-1].best:
+                best = _kept(training.checkpoint(progress), learner.model)
     last = training.checkpoint(progress)
     assert best is not None  # the first epoch is the best so far
     return (last if progress.best_epoch == progress.epoch else best), last
+
+
+def _live_text(training: HeadTraining, progress: Progress) -> str:
+    """What is known in the middle of an epoch, and the time left of all heads."""
+    epochs = training.config.epochs
+    epochs_left = epochs - progress.epoch - progress.num_clips / len(training.lessons.samples)
+    text = live_text(progress, seconds_left=training.pace.seconds_left(epochs_left))
+    return f"epoch {progress.epoch + 1}/{epochs}: {text}"
 
 
 def _train_step(training: HeadTraining, step: Step, progress: Progress) -> Progress:
@@ -98,7 +113,7 @@ def _train_step(training: HeadTraining, step: Step, progress: Progress) -> Progr
     learner.optimizer.step()
     if learner.average is not None:
         update_average(learner.average, model, decay=learner.average_decay, step=progress.step + 1)
-    loss = float(losses.detach().double().sum())
+    loss = float(widened(losses.detach()).sum())
     for what, value in (("loss", loss), ("gradient", float(norm))):
         if not math.isfinite(value):
             raise diverged(what, value, epoch=step.epoch, step=step.index)
@@ -123,7 +138,7 @@ def _shown_rows(training: HeadTraining, step: Step) -> Integers:
     return rows
 
 
-def _validate(training: HeadTraining) -> Metrics | None:
+def _validate(training: HeadTraining) -> Validation | None:
     clips, shape = training.data.rows.validation, training.data.reader.layout
     if not len(clips):
         return None
@@ -132,8 +147,9 @@ def _validate(training: HeadTraining) -> Metrics | None:
     model = training.learner.average or training.learner.model
     assert isinstance(model, LSViT)
     with torch.inference_mode():
-        probabilities = _logits(model, frames).double().softmax(dim=1)
-    return measure(probabilities.cpu().numpy(), training.lessons.table.label[clips])
+        probabilities = widened(_logits(model, frames)).softmax(dim=1).cpu().double().numpy()
+    table = training.lessons.table
+    return validation_of([table.clip_id[clip] for clip in clips], table.label[clips], probabilities)
 
 
 def _logits(model: LSViT, frames: torch.Tensor) -> torch.Tensor:

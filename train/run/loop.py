@@ -13,14 +13,23 @@ import numpy as np
 from shared.console import counted, duration_text
 from shared.console import progress as show_progress
 from shared.interrupts import explained
-from train.data.batches import Batch, epoch_steps, training_batches
+from train.data.batches import Batch, Turns, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
+from train.data.samples import shard_numbers
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.lessons import send_lessons
-from train.learn.metrics import Metrics, measure
 from train.learn.step import check_weights, diverged, train_step
 from train.run.folder import resume_text
-from train.run.progress import EpochRow, Progress, Timing, append_timing, epoch_row, write_metrics
+from train.run.progress import (
+    EpochRow,
+    Progress,
+    Timing,
+    Validation,
+    append_timing,
+    epoch_row,
+    validation_of,
+    write_metrics,
+)
 from train.run.session import Session, save
 from train.run.trackers import log_epoch
 
@@ -50,6 +59,7 @@ def _batches(session: Session, progress: Progress) -> Iterator[Batch]:
         seed=config.seed,
         epoch=progress.epoch,
         first=progress.step_in_epoch,
+        turns=_turns(session),
     )
     return training_batches(
         session.reader,
@@ -62,6 +72,14 @@ def _batches(session: Session, progress: Progress) -> Iterator[Batch]:
     )
 
 
+def _turns(session: Session) -> Turns | None:
+    """How shards are read in turn (--shuffle-shards), if they are."""
+    lessons, at_once = session.lessons, session.config.shuffle_shards
+    if not at_once:
+        return None
+    return Turns(shard=shard_numbers(lessons.table)[lessons.samples.clip], at_once=at_once)
+
+
 def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
     """The rest of the current epoch, or what time allows of it; True where the time is up."""
     config, learner, lessons = session.config, session.learner, session.lessons
@@ -72,7 +90,9 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
         Prefetcher(
             send_lessons(_batches(session, progress), lessons, device=learner.processes.device), ahead=config.prefetch
         ) as stream,
-        show_progress(title, clips_left, detail=lambda: live_text(session, progress)) as advance,
+        show_progress(
+            title, clips_left, detail=lambda: live_text(progress, seconds_left=_seconds_left(session, progress))
+        ) as advance,
     ):
         for lesson in stream:
             result = train_step(learner, lessons, lesson, step=progress.step)
@@ -91,14 +111,18 @@ def _train_epoch(session: Session, progress: Progress) -> tuple[Progress, bool]:
     return progress, is_late
 
 
-def live_text(session: Session, progress: Progress) -> str:
+def _seconds_left(session: Session, progress: Progress) -> float:
+    epochs_left = session.config.epochs - progress.epoch - progress.step_in_epoch / session.steps_per_epoch
+    return session.call.pace.seconds_left(epochs_left)
+
+
+def live_text(progress: Progress, *, seconds_left: float) -> str:
     """What is known in the middle of an epoch, and the time left of the whole run."""
     text = f"loss {progress.loss_sum / progress.num_clips:.3f}, top-1 {progress.num_right / progress.num_clips:.1%}"
     validated = [row.val_top1 for row in progress.history if row.val_top1 is not None]
     if validated:
         text += f", validation {validated[-1]:.1%}"
-    epochs_left = session.config.epochs - progress.epoch - progress.step_in_epoch / session.steps_per_epoch
-    return f"{text}; run: {duration_text(session.call.pace.seconds_left(epochs_left))} left"
+    return f"{text}; run: {duration_text(seconds_left)} left"
 
 
 def _between_steps(session: Session, progress: Progress) -> bool:
@@ -126,9 +150,9 @@ def _save(session: Session, progress: Progress, *, is_best: bool) -> None:
     save(session, progress, is_best=is_best)
 
 
-def _validate(session: Session, progress: Progress) -> Metrics | None:
+def _validate(session: Session, progress: Progress) -> Validation | None:
     """Measure on the validation clips. Raises DataError where the answers are no numbers."""
-    learner, lessons = session.learner, session.lessons
+    learner, lessons, table = session.learner, session.lessons, session.lessons.table
     if not len(session.validation):
         return None
     probabilities = clip_answers(
@@ -142,7 +166,8 @@ def _validate(session: Session, progress: Progress) -> Metrics | None:
     )
     if not np.isfinite(probabilities).all():
         raise diverged("validation loss", math.nan, epoch=progress.epoch, step=progress.step_in_epoch - 1)
-    return measure(probabilities, lessons.table.label[session.validation])
+    clip_ids = [table.clip_id[clip] for clip in session.validation]
+    return validation_of(clip_ids, table.label[session.validation], probabilities)
 
 
 def _last_rate(session: Session, progress: Progress) -> float:
@@ -152,9 +177,9 @@ def _last_rate(session: Session, progress: Progress) -> float:
 
 def _end_epoch(session: Session, progress: Progress) -> Progress:
     """Validate, decide about best and the end, save, and say so."""
-    metrics, config = _validate(session, progress), session.config
+    validation, config = _validate(session, progress), session.config
     progress = progress.after_epoch(
-        metrics, learning_rate=_last_rate(session, progress), epochs=config.epochs, patience=config.patience
+        validation, learning_rate=_last_rate(session, progress), epochs=config.epochs, patience=config.patience
     )
     row = progress.history[-1]
     _record(session, progress, row)
@@ -163,7 +188,8 @@ def _end_epoch(session: Session, progress: Progress) -> Progress:
 
 def _measure_midway(session: Session, progress: Progress) -> None:
     """Say what an unfinished epoch has reached. It is no epoch: nothing is noted, and it is never the best."""
-    metrics = _validate(session, progress)
+    validation = _validate(session, progress)
+    metrics = None if validation is None else validation.metrics
     row = dataclasses.replace(epoch_row(progress, metrics, learning_rate=_last_rate(session, progress)), best=0)
     done = f"{progress.step_in_epoch} of {counted(session.steps_per_epoch, 'step')}"
     session.call.processes.say(f"{epoch_line(row, epochs=session.config.epochs)} ({done}, not counted as an epoch)")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from shared.figures import house_style
+from shared.figures import house_style, svg_address
 from train.run.progress import EpochRow
 
 
@@ -15,6 +15,12 @@ def draw_curves(history: Sequence[EpochRow]) -> Figure:
     """Loss, top-1 and learning rate over the epochs, one below the other; the best epoch is marked."""
     with house_style():
         return _curves(history)
+
+
+def curves_address(history: Sequence[EpochRow]) -> str:
+    """The same as an SVG data address."""
+    with house_style():
+        return svg_address(_curves(history))
 
 
 def _curves(history: Sequence[EpochRow]) -> Figure:

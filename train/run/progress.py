@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -11,7 +12,8 @@ from typing import Any, get_type_hints
 from shared.console import counted
 from shared.errors import DataError
 from shared.files import write_csv
-from train.learn.metrics import Metrics
+from train.confusions.answers import ClipAnswer, telling_answers
+from train.learn.metrics import Floats, Integers, Metrics, measure
 
 METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"
@@ -48,6 +50,20 @@ class EpochRow:
 METRICS_COLUMNS = tuple(field.name for field in dataclasses.fields(EpochRow))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Validation:
+    """What a model answered to the validation clips."""
+
+    metrics: Metrics
+    answers: tuple[ClipAnswer, ...]
+    """The most telling ones, for the report."""
+
+
+def validation_of(clip_ids: Sequence[str], labels: Integers, probabilities: Floats) -> Validation:
+    """Of N >= 1 clips. labels: int64 (N,); probabilities: float64 (N, classes)."""
+    return Validation(metrics=measure(probabilities, labels), answers=telling_answers(clip_ids, labels, probabilities))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a run stands."""
@@ -69,6 +85,8 @@ class Progress:
     best_epoch: int = 0
     best_confusion: tuple[tuple[int, ...], ...] | None = None
     """Of the validation in the best epoch; true class by row."""
+    best_answers: tuple[ClipAnswer, ...] = ()
+    """Of the same validation; none in checkpoints from before they were noted."""
     epochs_since_best: int = 0
     finished: str = ""
     """Why the run is over; empty while it is not."""
@@ -84,11 +102,14 @@ class Progress:
             num_clips=self.num_clips + num_clips,
         )
 
-    def after_epoch(self, metrics: Metrics | None, *, learning_rate: float, epochs: int, patience: int) -> Progress:
+    def after_epoch(
+        self, validation: Validation | None, *, learning_rate: float, epochs: int, patience: int
+    ) -> Progress:
         """The epoch is over; its row is the last of ``history``, and ``finished`` says whether another one follows.
 
-        metrics: of its validation, None without one. learning_rate: of its last step. patience: 0 for none.
+        validation: None without one. learning_rate: of its last step. patience: 0 for none.
         """
+        metrics = None if validation is None else validation.metrics
         row = epoch_row(self, metrics, learning_rate=learning_rate)
         key = self.best_key if not row.best else validation_key(row)
         confusion = None if metrics is None else tuple(tuple(row) for row in metrics.confusion.tolist())
@@ -109,6 +130,7 @@ class Progress:
             best_key=key,
             best_epoch=row.epoch if row.best else self.best_epoch,
             best_confusion=confusion if row.best else self.best_confusion,
+            best_answers=validation.answers if row.best and validation is not None else self.best_answers,
             epochs_since_best=since_best,
             finished=finished,
         )

@@ -1,46 +1,59 @@
-"""The report of a run: curves, confusion matrix, configuration, environment; as one HTML page and as Markdown."""
+"""The report of a run: curves, confusions on validation clips, configuration; as one HTML page and as Markdown."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import platform
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from shared.console import counted
+from shared.console import counted, duration_text
+from shared.errors import DataError
 from shared.files import whole_file, write_text
-from shared.pages import data_address, render_page
+from shared.manifests import read_dataset, read_manifests
+from shared.page_tables import Cell, Table
+from shared.pages import render_page
 from shared.tables import markdown_table
+from train.confusions.films import ClipPictures, clip_pictures, explain_command
+from train.confusions.page_data import TEMPLATES, page_data
 from train.confusions.picture import write_confusion
-from train.learn.metrics import precision_recall
-from train.learn.precision import half_precision
-from train.learn.processes import choose_device
 from train.run.checkpoint import RunFacts
-from train.run.config import RunConfig
-from train.run.pictures import draw_curves
+from train.run.config import RunConfig, place_of_shards
+from train.run.pictures import curves_address, draw_curves
 from train.run.progress import EpochRow, Progress, Timing, read_timing
+from train.run.report_tables import (
+    FactTable,
+    ValidatedClass,
+    configuration_table,
+    data_table,
+    environment_table,
+    model_table,
+    validated_classes,
+)
 
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion_validation.png"
 REPORT_FILE = "report.html"
+_ROOM = 0.5  # of that which the films of an evaluation take
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading, a line of text, and a picture or a table below it."""
+class Report:
+    """What the page and the Markdown both say."""
 
-    title: str
-    text: str = ""
-    picture: str = ""
-    """A file of the run's folder."""
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    name: str
+    summary: str
+    remarks: tuple[str, ...]
+    """Sentences about what the numbers are not."""
+    curves: str
+    """A line of text above the curves; empty, like the next two, where there is nothing to show."""
+    validation: str
+    classes: tuple[ValidatedClass, ...]
+    tables: tuple[FactTable, ...]
+    command: str
+    """What shows the curves in TensorBoard, empty where another tracker has them."""
 
 
 def write_report(folder: Path, *, facts: RunFacts, config: RunConfig, progress: Progress) -> Path:
@@ -51,23 +64,32 @@ def write_report(folder: Path, *, facts: RunFacts, config: RunConfig, progress: 
             draw_curves(progress.history).savefig(temporary)
     if progress.best_confusion is not None:
         write_confusion(folder / CONFUSION_FILE, _confusion(progress), facts.class_names, title="Validation clips")
-    summary, remarks = _summary(config, progress), _remarks(facts)
-    sections = _sections(folder, facts, config, progress, timing)
-    write_text(folder / "report.md", _markdown(folder.name, [summary, *remarks], sections))
-    content = {
-        "name": folder.name,
-        "summary": summary,
-        "remarks": remarks,
-        "figures": _figures(config, progress, timing),
-        "sections": sections,
-        "pictures": {
-            section.picture: data_address((folder / section.picture).read_bytes(), "png")
-            for section in sections
-            if section.picture
-        },
-    }
-    write_text(folder / REPORT_FILE, render_page("train.run", "report", content))
+    report = _report(folder, facts, config, progress, timing)
+    write_text(folder / "report.md", _markdown(report))
+    write_text(folder / REPORT_FILE, _page(folder, report, facts, config, progress, timing))
     return folder / REPORT_FILE
+
+
+def _report(folder: Path, facts: RunFacts, config: RunConfig, progress: Progress, timing: list[Timing]) -> Report:
+    has_matrix = progress.best_confusion is not None
+    is_tracked = config.tracker == "tensorboard"
+    return Report(
+        name=folder.name,
+        summary=_summary(config, progress),
+        remarks=tuple(_remarks(facts)),
+        curves=_last_epoch(progress),
+        validation=f"Validation clips in epoch {progress.best_epoch}; the test clips play no part."
+        if has_matrix
+        else "",
+        classes=validated_classes(_confusion(progress), facts.class_names) if has_matrix else (),
+        tables=(
+            data_table(facts),
+            environment_table(timing),
+            configuration_table(config, facts),
+            model_table(facts),
+        ),
+        command=f"tensorboard --logdir {shlex.quote(str(folder))}" if is_tracked else "",
+    )
 
 
 def _confusion(progress: Progress) -> npt.NDArray[np.int64]:
@@ -100,6 +122,85 @@ def _remarks(facts: RunFacts) -> list[str]:
     return remarks
 
 
+def _last_epoch(progress: Progress) -> str:
+    if not progress.history:
+        return ""
+    last = progress.history[-1]
+    return f"Last epoch: training loss {last.train_loss:.4f}, training top-1 {100 * last.train_top1:.1f} %."
+
+
+# As Markdown
+
+
+def _markdown(report: Report) -> str:
+    lines = [f"# Run {report.name}", "", " ".join([report.summary, *report.remarks]), ""]
+    if report.curves:
+        lines += ["## Curves", "", report.curves, "", f"![Curves]({CURVES_FILE})", ""]
+    if report.validation:
+        lines += ["## Confusions", "", report.validation, "", f"![Confusion matrix]({CONFUSION_FILE})", ""]
+        rows = [(each.name, str(each.num_clips), *_percents(each)) for each in report.classes]
+        lines += ["## Classes", "", *markdown_table(("class", "clips", "precision %", "recall %"), rows), ""]
+    for table in report.tables:
+        lines += [f"## {table.title}", "", *markdown_table(table.columns, table.rows), ""]
+    if report.command:
+        lines += ["## TensorBoard", "", f"    {report.command}", ""]
+    return "\n".join(lines)
+
+
+def _percents(each: ValidatedClass) -> tuple[str, str]:
+    """Precision and recall, empty where there is nothing to count."""
+    return (
+        f"{100 * each.precision:.1f}" if each.num_predicted else "",
+        f"{100 * each.recall:.1f}" if each.num_clips else "",
+    )
+
+
+# As a page
+
+
+def _page(
+    folder: Path, report: Report, facts: RunFacts, config: RunConfig, progress: Progress, timing: list[Timing]
+) -> str:
+    pictures, note = _clip_pictures(folder, facts, config, progress)
+    answers = progress.best_answers
+    content = {
+        "report": report,
+        "figures": _figures(config, progress, timing),
+        "curves": curves_address(progress.history) if progress.history else "",
+        "classes": _class_table(report.classes),
+        "num_mistakes": sum(each.shares[0][0] != each.label for each in answers),
+        "note": note,
+        "data": page_data(_confusion(progress), facts.class_names, answers, pictures) if report.validation else {},
+    }
+    return render_page("train.run", "report", content, has_tables=True, parts=(TEMPLATES,))
+
+
+def _clip_pictures(folder: Path, facts: RunFacts, config: RunConfig, progress: Progress) -> tuple[ClipPictures, str]:
+    """What the page shows of validation clips, and a word on why it shows none."""
+    shards, manifests = place_of_shards(config), Path(config.manifests)
+    nothing = ClipPictures(films={}, num_frames=1, explain=explain_command(folder, shards=shards, manifests=manifests))
+    if progress.best_confusion is not None and not progress.best_answers:
+        return nothing, "The best epoch is of an earlier version, which did not note what became of which clip."
+    if not progress.best_answers:
+        return nothing, ""
+    try:
+        dataset = read_dataset(manifests)
+        if dataset.dataset_id != facts.dataset_id:
+            return nothing, f"Without moving pictures: {manifests} is of another data set by now."
+        clip_ids = [each.clip_id for each in progress.best_answers]
+        return clip_pictures(
+            clip_ids,
+            read_manifests(manifests),
+            run=folder,
+            shards=shards,
+            manifests=manifests,
+            dataset=dataset,
+            share=_ROOM,
+        ), ""
+    except (DataError, OSError) as error:
+        return nothing, f"Without moving pictures: {error}."
+
+
 def _figures(config: RunConfig, progress: Progress, timing: list[Timing]) -> list[tuple[str, str]]:
     """The numbers at the top of the page: value and label."""
     best = _best_row(progress)
@@ -110,104 +211,28 @@ def _figures(config: RunConfig, progress: Progress, timing: list[Timing]) -> lis
             (f"{100 * (best.val_top1 or 0.0):.1f} %", "validation top-1"),
             (f"{100 * (best.val_mean_class_accuracy or 0.0):.1f} %", "mean class accuracy"),
             (str(best.epoch), "best epoch"),
+            (f"{best.val_clips:,}", "validation clips"),
         ]
     )
-    minutes = sum(row.seconds for row in timing) / 60
-    return [*validation, (f"{progress.epoch} of {config.epochs}", "epochs"), (f"{minutes:.1f}", "minutes of training")]
-
-
-def _sections(
-    folder: Path, facts: RunFacts, config: RunConfig, progress: Progress, timing: list[Timing]
-) -> list[Section]:
-    sections = []
-    if progress.history:
-        sections.append(Section(title="Curves", picture=CURVES_FILE, text=_last_epochs(progress)))
-    if progress.best_confusion is not None:
-        text = f"Validation clips in epoch {progress.best_epoch}; the test clips play no part."
-        sections.append(Section(title="Confusion matrix", picture=CONFUSION_FILE, text=text))
-        sections.append(_class_table(_confusion(progress), facts.class_names))
-    model = tuple((key, str(value)) for key, value in dataclasses.asdict(facts.model_config).items())
-    return [
-        *sections,
-        Section(title="Data", columns=("what", "value"), rows=_data_rows(facts)),
-        Section(title="Configuration", columns=("key", "value"), rows=_configuration_rows(config, facts)),
-        Section(title="Model", columns=("key", "value"), rows=model),
-        *_tracker_section(folder, config),
-        Section(title="Environment", columns=("what", "value"), rows=_environment_rows(timing)),
-    ]
-
-
-def _tracker_section(folder: Path, config: RunConfig) -> list[Section]:
-    """How TensorBoard is started on the run; the other trackers have said where they are."""
-    if config.tracker != "tensorboard":
-        return []
-    return [Section(title="TensorBoard", text=f"tensorboard --logdir {shlex.quote(str(folder))}")]
-
-
-def _last_epochs(progress: Progress) -> str:
-    last = progress.history[-1]
-    return f"Last epoch: training loss {last.train_loss:.4f}, training top-1 {100 * last.train_top1:.1f} %."
-
-
-def _class_table(confusion: npt.NDArray[np.int64], class_names: tuple[str, ...]) -> Section:
-    precision, recall = precision_recall(confusion)
-    counts = confusion.sum(axis=1)
-    rows = tuple(
-        (name, str(int(counts[i])), f"{100 * precision[i]:.1f}", f"{100 * recall[i]:.1f}")
-        for i, name in enumerate(class_names)
-        if counts[i] or confusion[:, i].any()
-    )
-    return Section(title="Classes (validation)", columns=("class", "clips", "precision %", "recall %"), rows=rows)
-
-
-def _configuration_rows(config: RunConfig, facts: RunFacts) -> tuple[tuple[str, str], ...]:
-    """Every flag with its value; where that leaves the choice to the program, also what was chosen."""
-    device, model = choose_device(config.device), facts.model_config
-    chosen = {
-        **{key: getattr(model, key) for key in ("embed_dim", "depth", "num_heads", "patch_size", "motion_init")},
-        "normalisation": f"mean {model.mean}, std {model.std}",
-        "plan": facts.plan_sha256 or "none",
-        "device": device.type,
-        "amp": half_precision(config.amp, device),
-    }
-    return tuple(
-        (key, f"{value} ({chosen[key]})" if key in chosen and value in ("auto", 0) else str(value))
-        for key, value in dataclasses.asdict(config).items()
-    )
-
-
-def _data_rows(facts: RunFacts) -> tuple[tuple[str, str], ...]:
-    return (
-        ("data set id", facts.dataset_id),
-        ("split", facts.split),
-        ("classes", f"{len(facts.class_names)}: {', '.join(facts.class_names)}"),
-        ("stored frames", f"{facts.size.height}x{facts.size.width}, fit {facts.size.fit}"),
-        ("segments x frames of a segment", f"{facts.shape.num_segments} x {facts.shape.frames_per_segment}"),
-        ("plan (SHA-256)", facts.plan_sha256 or "none"),
-    )
-
-
-def _environment_rows(timing: list[Timing]) -> tuple[tuple[str, str], ...]:
     seconds = sum(row.seconds for row in timing)
-    clips = sum(row.seconds * row.clips_per_second for row in timing)
-    waited = sum(row.seconds * row.data_wait_share for row in timing)
-    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return (
-        ("Python", platform.python_version()),
-        ("torch", torch.__version__),
-        ("system", platform.platform()),
-        ("CPU cores, torch threads", f"{os.cpu_count()}, {torch.get_num_threads()}"),
-        ("GPU", ", ".join(devices) or "none"),
-        ("training time", f"{seconds / 60:.1f} minutes, {clips / seconds:.1f} clips/s" if seconds else "none"),
-        ("waiting for data", f"{100 * waited / seconds:.1f} % of it" if seconds else "none"),
-    )
+    return [*validation, (f"{progress.epoch} of {config.epochs}", "epochs"), (duration_text(seconds), "of training")]
 
 
-def _markdown(name: str, texts: list[str], sections: list[Section]) -> str:
-    lines = [f"# Run {name}", "", " ".join(texts), ""]
-    for section in sections:
-        lines += [f"## {section.title}", ""]
-        lines += [section.text, ""] if section.text else []
-        lines += [f"![{section.title}]({section.picture})", ""] if section.picture else []
-        lines += [*markdown_table(section.columns, section.rows), ""] if section.rows else []
-    return "\n".join(lines)
+def _class_table(classes: tuple[ValidatedClass, ...]) -> Table:
+    def share(value: float, text: str) -> Cell:
+        return Cell(text=text, key=value if text else -1.0, bar=value)
+
+    rows = []
+    for each in classes:
+        precision, recall = _percents(each)
+        rows.append(
+            (
+                Cell(text=each.name, key=each.name),
+                Cell(text=str(each.num_clips), key=each.num_clips),
+                Cell(text=str(each.num_predicted), key=each.num_predicted),
+                share(each.recall, recall),
+                share(each.precision, precision),
+            )
+        )
+    columns = ("class", "clips", "predicted", "recall %", "precision %")
+    return Table(name="classes", columns=columns, rows=tuple(rows))

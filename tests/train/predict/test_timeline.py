@@ -15,12 +15,14 @@ from commands import fail, run, succeed
 from made_run import make_run
 from media import HMDB_LIKE, dump_frames, make_video
 
+from shared.next_command import Places
 from shared.video.decoding import open_video
 from train.data.views import Views
 from train.predict import window_frames
 from train.predict.answering import answer_all
 from train.predict.command import _calibrated_timeline
 from train.predict.inputs import Input
+from train.predict.next_step import after_timelines
 from train.predict.timeline import Timeline, WindowAnswer, answer_over_time, stretches
 from train.predict.timeline_output import print_timelines, time_text
 from train.predict.timeline_picture import columns_of, stripe_labels, tick_step, tick_text, write_picture
@@ -360,3 +362,16 @@ def test_command_line_refuses_what_does_not_go_together(
 
 def test_frame_folders_without_a_rate_name_the_option(scene: Path) -> None:
     assert "--fps" in fail(1, "lsvit-train", "predict", "one", "dump", "--window", "1", cwd=scene)
+
+
+def test_the_next_command_explains_the_clearest_window_of_a_file(ffmpeg: str, tmp_path: Path) -> None:
+    video = str(make_video(tmp_path / "a:b.mp4", num_frames=120, size="64x48"))
+    folder, absent = timeline_of([2], video=str(tmp_path)), Timeline(video="gone.mp4", error="no such file")
+    line = after_timelines("my run", [folder, timeline_of([0, None, 2], video=video), absent], places=Places())
+    cut, explain = line.split(" && ")
+    assert explain == "lsvit-train explain 'my run' ./a:b-2s.mp4"
+    subprocess.run(["sh", "-c", cut], cwd=tmp_path, check=True)
+    assert (tmp_path / "a:b-2s.mp4").stat().st_size
+    assert after_timelines("r", [folder], places=Places()) == ""
+    one = after_timelines("r", [timeline_of([2], video=video)], places=Places())
+    assert one == f"lsvit-train explain r {video}"

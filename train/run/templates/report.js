@@ -1,0 +1,1 @@
+document.querySelectorAll(".split").forEach(showConfusions);
