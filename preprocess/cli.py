@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shared.console import run_app, show_version
-from shared.next_command import Places, say_next
+from shared.next_command import DEFAULT_SHARDS, Places, say_next
 
 app = typer.Typer(
     name="hmdb-prep",
@@ -43,7 +43,6 @@ Splits = Annotated[
 ]
 
 DEFAULT_VIDEOS = Places().videos
-DEFAULT_SHARDS = Places().shards
 DEFAULT_MANIFESTS = Places().manifests
 
 

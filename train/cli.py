@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 import typer
 
 from shared.console import run_app, show_version
+from shared.cores import available_cores
 from shared.errors import UsageError
 from shared.next_command import Places, say_next
+from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, shards_place
 from train.probe.options import add_probe_command
 from train.run.options import add_run_command
 
@@ -21,10 +23,15 @@ Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run: its folder, its name below --runs, or hf:REPO, a model of the hub.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of runs.")]
-Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
+Shards = Annotated[str, typer.Option("--shards", help="Folder of shards, or its address, such as s3://bucket/shards.")]
+ShardCache = Annotated[Path, typer.Option("--shard-cache", help="Folder for copies of shards that lie at an address.")]
+ShardCacheGb = Annotated[
+    float, typer.Option("--shard-cache-gb", help="Room for these copies, in GB; those used longest ago make room.")
+]
 Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute: auto, cpu or cuda.")
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option("--device", help="Where to compute; mps is the GPU of a Mac. auto: cuda where it is, else cpu."),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at once.")]
 ViewsText = Annotated[
@@ -37,7 +44,8 @@ Calibrated = Annotated[
 
 DEFAULT_RUNS = Places().runs
 DEFAULT_VIDEOS = Places().videos
-DEFAULT_SHARDS = Places().shards
+DEFAULT_SHARDS = str(Places().shards)
+DEFAULT_SHARD_CACHE = Path(DEFAULT_CACHE)
 DEFAULT_MANIFESTS = Places().manifests
 
 # HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
@@ -80,14 +88,17 @@ def evaluate_command(
     batch_size: BatchSize = 8,
     runs: Runs = DEFAULT_RUNS,
     shards: Shards = DEFAULT_SHARDS,
+    shard_cache: ShardCache = DEFAULT_SHARD_CACHE,
+    shard_cache_gb: ShardCacheGb = DEFAULT_CACHE_GB,
     manifests: Manifests = DEFAULT_MANIFESTS,
 ) -> None:
     """Measure a run on the test clips of its splits: accuracies, confusions, calibration, results by tag."""
     from train.evaluate.command import EvaluateOptions, evaluate
 
+    place = shards_place(shards, cache=shard_cache, cache_gb=shard_cache_gb)
     options = EvaluateOptions(
         runs=runs,
-        shards=shards,
+        shards=place,
         manifests=manifests,
         splits=splits,
         views=views,
@@ -99,7 +110,7 @@ def evaluate_command(
     evaluation = evaluate(run, options)
     if not as_json:
         clip = evaluation.results[0].clearest_mistake
-        say_next("evaluate", [run, clip], places=Places(runs=runs, shards=shards, manifests=manifests))
+        say_next("evaluate", [run, clip], places=Places(runs=runs, shards=place, manifests=manifests))
 
 
 @app.command("compare")
@@ -172,11 +183,9 @@ def predict_command(
         calibrated=calibrated,
         device=device,
         batch_size=batch_size,
-        workers=workers or len(os.sched_getaffinity(0)),
+        workers=workers or available_cores(),
     )
     code = predict(run, videos, options)
-    if not code and not as_json and Path(videos[0]).is_file():
-        say_next("predict", [run, videos[0]], places=Places(runs=runs))
     raise typer.Exit(code)
 
 
@@ -201,6 +210,8 @@ def explain_command(
     runs: Runs = DEFAULT_RUNS,
     videos: Annotated[Path, typer.Option("--videos", help="Folder of videos.")] = DEFAULT_VIDEOS,
     shards: Shards = DEFAULT_SHARDS,
+    shard_cache: ShardCache = DEFAULT_SHARD_CACHE,
+    shard_cache_gb: ShardCacheGb = DEFAULT_CACHE_GB,
     manifests: Manifests = DEFAULT_MANIFESTS,
 ) -> None:
     """Heatmaps over a video's frames: what the model looks at, as a picture, a video and a page for each action."""
@@ -208,8 +219,24 @@ def explain_command(
     from train.explain.clips import DataFolders
     from train.explain.command import ExplainOptions, explain
 
-    data = DataFolders(videos=videos, shards=shards, manifests=manifests)
+    place = shards_place(shards, cache=shard_cache, cache_gb=shard_cache_gb)
+    data = DataFolders(videos=videos, shards=place, manifests=manifests)
     explain(run, video, ExplainOptions(runs=runs, out=out, actions=tuple(action or ()), data=data, device=device))
+
+
+@app.command("serve")
+def serve_command(
+    run: Run,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of 127.0.0.1; 0: any that is free.")
+    ] = 8051,
+    device: Device = "auto",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """A page on this machine alone, where a video is dropped or recorded: percentages and heatmaps (extra `serve`)."""
+    from train.serve.command import ServeOptions, serve
+
+    serve(run, ServeOptions(runs=runs, port=port, device=device))
 
 
 @app.command("embed")
@@ -222,14 +249,17 @@ def embed_command(
     batch_size: BatchSize = 8,
     runs: Runs = DEFAULT_RUNS,
     shards: Shards = DEFAULT_SHARDS,
+    shard_cache: ShardCache = DEFAULT_SHARD_CACHE,
+    shard_cache_gb: ShardCacheGb = DEFAULT_CACHE_GB,
     manifests: Manifests = DEFAULT_MANIFESTS,
 ) -> None:
     """The model's features of every clip, as clip_id and features, for `hmdb-prep balance --features`."""
     from train.trained.embed import EmbedOptions, embed
 
-    options = EmbedOptions(runs=runs, shards=shards, manifests=manifests, out=out, device=device, batch_size=batch_size)
+    place = shards_place(shards, cache=shard_cache, cache_gb=shard_cache_gb)
+    options = EmbedOptions(runs=runs, shards=place, manifests=manifests, out=out, device=device, batch_size=batch_size)
     file = embed(run, options)
-    say_next("embed", ["--features", str(file)], places=Places(shards=shards, manifests=manifests))
+    say_next("embed", ["--features", str(file)], places=Places(shards=place, manifests=manifests))
 
 
 @app.command("export")
@@ -272,13 +302,16 @@ def ablate_command(
     name: Annotated[str, typer.Option("--name", help="Name of the study: its folder below --runs.")] = "ablation",
     runs: Runs = DEFAULT_RUNS,
     shards: Shards = DEFAULT_SHARDS,
+    shard_cache: ShardCache = DEFAULT_SHARD_CACHE,
+    shard_cache_gb: ShardCacheGb = DEFAULT_CACHE_GB,
     manifests: Manifests = DEFAULT_MANIFESTS,
 ) -> None:
     """The effect of each improvement as one table: trains every row with every seed; the same call continues."""
     from train.ablate.command import AblateOptions, ablate
 
+    place = shards_place(shards, cache=shard_cache, cache_gb=shard_cache_gb)
     options = AblateOptions(
-        grid=grid, config=config, seeds=seeds, name=name, runs=runs, shards=shards, manifests=manifests
+        grid=grid, config=config, seeds=seeds, name=name, runs=runs, shards=place, manifests=manifests
     )
     raise typer.Exit(ablate(options))
 

@@ -22,8 +22,13 @@ class RemoteShards:
     """Of their folder, without a slash at its end."""
     cache: Path
     """Several processes may share it."""
-    cache_bytes: int
-    """Room for complete copies; those that are being written come on top."""
+    cache_gb: float
+    """Room for complete copies, in GB (10**9 bytes); those that are being written come on top."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """The same room in bytes."""
+        return int(self.cache_gb * 1e9)
 
     def __str__(self) -> str:
         return self.address
@@ -33,7 +38,7 @@ ShardsPlace = Path | RemoteShards
 
 
 def shards_place(text: str, *, cache: Path, cache_gb: float) -> ShardsPlace:
-    """What ``--shards`` names: a folder or an address. cache_gb: room for copies in 10**9 bytes.
+    """What ``--shards`` names: a folder or an address.
 
     Raises UsageError where there is to be no room.
     """
@@ -41,4 +46,4 @@ def shards_place(text: str, *, cache: Path, cache_gb: float) -> ShardsPlace:
         return Path(text)
     if not cache_gb > 0:
         raise UsageError(f"--shard-cache-gb is {cache_gb:g}; it must be above 0: shards at an address are copied first")
-    return RemoteShards(address=text.rstrip("/"), cache=cache, cache_bytes=int(cache_gb * 1e9))
+    return RemoteShards(address=text.rstrip("/"), cache=cache, cache_gb=cache_gb)

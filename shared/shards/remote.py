@@ -65,7 +65,7 @@ def _make_room(place: RemoteShards, size: int) -> None:
     if size > place.cache_bytes:
         raise DataError(
             f"a shard of {place} has {size / 1e9:.3g} GB, and the cache {place.cache} may hold "
-            f"{place.cache_bytes / 1e9:.3g} GB; give it more with --shard-cache-gb"
+            f"{place.cache_gb:.3g} GB; give it more with --shard-cache-gb"
         )
     used: list[tuple[int, int, Path]] = []
     for file in place.cache.glob(f"{_FOLDER.format('*')}/{SHARD_NAMES}"):

@@ -9,6 +9,7 @@ import pytest
 from commands import Outcome, run
 
 from shared.next_command import Places, next_command
+from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, shards_place
 
 SMALL = "--img-size 16 --patch-size 8 --embed-dim 32 --depth 1 --num-heads 2 --epochs 1 --batch-size 4 --device cpu"
 
@@ -20,6 +21,16 @@ def test_folders_that_are_usual_are_left_out_and_others_quoted() -> None:
     assert next_command("evaluate", ["x", "walk/;rm"], places=odd).startswith(
         "lsvit-train explain x 'walk/;rm' --runs r"
     )
+
+
+def test_an_address_of_shards_is_named_where_it_is_read() -> None:
+    usual = shards_place("s3://bucket/shards", cache=Path(DEFAULT_CACHE), cache_gb=DEFAULT_CACHE_GB)
+    assert (
+        next_command("run", ["x"], places=Places(shards=usual)) == "lsvit-train evaluate x --shards s3://bucket/shards"
+    )
+    other = shards_place("s3://bucket/shards", cache=Path("c"), cache_gb=1.5)
+    assert next_command("run", ["x"], places=Places(shards=other)).endswith("--shard-cache c --shard-cache-gb 1.5")
+    assert next_command("embed", ["--features", "f"], places=Places(shards=usual)) == "hmdb-prep balance --features f"
 
 
 def next_of(outcome: Outcome) -> list[str]:

@@ -14,6 +14,7 @@ from shared.console import counted, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.manifests import Dataset, read_dataset, read_manifests
+from shared.shards.places import RemoteShards, ShardsPlace
 from train.ablate.grid import SETTLED_KEYS, GridRow, default_grid, read_grid
 from train.ablate.table import (
     RESULTS_FILE,
@@ -56,7 +57,7 @@ class AblateOptions:
     seeds: int
     name: str
     runs: Path
-    shards: Path
+    shards: ShardsPlace
     manifests: Path
 
 
@@ -82,7 +83,10 @@ class Study:
 
     def command_line(self, cell: Cell) -> dict[str, Value]:
         """The keys of `run` for a cell."""
-        places = {key: str(getattr(self.options, key)) for key in ("shards", "manifests")}
+        shards = self.options.shards
+        places: dict[str, Value] = {"shards": str(shards), "manifests": str(self.options.manifests)}
+        if isinstance(shards, RemoteShards):
+            places |= {"shard_cache": str(shards.cache), "shard_cache_gb": shards.cache_gb}
         name, runs = cell.folder.name, str(cell.folder.parent)
         return {**cell.row.keys, **places, "seed": cell.seed, "name": name, "runs": runs}
 

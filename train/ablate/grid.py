@@ -16,7 +16,7 @@ from train.run.config import flags, requested_splits, resolve
 from train.run.config_values import Value
 
 # Keys of `run` that the study settles itself.
-SETTLED_KEYS = ("name", "runs", "seed", "shards", "manifests")
+SETTLED_KEYS = ("name", "runs", "seed", "shards", "shard_cache", "shard_cache_gb", "manifests")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Which clips and which of their frames make each batch.
 
-The order is a pure function of (seed, epoch, number of samples), the frames of (seed, epoch, clip). A batch is cut
+The order is a pure function of (seed, epoch, number of samples) and, where shards are read in turn, of the shards they
+are in; the frames of (seed, epoch, clip). A batch is cut
 into parts, one for each process and accumulation step: its clips never depend on how many there are.
 """
 
@@ -53,9 +54,28 @@ class Batch:
     """Of each part a tensor uint8 (b, T, H, W, 3), on the host."""
 
 
-def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Integers:
-    """The order of the samples in an epoch: a permutation, int64 (num_samples,)."""
-    return generator(Purpose.ORDER, seed, epoch).permutation(num_samples).astype(np.int64)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Turns:
+    """Shards that are read in turn, for disks that cannot seek and copies that take time."""
+
+    shard: Integers
+    """The number of the shard of each sample, int64 (num_samples,)."""
+    at_once: int
+    """How many shards are shuffled together, at least 1."""
+
+
+def epoch_order(num_samples: int, *, seed: int, epoch: int, turns: Turns | None = None) -> Integers:
+    """The order of the samples in an epoch: a permutation, int64 (num_samples,).
+
+    With turns the shards are shuffled and taken ``at_once`` together; in each such group the samples come in random
+    order. Where one group holds all shards it is the order without turns.
+    """
+    random = generator(Purpose.ORDER, seed, epoch)
+    order = random.permutation(num_samples).astype(np.int64)
+    if turns is None:
+        return order
+    group = random.permutation(int(turns.shard.max()) + 1) // turns.at_once
+    return order[np.argsort(group[turns.shard[order]], kind="stable")]
 
 
 def num_steps(num_samples: int, *, batch_size: int) -> int:
@@ -63,9 +83,11 @@ def num_steps(num_samples: int, *, batch_size: int) -> int:
     return -(-num_samples // batch_size)
 
 
-def epoch_steps(num_samples: int, *, batch_size: int, seed: int, epoch: int, first: int = 0) -> Iterator[Step]:
+def epoch_steps(
+    num_samples: int, *, batch_size: int, seed: int, epoch: int, first: int = 0, turns: Turns | None = None
+) -> Iterator[Step]:
     """The steps of an epoch from ``first`` on."""
-    order = epoch_order(num_samples, seed=seed, epoch=epoch)
+    order = epoch_order(num_samples, seed=seed, epoch=epoch, turns=turns)
     for index in range(first, num_steps(num_samples, batch_size=batch_size)):
         yield Step(epoch=epoch, index=index, chosen=order[index * batch_size : (index + 1) * batch_size])
 

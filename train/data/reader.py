@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.shards.places import ShardsPlace
+from shared.shards.places import RemoteShards, ShardsPlace
 from train.data.memory import ReusedMemory
 from train.data.open_shards import OpenShards
-from train.data.samples import ClipTable, Samples
+from train.data.samples import ClipTable, Samples, shard_numbers
 
 Integers = npt.NDArray[np.int64]
 Frames = npt.NDArray[np.uint8]
@@ -39,6 +39,7 @@ class ClipReader:
 
     def __init__(self, shards: ShardsPlace, table: ClipTable, *, dataset_id: str, named: Collection[str] = ()) -> None:
         self._table = table
+        self._is_remote = isinstance(shards, RemoteShards)
         clips: dict[str, list[tuple[str, int]]] = {}
         for clip_id, shard, row in zip(table.clip_id, table.shard, table.row.tolist(), strict=True):
             clips.setdefault(shard, []).append((clip_id, row))
@@ -50,6 +51,12 @@ class ClipReader:
         frames = self._shards.frames(self._table.shard[clip])
         # One call a clip, during which other threads run; with mode="raise" NumPy would copy twice.
         np.take(frames[self._table.row[clip]], rows, axis=0, out=out, mode="clip")
+
+    def suitable_order(self, clips: Integers) -> Integers:
+        """In which order to read some clips, as places in ``clips``: as they are, but those at an address by shard."""
+        if not self._is_remote:
+            return np.arange(len(clips))
+        return np.argsort(shard_numbers(self._table)[clips], kind="stable")
 
     def close(self) -> None:
         """Let go of the mappings."""
@@ -65,6 +72,10 @@ class BatchReader:
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-clip")
         self._pinned = pinned
         self._memory = ReusedMemory()
+
+    def suitable_order(self, clips: Integers) -> Integers:
+        """As that of the ``ClipReader``."""
+        return self._reader.suitable_order(clips)
 
     def evaluation(self, clips: Integers, rows: Integers) -> torch.Tensor:
         """The same rows (T,) of some clips, those of a view: uint8 (b, T, H, W, 3)."""

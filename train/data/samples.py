@@ -97,6 +97,12 @@ def _shared_texts(column: Iterable[str]) -> tuple[str, ...]:
     return tuple(known.setdefault(text, text) for text in column)
 
 
+def shard_numbers(table: ClipTable) -> Integers:
+    """The number of each clip's shard among the names of all of them, sorted: int64 (N,)."""
+    numbers = {name: number for number, name in enumerate(sorted(set(table.shard)))}
+    return np.fromiter((numbers[name] for name in table.shard), dtype=np.int64, count=len(table.shard))
+
+
 def choose_rows(frame: pd.DataFrame, *, split: str, val_fraction: float) -> Rows:
     """Training, validation and test rows of a split. ``all`` trains on every clip and tests none.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.errors import DataError, UsageError
 from shared.manifests import read_dataset, read_manifests
+from shared.shards.places import ShardsPlace
 from shared.splits import part_of
 from train.confusions.answers import telling_order
 from train.confusions.films import clip_pictures
@@ -36,7 +37,7 @@ class EvaluateOptions:
     """The options of the command."""
 
     runs: Path
-    shards: Path
+    shards: ShardsPlace
     manifests: Path
     splits: str
     """Such as ``1,3``; empty for every split the run has."""
@@ -129,7 +130,7 @@ def evaluate_split(
     loaded: LoadedModel,
     frame: pd.DataFrame,
     *,
-    shards: Path,
+    shards: ShardsPlace,
     views: Views,
     batch_size: int,
     calibration: Calibration | None = None,

@@ -13,6 +13,7 @@ from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader
 from train.data.transfer import Sender, Sent
 from train.data.views import Views, candidate_rows, evaluation_views
+from train.learn.precision import widened, widest_float
 from train.learn.processes import Processes
 
 Integers = npt.NDArray[np.int64]
@@ -41,8 +42,9 @@ def clip_answers(
     layout = reader.layout
     candidates = candidate_rows(views, num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment)
     share = -(-len(clips) // processes.count)
-    own = clips[processes.rank * share : (processes.rank + 1) * share]
-    total = torch.zeros(share, width, dtype=torch.float64, device=processes.device)
+    order = reader.suitable_order(clips)
+    own = clips[order][processes.rank * share : (processes.rank + 1) * share]
+    total = torch.zeros(share, width, dtype=widest_float(processes.device), device=processes.device)
 
     sender = Sender(processes.device)
 
@@ -58,22 +60,24 @@ def clip_answers(
             total[start : start + len(frames)] += answer(crops)
             advance(len(frames) * processes.count)
     gathered = torch.cat(processes.gather(total / len(candidates)))[: len(clips)]
-    result: Floats = gathered.cpu().numpy()
+    result: Floats = np.empty(gathered.shape)
+    result[order] = gathered.cpu().numpy()
     return result
 
 
 def probabilities_of(
     model: nn.Module, *, amp_dtype: torch.dtype | None = None
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """P(class | clip), the mean over the crops: float32 (b, S, T, 3, h, w) -> float64 (b, classes), rows summing to 1.
+    """P(class | clip), the mean over the crops: float32 (b, S, T, 3, h, w) -> (b, classes), rows summing to 1.
 
-    The model is put in evaluation mode. amp_dtype: the half precision of autocast, None without it.
+    In float64, on the GPU of a Mac float32. The model is put in evaluation mode. amp_dtype: the half precision of
+    autocast, None without it.
     """
     model.eval()
 
     def answer(crops: torch.Tensor) -> torch.Tensor:
         with torch.autocast(crops.device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
             logits: torch.Tensor = model(crops.flatten(0, 1))
-        return logits.double().softmax(dim=1).view(*crops.shape[:2], -1).mean(dim=1)
+        return widened(logits).softmax(dim=1).view(*crops.shape[:2], -1).mean(dim=1)
 
     return answer

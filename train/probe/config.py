@@ -14,7 +14,7 @@ from train.run.config_values import Value
 
 # The keys of `run` that a probe has, besides temporal_pool, which is --head.
 KEYS = (
-    *("shards", "manifests", "runs", "name", "split", "val_fraction", "sampling"),
+    *("shards", "shard_cache", "shard_cache_gb", "manifests", "runs", "name", "split", "val_fraction", "sampling"),
     *("init", "num_heads", "activation", "spatial_pool", "normalisation", "img_size"),
     *("epochs", "batch_size", "patience", "seed", "lr", "min_lr", "warmup_epochs", "weight_decay", "clip_grad"),
     *("model_ema", "model_ema_decay", "smoothing", "loss", "class_balanced_beta", "focal_gamma"),

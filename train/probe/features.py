@@ -186,6 +186,7 @@ def compute_features(
     rows = candidate_rows(views, num_segments=layout.num_segments, frames_per_segment=layout.frames_per_segment)
     at_once = 1 if device.type == "cpu" else _CLIPS_ON_A_GPU
     model.to(device).eval()
+    clips = clips[reader.suitable_order(clips)]
     with torch.inference_mode(), progress("frame features", len(clips)) as advance:
         for start in range(0, len(clips), at_once):
             some = clips[start : start + at_once]

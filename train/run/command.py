@@ -249,6 +249,7 @@ def setting_of(config: RunConfig, data: RunData, learner: Learner) -> Setting:
         num_validation=len(data.rows.validation),
         has_val_rows=data.has_val_rows,
         num_synthetic=int(data.samples.synthetic.sum()),
+        num_shards=len(set(data.table.shard)),
         class_counts=tuple(counts.tolist()),
         device=learner.processes.device,
         num_processes=learner.processes.count,

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any, TypeVar, get_type_hints
 
 from shared.errors import DataError, UsageError
+from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, ShardsPlace, shards_place
 from train.run.config_values import Flag, Value, checked
 
 T = TypeVar("T")
@@ -41,7 +42,11 @@ class RunConfig:
     """Everything that settles a run. 0 or an empty text: the program chooses, and says what it chose."""
 
     # Folders and name
-    shards: str = _flag("data/shards", "Folder of shards.")
+    shards: str = _flag("data/shards", "Folder of shards, or its address, such as s3://bucket/shards.")
+    shard_cache: str = _flag(DEFAULT_CACHE, "Folder for copies of shards that lie at an address.")
+    shard_cache_gb: float = _flag(
+        DEFAULT_CACHE_GB, "Room for these copies, in GB; those used longest ago make room.", least=0
+    )
     manifests: str = _flag("data_manifests", "Folder of manifests and balancing plans.")
     runs: str = _flag("runs", "Folder of runs.")
     name: str = _flag("", "Name of the run: its folder below --runs. Default: lsvit-<preset or weights>.")
@@ -107,6 +112,12 @@ class RunConfig:
         0.0, "Stop with a full checkpoint after so many minutes, shared by all splits. 0: no limit.", least=0
     )
     patience: int = _flag(0, "Stop after so many epochs without a better validation. 0: never.", least=0)
+    shuffle_shards: int = _flag(
+        0,
+        "Shards whose clips are shuffled together, one such group after the other: for disks that cannot seek and "
+        "shards at an address. 0: all.",
+        least=0,
+    )
     seed: int = _flag(0, "Settles initial weights, order, sampling and augmentation.", least=0)
 
     # Optimisation
@@ -152,7 +163,11 @@ class RunConfig:
     aug_class: tuple[str, ...] = _flag((), "Strength for one class, such as walk=1.5; may be repeated.")
 
     # Machine
-    device: str = _flag("auto", "Where to train.", choices=("auto", "cpu", "cuda"))
+    device: str = _flag(
+        "auto",
+        "Where to train; mps is the GPU of a Mac. auto: cuda where it is, else cpu.",
+        choices=("auto", "cpu", "cuda", "mps"),
+    )
     workers: int = _flag(2, "Threads of each process that read clips.", least=1)
     prefetch: int = _flag(2, "Batches read ahead.", least=1)
     checkpoint_every: int = _flag(
@@ -170,6 +185,8 @@ class RunConfig:
 HARMLESS_ON_RESUME = frozenset(
     {
         "shards",
+        "shard_cache",
+        "shard_cache_gb",
         "manifests",
         "runs",
         "name",
@@ -234,6 +251,11 @@ def _without_weights(config: RunConfig) -> RunConfig:
         spatial_pool="cls" if config.spatial_pool == "auto" else config.spatial_pool,
         activation="gelu" if config.activation == "auto" else config.activation,
     )
+
+
+def place_of_shards(config: RunConfig) -> ShardsPlace:
+    """Where the shards lie. Raises UsageError for an address without room for copies."""
+    return shards_place(config.shards, cache=Path(config.shard_cache), cache_gb=config.shard_cache_gb)
 
 
 def default_name(config: RunConfig) -> str:

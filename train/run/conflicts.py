@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from shared.console import counted
 from train.learn.optimizer import Schedule
 from train.model.config import ModelConfig
-from train.run.config import RunConfig, class_strengths, resolve
+from train.run.config import RunConfig, class_strengths, place_of_shards, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Setting:
     """The split itself names those clips."""
     num_synthetic: int
     """Samples of the plan that are blended of two clips."""
+    num_shards: int
     class_counts: tuple[int, ...]
     """Samples of each class in an epoch."""
     device: torch.device
@@ -71,6 +73,8 @@ def _cut_short(setting: Setting) -> list[str]:
         )
     if config.amp == "fp16" and setting.device.type == "cpu":
         sentences.append("--amp fp16 on a CPU saves no time: it is for GPUs; leave --amp out")
+    if config.device == "auto" and torch.backends.mps.is_available():
+        sentences.append("this Mac's GPU lies idle: --device mps trains on it")
     if config.amp == "bf16" and setting.device.type == "cuda" and not _has_bf16():
         sentences.append("--amp bf16 is emulated on this GPU, and slow: it has fp16")
     return sentences
@@ -99,6 +103,19 @@ def _has_directional_module(setting: Setting) -> bool:
 
 
 CONFLICTS = (
+    *(
+        Conflict(
+            key=key,
+            holds=lambda setting: isinstance(place_of_shards(setting.config), Path),
+            reason="--shards is a folder, of which no copies are made",
+        )
+        for key in ("shard_cache", "shard_cache_gb")
+    ),
+    Conflict(
+        key="shuffle_shards",
+        holds=lambda setting: setting.config.shuffle_shards >= setting.num_shards,
+        reason="there are no more shards than that, and all are shuffled together",
+    ),
     Conflict(
         key="val_fraction",
         holds=lambda setting: setting.has_val_rows,

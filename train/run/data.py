@@ -12,6 +12,7 @@ from shared.console import counted
 from shared.errors import UsageError
 from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
 from shared.shards.format import ShardLayout
+from shared.shards.places import RemoteShards
 from shared.split_files import SplitTable
 from shared.split_warnings import warnings_on_splits
 from shared.splits import has_val_rows, split_column
@@ -32,7 +33,7 @@ from train.data.samples import (
 from train.model.config import PRESETS
 from train.model.families import Weights
 from train.model.trained_on import TrainedOn
-from train.run.config import RunConfig, class_strengths
+from train.run.config import RunConfig, class_strengths, place_of_shards
 from train.run.seen import NOTHING_KNOWN, clips_trained_on, seen_test_clips
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def open_data(config: RunConfig, weights: Weights | None = None) -> tuple[RunCon
     rows = choose_rows(frame, split=config.split, val_fraction=config.val_fraction)
     val_fraction = 0.0 if has_own else config.val_fraction
     samples, plan_sha256, notes = _choose_samples(config, dataset, table, rows, val_fraction=val_fraction)
-    reader = ClipReader(Path(config.shards), table, dataset_id=dataset.dataset_id)
+    reader = ClipReader(place_of_shards(config), table, dataset_id=dataset.dataset_id)
     config, more_notes = settle(config, reader.layout)
     before = TrainedOn() if weights is None else weights.trained_on
     if config.val_fraction and not len(rows.validation):
@@ -111,6 +112,7 @@ def open_data(config: RunConfig, weights: Weights | None = None) -> tuple[RunCon
             *_warnings_on(config, dataset, frame),
             *notes,
             *more_notes,
+            *_on_copies(config, dataset),
         ),
     )
     return config, data
@@ -220,6 +222,22 @@ def _warnings_on(config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> li
         columns=columns,
     )
     return [f"warning: {sentence}" for sentence in sentences]
+
+
+def _on_copies(config: RunConfig, dataset: Dataset) -> list[str]:
+    """Where copies of shards at an address go, and that they may be made again and again."""
+    place = place_of_shards(config)
+    if not isinstance(place, RemoteShards):
+        return []
+    notes = [f"shards are copied from {place} to {place.cache} when they are needed (--shard-cache)"]
+    needed = sum(entry.num_bytes for entry in dataset.shards)
+    if needed > place.cache_bytes and not config.shuffle_shards:
+        notes.append(
+            f"warning: the shards have {needed / 1e9:.3g} GB and the cache {place.cache_gb:.3g} GB: in random "
+            "order nearly every clip has its shard copied again; give it room with --shard-cache-gb, or read shards in "
+            "turn with --shuffle-shards 8"
+        )
+    return notes
 
 
 def _on_init(before: TrainedOn, config: RunConfig, dataset: Dataset, frame: pd.DataFrame) -> list[str]:

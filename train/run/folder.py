@@ -18,6 +18,7 @@ from train.run.config import (
     continued_with,
     default_name,
     differences,
+    place_of_shards,
     read_config,
     requested_splits,
     resolve,
@@ -88,7 +89,7 @@ def resume_text(config: RunConfig) -> str:
 
 def places_of(config: RunConfig) -> Places:
     """The folders of a run, for the command that follows."""
-    return Places(shards=Path(config.shards), manifests=Path(config.manifests), runs=Path(config.runs))
+    return Places(shards=place_of_shards(config), manifests=Path(config.manifests), runs=Path(config.runs))
 
 
 def seed_folders(path: Path) -> list[Path]:

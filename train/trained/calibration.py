@@ -19,6 +19,7 @@ import numpy.typing as npt
 from shared.checks import from_builtins
 from shared.errors import DataError
 from shared.files import read_versioned_json, write_text
+from shared.shards.places import ShardsPlace
 from train.data.samples import choose_rows, names_sha256
 from train.data.views import Views
 from train.learn.metrics import expected_calibration_error, mean_loss

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from shared.console import counted, progress, say
 from shared.errors import DataError
 from shared.manifests import Dataset
 from shared.shards.data_sets import short_id
+from shared.shards.places import ShardsPlace
 from shared.split_files import SplitTable, read_kept_table
 from shared.splits import SPLITS_FILE
 from train.data.reader import BatchReader, ClipReader
@@ -103,7 +103,7 @@ def stored_probabilities(
     loaded: LoadedModel,
     clips: pd.DataFrame,
     *,
-    shards: Path,
+    shards: ShardsPlace,
     views: Views,
     batch_size: int,
     named: Collection[str] = (),
@@ -132,7 +132,7 @@ def stored_probabilities(
 
 
 def stored_features(
-    loaded: LoadedModel, clips: pd.DataFrame, *, shards: Path, batch_size: int
+    loaded: LoadedModel, clips: pd.DataFrame, *, shards: ShardsPlace, batch_size: int
 ) -> npt.NDArray[np.float32]:
     """What the model's head sees of manifest rows, one view: float32 (N, D)."""
     with _open_clips(loaded, clips, shards) as reader, progress("embedding", len(clips)) as advance:
@@ -157,7 +157,7 @@ def _finite(answers: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _open_clips(
-    loaded: LoadedModel, clips: pd.DataFrame, shards: Path, *, named: Collection[str] = ()
+    loaded: LoadedModel, clips: pd.DataFrame, shards: ShardsPlace, *, named: Collection[str] = ()
 ) -> Iterator[BatchReader]:
     """A reader of manifest rows by their places in ``clips``."""
     reader = ClipReader(shards, make_table(clips), dataset_id=loaded.facts.dataset_id, named=named)

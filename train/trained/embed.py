@@ -10,6 +10,7 @@ import numpy as np
 from shared.console import counted, say
 from shared.files import whole_file
 from shared.manifests import read_dataset, read_manifests
+from shared.shards.places import ShardsPlace
 from train.learn.processes import choose_device
 from train.trained.clips import check_dataset, stored_features
 from train.trained.folders import find_run

@@ -39,7 +39,7 @@ def store(made: MadeDataset) -> Iterator[MemoryFileSystem]:
 
 
 def place_in(cache: Path, *, num_bytes: int = 10**9, address: str = ADDRESS) -> RemoteShards:
-    return RemoteShards(address=address, cache=cache, cache_bytes=num_bytes)
+    return RemoteShards(address=address, cache=cache, cache_gb=num_bytes / 1e9)
 
 
 def copies(cache: Path) -> list[str]:
@@ -54,7 +54,7 @@ def test_a_text_names_a_folder_or_an_address() -> None:
     assert shards_place("data/shards", cache=Path("c"), cache_gb=0) == Path("data/shards")
     assert shards_place("/data/s3:/x", cache=Path("c"), cache_gb=0) == Path("/data/s3:/x")
     found = shards_place("s3://bucket/shards/", cache=Path("c"), cache_gb=1.5)
-    assert found == RemoteShards(address="s3://bucket/shards", cache=Path("c"), cache_bytes=1_500_000_000)
+    assert found == RemoteShards(address="s3://bucket/shards", cache=Path("c"), cache_gb=1.5)
     assert str(found) == "s3://bucket/shards"
     with pytest.raises(UsageError, match="--shard-cache-gb is 0"):
         shards_place("s3://bucket/shards", cache=Path("c"), cache_gb=0)

@@ -18,7 +18,7 @@ from made_plan import plan_row
 
 from shared.errors import DataError
 from shared.manifests import read_manifests
-from train.data.batches import cut_batch, epoch_order, epoch_steps, training_batches
+from train.data.batches import Turns, cut_batch, epoch_order, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader, ClipReader, blend
 from train.data.samples import (
@@ -28,6 +28,7 @@ from train.data.samples import (
     make_table,
     planned_samples,
     real_samples,
+    shard_numbers,
 )
 
 
@@ -69,6 +70,54 @@ def test_steps_continue_where_they_stopped_and_show_every_sample_once() -> None:
     assert sorted(np.concatenate([step.chosen for step in steps])) == list(range(23))
     later = list(epoch_steps(23, batch_size=5, seed=0, epoch=4, first=3))
     assert [step.chosen.tolist() for step in later] == [step.chosen.tolist() for step in steps[3:]]
+
+
+SHARD_OF_SAMPLES = np.array([0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3, 4])
+
+
+def turns_of(at_once: int) -> Turns:
+    return Turns(shard=SHARD_OF_SAMPLES, at_once=at_once)
+
+
+def test_the_order_of_shards_in_turn_is_fixed() -> None:
+    """Golden: it settles what a run trains on, and a run may be continued by a later version."""
+    golden = {
+        (1, 0): [0, 2, 1, 11, 10, 9, 8, 6, 7, 5, 3, 4],
+        (2, 0): [11, 0, 2, 1, 10, 6, 7, 9, 5, 8, 3, 4],
+        (2, 1): [7, 11, 6, 5, 1, 0, 2, 8, 10, 9, 3, 4],
+    }
+    for (at_once, epoch), expected in golden.items():
+        assert epoch_order(12, seed=3, epoch=epoch, turns=turns_of(at_once)).tolist() == expected
+
+
+@given(shard=st.lists(st.integers(0, 9), min_size=1, max_size=60), at_once=st.integers(1, 12), epoch=st.integers(0, 3))
+def test_shards_come_in_turn_and_every_sample_once(shard: list[int], at_once: int, epoch: int) -> None:
+    numbers = np.unique(shard, return_inverse=True)[1]
+    order = epoch_order(len(shard), seed=0, epoch=epoch, turns=Turns(shard=numbers, at_once=at_once))
+    assert sorted(order) == list(range(len(shard)))
+    left, group = set(numbers.tolist()), set[int]()
+    counts = np.bincount(numbers)
+    for number in numbers[order].tolist():  # a new shard may begin only when those of the group before are through
+        if number not in group:
+            if len(group) == at_once or not group:
+                assert not counts[list(group)].any()
+                group = set()
+            assert number in left
+            left.remove(number)
+            group.add(number)
+        counts[number] -= 1
+
+
+def test_one_group_of_all_shards_is_the_order_without_turns() -> None:
+    assert np.array_equal(epoch_order(12, seed=3, epoch=1, turns=turns_of(5)), epoch_order(12, seed=3, epoch=1))
+    steps = list(epoch_steps(12, batch_size=5, seed=0, epoch=4, turns=turns_of(2)))
+    later = list(epoch_steps(12, batch_size=5, seed=0, epoch=4, first=1, turns=turns_of(2)))
+    assert [step.chosen.tolist() for step in later] == [step.chosen.tolist() for step in steps[1:]]
+
+
+def test_shards_are_numbered_in_the_order_of_their_names(table: ClipTable) -> None:
+    numbers = shard_numbers(table)
+    assert [f"shard-{number:05d}.h5" for number in numbers] == list(table.shard)
 
 
 @given(num_clips=st.integers(1, 40), num_parts=st.integers(1, 9))

@@ -151,6 +151,8 @@ def test_every_option_without_effect_beside_another_says_so(made: MadeDataset, p
         ({"train": "head", "checkpoint_blocks": True}, "--checkpoint-blocks does nothing here: no block trains"),
         ({"mixup": 0.4, "batch_size": 1}, "--mixup does nothing here: --batch-size 1 has no pairs"),
         ({"cutmix": 1.0, "batch_size": 1}, "--cutmix does nothing here: --batch-size 1 has no pairs"),
+        ({"shuffle_shards": 9}, "--shuffle-shards does nothing here: there are no more shards than that"),
+        ({"shard_cache": "elsewhere"}, "--shard-cache does nothing here: --shards is a folder"),
         ({"activation": "quick_gelu"}, "--activation does nothing here: it is for the weights of --init"),
     ],
 )

@@ -457,6 +457,27 @@ def check_log_every(tools: Tools) -> None:
     assert counts == [6, 2]
 
 
+def check_shuffle_shards(tools: Tools) -> None:
+    assert recorded(tools, "train.run.loop.epoch_steps", "turns") == [None]
+    (turns,) = recorded(tools, "train.run.loop.epoch_steps", "turns", shuffle_shards=2)
+    assert turns.at_once == 2 and set(turns.shard.tolist()) == {0, 1, 2}  # the last shard holds test clips alone
+
+
+def check_shard_cache(tools: Tools) -> None:
+    cache = tools.folder / "cache"
+    built = tools.build(shards=f"file://{tools.made.shards}", shard_cache=str(cache))
+    assert [file.name for file in cache.glob("*/shard-*.h5")] == ["shard-00000.h5"]
+    assert any(f"to {cache} when they are needed" in note for note in built.data.notes)
+
+
+def check_shard_cache_gb(tools: Tools) -> None:
+    options: dict[str, Value] = {"shards": f"file://{tools.made.shards}", "shard_cache": str(tools.folder / "cache")}
+    assert any("--shard-cache-gb" in note for note in tools.build(shard_cache_gb=3e-4, **options).data.notes)
+    assert not any("--shard-cache-gb" in note for note in tools.build(shard_cache_gb=1.0, **options).data.notes)
+    with pytest.raises(DataError, match="may hold 1e-09 GB"):
+        tools.build(shard_cache_gb=1e-9, **{**options, "shard_cache": str(tools.folder / "other")})
+
+
 def check_tracker(tools: Tools) -> None:
     assert (tools.train(tracker="tensorboard") / "tensorboard").is_dir()
     assert not (tools.train(tracker="none") / "tensorboard").exists()
