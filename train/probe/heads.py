@@ -69,7 +69,7 @@ def train_head(training: HeadTraining) -> tuple[Checkpoint, Checkpoint]:
     """
     config, learner, num_samples = training.config, training.learner, len(training.lessons.samples)
     progress, best = Progress(), None
-    title = f"head of split {config.split}, seed {config.seed}"
+    title = f"split {config.split}, seed {config.seed}"
     with show_progress(title, config.epochs * num_samples, detail=lambda: _live_text(training, progress)) as advance:
         while not progress.finished:
             steps = epoch_steps(num_samples, batch_size=config.batch_size, seed=config.seed, epoch=progress.epoch)
@@ -91,7 +91,7 @@ def train_head(training: HeadTraining) -> tuple[Checkpoint, Checkpoint]:
 
 
 def _live_text(training: HeadTraining, progress: Progress) -> str:
-    """What is known in the middle of an epoch, and the time left of all heads."""
+    """The time left of all heads, and what is known in the middle of an epoch."""
     epochs = training.config.epochs
     epochs_left = epochs - progress.epoch - progress.num_clips / len(training.lessons.samples)
     text = live_text(progress, seconds_left=training.pace.seconds_left(epochs_left))

@@ -117,12 +117,13 @@ def _seconds_left(session: Session, progress: Progress) -> float:
 
 
 def live_text(progress: Progress, *, seconds_left: float) -> str:
-    """What is known in the middle of an epoch, and the time left of the whole run."""
-    text = f"loss {progress.loss_sum / progress.num_clips:.3f}, top-1 {progress.num_right / progress.num_clips:.1%}"
+    """The time left of the whole run, which narrow terminals show too, and what is known in the middle of an epoch."""
+    loss, right = progress.loss_sum / progress.num_clips, progress.num_right / progress.num_clips
+    text = f"run: {duration_text(seconds_left)} left; loss {loss:.3f}, top-1 {right:.1%}"
     validated = [row.val_top1 for row in progress.history if row.val_top1 is not None]
     if validated:
         text += f", validation {validated[-1]:.1%}"
-    return f"{text}; run: {duration_text(seconds_left)} left"
+    return text
 
 
 def _between_steps(session: Session, progress: Progress) -> bool:
