@@ -13,13 +13,14 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from shared.checks import parse_json
 from shared.errors import DataError
 from shared.interrupts import begin
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)
+_PIECE_BYTES = 1 << 20
 _LONGEST_NAME = 200  # bytes of the final name that the temporary one repeats; file names end at 255
 
 
@@ -90,6 +91,17 @@ def _create_temporary(path: Path) -> tuple[Path, int]:
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # taken for a leftover between its creation and its lock
+
+
+def take_room(file: BinaryIO, offset: int, num_bytes: int) -> None:
+    """Have the disk hold ``num_bytes`` of an open file from ``offset`` on. Raises OSError where it is too full."""
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        os.posix_fallocate(file.fileno(), offset, num_bytes)
+        return
+    file.seek(offset)
+    for start in range(0, num_bytes, _PIECE_BYTES):
+        file.write(bytes(min(_PIECE_BYTES, num_bytes - start)))
+    file.flush()
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,9 +2,24 @@
 
 import os
 import signal
+import sys
 
 EXIT_INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # job schedulers and `kill` send the latter
+
+
+def refuse_windows() -> None:
+    """Raise SystemExit, with one sentence and exit code 1, on Windows: it lacks Unix's locks, signals and processes."""
+    if sys.platform == "win32":
+        raise SystemExit(
+            "error: hmdb51-lsvit does not run on Windows itself; use it in WSL 2: `wsl --install`, then as on Ubuntu"
+        )
+
+
+def let_macs_fall_back() -> None:
+    """Let the CPU do what torch cannot do on a Mac's GPU, unless the user says otherwise; before torch is imported."""
+    if sys.platform == "darwin":
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
 def end_at_once() -> None:

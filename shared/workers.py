@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -17,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 from shared.errors import DataError
 from shared.interrupts import begin, held, kept_from_children
@@ -30,6 +31,8 @@ _JOIN_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 3600.0
 _LONGEST_ADDRESS = 103  # bytes of a socket's path: 107 on Linux, 103 on macOS
 _SOCKET_IN_FOLDER = len("/pymp-12345678/listener-12345678")
+# On macOS a process that is forked when its libraries have started may crash: there each worker is a new interpreter.
+START_METHOD: Literal["forkserver", "spawn"] = "spawn" if sys.platform == "darwin" else "forkserver"
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -70,7 +73,7 @@ class Ticket(Generic[Result]):
 
 @dataclass(eq=False)
 class _Worker:
-    process: ForkServerProcess
+    process: ForkServerProcess | SpawnProcess
     connection: Connection
     is_ready: bool = False
     ticket: Ticket[Any] | None = None
@@ -81,15 +84,16 @@ def start_server(preload: Sequence[str]) -> None:
     """Start the server from which workers are forked: it imports the modules ``preload`` and runs nothing else.
 
     To be called early: the imports take seconds, in which this process can do others of its own. Does nothing where
-    the server runs already. A plain fork is unsafe beside threads and CUDA, and a fresh interpreter for each replaced
-    worker would cost seconds.
+    the server runs already, and on macOS. A plain fork is unsafe beside threads and CUDA, and a fresh interpreter for
+    each replaced worker would cost seconds.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
     begin()  # of the server's socket a folder would be left
     with held(), _own_environment(), _short_temporary_folder():
         resource_tracker.ensure_running()  # not below: it lets its own process and this one receive signals again
-        with kept_from_children():
-            forkserver.ensure_running()
+        if START_METHOD == "forkserver":
+            multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+            with kept_from_children():
+                forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -141,7 +145,10 @@ class WorkerPool:
 
     def __init__(self, *, num_workers: int, timeout_seconds: float, preload: Sequence[str]) -> None:
         start_server(preload)
-        self._context = multiprocessing.get_context("forkserver")
+        spawns = START_METHOD == "spawn"
+        self._context: ForkServerContext | SpawnContext = (
+            multiprocessing.get_context("spawn") if spawns else multiprocessing.get_context("forkserver")
+        )
         self._num_workers = num_workers
         self._timeout_seconds = timeout_seconds
         self._queue: deque[Ticket[Any]] = deque()
@@ -201,7 +208,8 @@ class WorkerPool:
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        process.start()
+        with _own_environment(), kept_from_children():
+            process.start()
         theirs.close()
         return _Worker(process=process, connection=mine)
 

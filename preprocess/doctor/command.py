@@ -14,7 +14,9 @@ from typing import Literal
 
 from preprocess.doctor.probe import NUM_FRAMES, PACKAGES, PREFIX, STAGES
 from shared.console import print_table, say
+from shared.cores import available_cores
 from shared.errors import first_line, last_line
+from shared.system_packages import install
 
 State = Literal["ok", "warn", "bad"]
 Facts = Mapping[str, object]
@@ -26,7 +28,6 @@ _SHARDS_GIGABYTES = 25.0  # HMDB51 at 224x304, 16 frames: 6766 * 16 * 224 * 304 
 _OLDEST = {"torch": "2.11", "torchcodec": "0.11"}
 _NEWEST_TRIED = {"torch": "2.14", "torchcodec": "0.17"}
 _FIRST_CUDA_TORCHCODEC = (0, 14)
-_INSTALL_FFMPEG = "apt-get install ffmpeg"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +168,7 @@ def _ffmpeg_libraries(facts: Mapping[str, Facts]) -> Finding:
     found, error = _stage(facts, "ffmpeg_libraries")
     majors = found.get("majors")
     if error or not isinstance(majors, list) or not majors:
-        return _bad("FFmpeg libraries", error or "missing", _INSTALL_FFMPEG)
+        return _bad("FFmpeg libraries", error or "missing", install("ffmpeg"))
     loaded = facts.get("torchcodec", {}).get("ffmpeg")
     value = f"FFmpeg {', '.join(map(str, majors))} found" + (f", torchcodec loads {loaded}" if loaded else "")
     return Finding(name="FFmpeg libraries", value=value)
@@ -194,8 +195,9 @@ def _torchcodec_remedy(facts: Mapping[str, Facts], versions: Mapping[str, str]) 
     if torch_error or not torch_version:
         return "mend torch first"
     if not facts.get("ffmpeg_libraries", {}).get("majors"):
-        return f"FFmpeg's libraries are missing: {_INSTALL_FFMPEG}"
-    if _numbers(codec) >= _FIRST_CUDA_TORCHCODEC and "+cpu" not in codec and not torch_facts["cuda"]:
+        return f"FFmpeg's libraries are missing: {install('ffmpeg')}"
+    is_for_cuda = _numbers(codec) >= _FIRST_CUDA_TORCHCODEC and "+cpu" not in codec and sys.platform == "linux"
+    if is_for_cuda and not torch_facts["cuda"]:
         return (
             f"torchcodec {codec} is a CUDA build and torch {torch_version} is a CPU build: "
             f"pip install -c constraints-cpu.txt torch torchcodec (torchcodec 0.13 with torch 2.13), "
@@ -221,6 +223,8 @@ def _decoding(facts: Mapping[str, Facts]) -> Finding:
 def _gpu(facts: Mapping[str, Facts], *, nvidia: str) -> Finding:
     gpu = facts.get("torch", {}).get("gpu")
     nvdec = bool(facts.get("nvdec", {}).get("loads"))
+    if facts.get("torch", {}).get("mps"):
+        return Finding(name="GPU", value="of a Mac; used with `lsvit-train ... --device mps` alone")
     if not nvidia and not gpu:
         return Finding(name="GPU", value="none; everything runs on the CPU")
     value = f"{gpu or nvidia}; NVDEC {'available' if nvdec else 'missing'}"
@@ -250,8 +254,8 @@ def _nvidia() -> str:
 
 def _tools() -> list[Finding]:
     return [
-        _tool("ffmpeg command", "ffmpeg", remedy=f"the tests need it: {_INSTALL_FFMPEG}"),
-        _tool("RAR", "unar", "bsdtar", remedy="`fetch` of a .rar needs it: apt-get install unar"),
+        _tool("ffmpeg command", "ffmpeg", remedy=f"the tests need it: {install('ffmpeg')}"),
+        _tool("RAR", "unar", "bsdtar", remedy=f"`fetch` of a .rar needs it: {install('unar')}"),
     ]
 
 
@@ -262,14 +266,14 @@ def _tool(name: str, *commands: str, remedy: str) -> Finding:
 
 
 def _machine(data: Path) -> list[Finding]:
-    cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    cores = available_cores()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9  # macOS has both
     few = "fewer than 4 GB: use --workers 1 and a smaller --batch-size"
     return [
         _disk(data),
         Finding(name="cores", value=str(cores)),
         Finding(name="memory", value=f"{memory:.1f} GB", state="ok" if memory >= 4 else "warn", remedy=few),
-        _shared_memory(Path("/dev/shm")),
+        *([_shared_memory(Path("/dev/shm"))] if sys.platform == "linux" else []),
     ]
 
 

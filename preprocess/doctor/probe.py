@@ -16,7 +16,8 @@ from pathlib import Path
 PREFIX = "PROBE "
 PACKAGES = ("torch", "torchcodec", "numpy", "h5py", "numba", "pandas", "scikit-learn", "imbalanced-learn")
 # The major version of libavutil of each FFmpeg that torchcodec may load.
-AVUTIL_MAJORS = {4: 56, 5: 57, 6: 58, 7: 59, 8: 60}
+AVUTIL_MAJORS = {4: 56, 5: 57, 6: 58, 7: 59, 8: 60, 9: 61}
+_HOMEBREW = ("/opt/homebrew/opt/ffmpeg/lib/", "/usr/local/opt/ffmpeg/lib/")
 NUM_FRAMES = 20
 
 
@@ -39,7 +40,13 @@ def find_versions() -> dict[str, object]:
 
 def find_ffmpeg_libraries() -> dict[str, object]:
     """The major versions of FFmpeg whose libraries the dynamic linker finds."""
-    return {"majors": [major for major, avutil in AVUTIL_MAJORS.items() if _loads(f"libavutil.so.{avutil}")]}
+    return {"majors": [major for major, avutil in AVUTIL_MAJORS.items() if any(map(_loads, libavutil_files(avutil)))]}
+
+
+def libavutil_files(major: int) -> list[str]:
+    """What the library is called here. On macOS torchcodec also looks where Homebrew puts it, the linker does not."""
+    names = [f"{folder}libavutil.{major}.dylib" for folder in ("", *_HOMEBREW)]
+    return names if sys.platform == "darwin" else [f"libavutil.so.{major}"]
 
 
 def find_nvdec() -> dict[str, object]:
@@ -60,7 +67,11 @@ def import_torch() -> dict[str, object]:
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return {"cuda": torch.version.cuda, "gpu": gpu}
+    return {
+        "cuda": torch.version.cuda,
+        "gpu": gpu,
+        "mps": sys.platform == "darwin" and torch.backends.mps.is_available(),
+    }
 
 
 def import_h5py() -> dict[str, object]:

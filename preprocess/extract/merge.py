@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from preprocess.extract.ownership import check_owner
 from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, remarks, rules_for, sha256_of_table
 from preprocess.extract.state import is_finished, read_extraction_plan, read_outcome
 from shared.console import say
+from shared.cores import available_cores
 from shared.errors import DataError
 from shared.files import sha256_of
 from shared.manifests import (
@@ -73,7 +73,7 @@ def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool, asked
     rules = rules_for(asked or AS_KEPT, shards, plan)
     for sentence in remarks(plan.planned_videos, rules, asked=asked, shards=shards) if asked else ():
         say(sentence)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if rehash else 1) as pool:  # checksums run side by side
+    with ThreadPoolExecutor(available_cores() if rehash else 1) as pool:  # checksums run side by side
         merged = list(pool.map(lambda shard: _merge_shard(shards, plan, shard, rehash=rehash), plan.shards))
     kept = keep_rules(shards, plan, rules)
     return write_all(manifests, kept, merged, synthetic=synthetic or plan.synthetic, rules=rules)

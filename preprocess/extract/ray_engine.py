@@ -25,6 +25,7 @@ from preprocess.extract.extraction_plan import Extraction, PlannedShard
 from preprocess.extract.facts import ClipFacts
 from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_files
 from shared.console import progress, say
+from shared.cores import available_cores
 from shared.errors import DataError, UsageError, first_line
 
 _MAX_RETRIES = 10  # of a task whose process or node died; a video cannot do that, it is decoded in another process
@@ -197,7 +198,7 @@ def _start_local(needs: dict[str, float], stack: contextlib.ExitStack) -> Any:
     try:
         ray.init(
             address="local",
-            num_cpus=max(len(os.sched_getaffinity(0)), int(needs["CPU"])),
+            num_cpus=max(available_cores(), int(needs["CPU"])),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             logging_level="ERROR",

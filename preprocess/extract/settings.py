@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.rules import AS_KEPT, AskedRules
+from shared.cores import available_cores
 from shared.errors import UsageError
 
 DEVICES = ("cpu", "cuda", "auto")
@@ -89,4 +89,4 @@ def check_device(settings: ExtractionSettings) -> None:
 
 def workers_of(settings: ExtractionSettings) -> int:
     """As asked for, or one for each core that this process may use."""
-    return settings.num_workers or len(os.sched_getaffinity(0))
+    return settings.num_workers or available_cores()

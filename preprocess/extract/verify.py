@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from preprocess.extract.extraction_plan import clip_facts
 from preprocess.extract.facts import with_facts
 from preprocess.extract.rules import kept_rules, made_by
 from preprocess.extract.state import read_extraction_plan
+from shared.cores import available_cores
 from shared.errors import DataError
 from shared.files import sha256_of
 from shared.manifests import (
@@ -75,7 +75,7 @@ def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> 
     faults: list[Fault] = []
     rows: dict[str, ClipRow] = {}
     # Checksums leave the interpreter to others while they are taken, so threads keep every core busy.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         checked = pool.map(lambda entry: _check_shard(shards / entry.file, entry, dataset), dataset.shards)
         for entry, (shard_rows, shard_faults) in zip(dataset.shards, checked, strict=True):
             rows.update((row.clip_id, row) for row in shard_rows)

@@ -20,8 +20,8 @@ import rarfile
 from preprocess.fetch.members import ByteSource, Member, check_member
 from preprocess.fetch.rar_tools import read_with_bsdtar, read_with_unar
 from shared.errors import DataError
+from shared.system_packages import install
 
-INSTALL_UNAR = "apt-get install unar"
 _PLAIN_TYPES = (0, stat.S_IFREG, stat.S_IFDIR)
 rarfile.RAR_MAX_COMMENT = -1  # no comment is read: rarfile would give it to a tool, without limit of time or size
 
@@ -29,7 +29,7 @@ rarfile.RAR_MAX_COMMENT = -1  # no comment is read: rarfile would give it to a t
 def list_rar(archive: Path) -> list[Member]:
     """Every member, from its header. Raises DataError where the archive is damaged, encrypted, or no tool is there."""
     if not _has_unar() and shutil.which("bsdtar") is None:
-        raise DataError(f"reading .rar needs the tool unar, which is not installed: {INSTALL_UNAR}")
+        raise DataError(f"reading .rar needs the tool unar, which is not installed: {install('unar')}")
     try:
         with rarfile.RarFile(archive) as opened:
             if opened.needs_password():
@@ -84,6 +84,8 @@ class _VerifiedStream:
         chunk = self._data.read(size)
         self._crc32 = zlib.crc32(chunk, self._crc32)
         if not chunk and self._member.crc32 not in (None, self._crc32):
-            remedy = "" if _has_unar() else f", or install unar ({INSTALL_UNAR}): bsdtar decodes some archives wrongly"
+            remedy = (
+                "" if _has_unar() else f", or install unar ({install('unar')}): bsdtar decodes some archives wrongly"
+            )
             raise DataError(f"{self._member.name} in the archive is damaged: its CRC32 is wrong; fetch it anew{remedy}")
         return chunk

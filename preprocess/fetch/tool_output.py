@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import subprocess
 import tempfile
@@ -17,6 +16,8 @@ from shared.errors import DataError
 STALL_SECONDS = 120.0
 MAX_REST_BYTES = 1 << 25
 _CHUNK_BYTES = 1 << 20
+# A shell bounds the files that the tool may write, in POSIX's units of 512 bytes: its messages may be endless as well.
+_BOUNDED = ("sh", "-c", f'ulimit -f {MAX_REST_BYTES // 512} && exec "$@"', "sh")
 
 
 class ToolOutput:
@@ -51,7 +52,7 @@ def tool_output(command: Sequence[str], archive: Path) -> Iterator[ToolOutput]:
     """Run ``command`` and give its output; raise DataError, with its words, where it failed."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            command,
+            [*_BOUNDED, *command],
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,
@@ -60,8 +61,6 @@ def tool_output(command: Sequence[str], archive: Path) -> Iterator[ToolOutput]:
         )
         try:
             assert process.stdout is not None
-            with contextlib.suppress(ProcessLookupError):  # its messages may be endless as well
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_REST_BYTES, MAX_REST_BYTES))
             tool = Path(command[0]).name
             output = ToolOutput(process.stdout, tool=tool, archive=archive)
             try:

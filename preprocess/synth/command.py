@@ -7,7 +7,6 @@ from. Numbers measured on them say nothing about HMDB51.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from preprocess.synth.specs import (
 )
 from shared.checks import from_builtins, parse_json
 from shared.console import counted, progress
+from shared.cores import available_cores
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.interrupts import explained
@@ -103,7 +103,7 @@ def synthesize(
     _claim(destination, parameters, specs)
     missing = [spec for spec in specs if not (destination / spec.path).is_file()]
     with explained(partial(_how_to_continue, destination, specs)):
-        _render_all(destination, missing, num_workers=num_workers or len(os.sched_getaffinity(0)))
+        _render_all(destination, missing, num_workers=num_workers or available_cores())
     return SynthSummary(
         destination=destination,
         parameters=parameters,

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DataError
-from shared.files import synchronise
+from shared.files import synchronise, take_room
 from shared.shards.format import SHARD_FORMAT, SHARD_NAMES, SHARD_VERSION, ClipRecord, ShardLayout
 from shared.shards.reader import ShardReader
 
@@ -93,7 +93,7 @@ class PendingShard:
                 file.attrs[name] = value
         with self.temporary.open("r+b") as raw:
             # Room for everything is taken now: a full disk is met here and not in the middle of a worker's row.
-            os.posix_fallocate(raw.fileno(), offset, self.capacity * layout.clip_bytes)
+            take_room(raw, offset, self.capacity * layout.clip_bytes)
         return offset
 
     def place(self, row: int) -> ClipPlace:

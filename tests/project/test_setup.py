@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ("bash", "cat", "cut", "dirname", "env", "mkdir", "rm", "sha256sum", "touch")
+TOOLS = ("bash", "cat", "cut", "dirname", "env", "mkdir", "rm", "sha256sum", "touch", "uname")
 # Answers the questions that setup asks of an interpreter: its version, FFmpeg's libraries, a virtual environment, pip.
 PYTHON = """#!/bin/bash
 echo "python $*" | head -n 1 >>"$LOG"
@@ -126,6 +126,22 @@ def test_a_user_is_told_what_to_type(tmp_path: Path, present: tuple[str, ...], c
     assert command in done.stderr
     assert "apt-get" not in machine.calls()
     assert not (machine.project / ".venv").exists()
+
+
+def test_on_a_mac_homebrew_is_named(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user=1000)
+    (machine.bin / "uname").unlink()
+    machine.install("uname", "#!/bin/bash\necho Darwin\n")
+    (machine.bin / "apt-get").unlink()
+    done = machine.setup()
+    assert done.returncode == 1 and "brew install ffmpeg" in done.stderr and "apt-get" not in done.stderr
+
+
+def test_macs_have_another_program_for_checksums(machine: Machine) -> None:
+    (machine.bin / "sha256sum").unlink()
+    machine.has("ffmpeg", "python3.11-venv").install("shasum", "#!/bin/bash\necho 0123 -\n")
+    assert machine.setup().returncode == 0
+    assert (machine.project / ".venv" / ".setup-run").read_text().startswith("0123 ")
 
 
 def test_a_user_with_sudo_gets_it(tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ def files_allowed(count: int) -> int:
     if hard != resource.RLIM_INFINITY:
         needed = min(needed, hard)
     if needed > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        except (ValueError, OSError):  # macOS says that there is no limit, and has one
+            needed = soft
     return max(1, needed - _OTHER_FILES)
 
 

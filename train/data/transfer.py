@@ -29,7 +29,7 @@ class Sent:
 
 
 class Sender:
-    """Copies tensors to a device on a stream of its own. On the CPU they are passed on as they are."""
+    """Copies tensors to a GPU on a stream of its own, to that of a Mac at once. For the CPU they stay as they are."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -42,7 +42,7 @@ class Sender:
         large: in pinned memory, each sent as it lies there. small: packed into one piece of pinned memory.
         """
         if self._stream is None:
-            return Sent(tensors=(*large, *small), arrival=None)
+            return Sent(tensors=tuple(tensor.to(self._device) for tensor in (*large, *small)), arrival=None)
         with torch.cuda.stream(self._stream):
             sent = [tensor.to(self._device, non_blocking=True) for tensor in large]
             if small:

@@ -56,7 +56,7 @@ def explain_video(model: LSViT, video: Tensor, *, label: int | None = None) -> E
     """The same for the model's own input: video float32 (1, T, 3, S, S) in [0, 1]."""
     with torch.enable_grad():
         trace = model.trace(video)
-        probabilities = trace.logits[0].detach().double().softmax(dim=0).cpu().numpy()
+        probabilities = trace.logits[0].detach().cpu().double().softmax(dim=0).numpy()
         chosen = int(probabilities.argmax()) if label is None else label
         gradients = torch.autograd.grad(trace.logits[0, chosen], trace.attentions)
     attentions = [attention[0].detach() for attention in trace.attentions]  # each (T, heads, N, N)

@@ -60,9 +60,15 @@ class Processes:
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """auto: CUDA where there is a GPU. Raises UsageError where CUDA is asked for and absent."""
+    """auto: CUDA where there is a GPU, and never that of a Mac. Raises UsageError where what is asked for is absent."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device is cuda, but torch finds no GPU; use --device cpu, or see `hmdb-prep doctor`")
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise UsageError(
+                "--device is mps, but torch finds no GPU of a Mac (Apple silicon, macOS 14 or later); use --device cpu"
+            )
+        return torch.device("mps")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local_rank % torch.cuda.device_count())
@@ -86,7 +92,7 @@ def memory_errors(remedy: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise DataError(f"the GPU's memory is too small: {first_line(error)}\n{remedy}") from error
     except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+        if not any(words in str(error) for words in ("DefaultCPUAllocator", "MPS backend out of memory")):
             raise
         raise DataError(f"the memory is too small: {first_line(error)}\n{remedy}") from error
 
@@ -98,6 +104,8 @@ def joined_processes(device_name: str) -> Iterator[Processes]:
         yield Processes(device=choose_device(device_name))
         return
     device = choose_device(device_name, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "mps":  # gloo, which processes on a Mac would speak through, knows no tensors there
+        raise UsageError("--device mps trains in one process; start `lsvit-train run` without torchrun")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     local_count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

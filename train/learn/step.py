@@ -18,7 +18,7 @@ from train.data.mix import mix_clips
 from train.learn.lessons import Lesson, Lessons, Shown
 from train.learn.losses import clip_losses, soft_targets
 from train.learn.optimizer import Schedule, set_rate, update_average
-from train.learn.precision import amp_dtype
+from train.learn.precision import amp_dtype, widened, widest_float
 from train.learn.processes import Processes
 from train.model.lsvit import LSViT
 
@@ -75,13 +75,13 @@ def train_step(learner: Learner, lessons: Lessons, lesson: Lesson, *, step: int)
     set_rate(learner.optimizer, learner.schedule.rate(step))
     num_clips = len(lesson.step.chosen)
     learner.optimizer.zero_grad(set_to_none=True)
-    sums = torch.zeros(2, dtype=torch.float64, device=learner.processes.device)
+    sums = torch.zeros(2, dtype=widest_float(learner.processes.device), device=learner.processes.device)
     for index, shown in enumerate(lesson.received()):
         with _gathering(learner, is_last=index == len(lesson.parts) - 1):
             sums += _backward(learner, lessons, shown, num_clips=num_clips)
     sums = learner.processes.total(sums)
     norm = _update(learner, step=step)
-    loss_sum, num_right, norm_size = torch.cat([sums, norm.double().view(1)]).tolist()
+    loss_sum, num_right, norm_size = torch.cat([sums, norm.to(sums.dtype).view(1)]).tolist()
     _check_step(learner, lesson.step, loss=loss_sum / num_clips, norm=norm_size)
     return StepResult(loss_sum=loss_sum, num_right=num_right, num_clips=num_clips)
 
@@ -94,7 +94,7 @@ def _gathering(learner: Learner, *, is_last: bool) -> AbstractContextManager[Non
 
 
 def _backward(learner: Learner, lessons: Lessons, shown: Shown, *, num_clips: int) -> torch.Tensor:
-    """Add the gradient of one part; returns its sum of losses and its number of right clips, float64 (2,)."""
+    """Add the gradient of one part; returns its sum of losses and number of right clips, (2,) in the widest float."""
     video = augment(shown.frames, shown.changes, image_size=lessons.model.image_size, photometry=shown.photometry)
     targets = soft_targets(shown.labels, num_classes=lessons.model.num_classes, smoothing=lessons.loss.smoothing)
     if shown.own is not None and shown.box is not None:
@@ -105,7 +105,7 @@ def _backward(learner: Learner, lessons: Lessons, shown: Shown, *, num_clips: in
     # DDP takes the mean over the processes, the loss is a mean over all clips: hence the number of processes.
     torch.autograd.backward(learner.scaler.scale(losses.sum() * (learner.processes.count / num_clips)))
     right = (logits.argmax(dim=1) == targets.argmax(dim=1)) * shown.weight
-    return torch.stack([losses.detach().double().sum(), right.double().sum()])
+    return torch.stack([widened(losses.detach()).sum(), widened(right).sum()])
 
 
 def _update(learner: Learner, *, step: int) -> torch.Tensor:

@@ -60,7 +60,7 @@ def shares_of(loaded: LoadedModel, clips: Sequence[torch.Tensor]) -> Floats:
     """P(class | clip) of clips by their views, each float32 (C·S, T, 3, S, S): float64 (clips, classes)."""
     with torch.inference_mode(), memory_errors(SMALLER_BATCHES):
         answer = probabilities_of(loaded.model, amp_dtype=amp_dtype(loaded.precision))
-        shares: Floats = answer(torch.stack(list(clips)).to(loaded.device)).cpu().numpy()
+        shares: Floats = answer(torch.stack(list(clips)).to(loaded.device)).cpu().double().numpy()
     return shares
 
 

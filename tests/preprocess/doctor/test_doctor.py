@@ -186,6 +186,16 @@ def test_missing_tools_and_a_small_disk(tmp_path: Path, monkeypatch: pytest.Monk
     assert by_name(findings)["disk"].value == f"0.5 GB free at {tmp_path}"
 
 
+def test_a_mac_needs_no_shared_memory_and_no_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("preprocess.doctor.command.probe", lambda: SOUND)
+    assert "/dev/shm" not in by_name(diagnose(data=tmp_path))
+    broken = facts(packages=versions(torchcodec="0.17.0"), ffmpeg_libraries={"majors": []}, torchcodec=NOT_LOADED)
+    assert "brew install ffmpeg" in by_name(judge(broken, nvidia=""))["torchcodec"].remedy
+    broken = facts(packages=versions(torchcodec="0.17.0"), torchcodec=NOT_LOADED)
+    assert "CUDA" not in by_name(judge(broken, nvidia=""))["torchcodec"].remedy
+
+
 def test_printing_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     well, hinders = Finding(name="a", value="1"), Finding(name="b", value="2", state="warn", remedy="do this")
     assert print_diagnosis([well]) == 0
