@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from preprocess.eda.conclusions import conclude
-from preprocess.eda.images import read_small_pictures, read_thumbnails
+from preprocess.eda.images import read_looks, read_thumbnails
 from preprocess.eda.near_duplicates import find_near_duplicates
 from preprocess.eda.plots import draw_plots
 from preprocess.eda.report import render_report, shown_clips
 from preprocess.eda.summary import summarize
 from preprocess.eda.tables import print_summary
-from shared.console import say
+from shared.console import progress, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.fonts import find_letters, note_on_missing
@@ -50,9 +50,9 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
         wrong = what_is_wrong(shards, named, dataset_id=dataset.dataset_id)
         note = f"no pictures and no near duplicates: {wrong}"
     else:
-        duplicates = find_near_duplicates(
-            summary.clips, read_small_pictures(summary.clips, shards, dataset_id=dataset.dataset_id)
-        )
+        looks = read_looks(summary.clips, shards, dataset_id=dataset.dataset_id)
+        with progress("comparing clips", len(summary.clips)) as advance:
+            duplicates = find_near_duplicates(summary.clips, looks, advance=advance)
         thumbnails = read_thumbnails(shown_clips(summary, duplicates), shards, dataset_id=dataset.dataset_id)
     words = folder_options(Places(shards=shards, manifests=manifests))
     findings = conclude(summary, duplicates, places="".join(f" {shlex.quote(word)}" for word in words))

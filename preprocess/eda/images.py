@@ -10,30 +10,47 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from preprocess.eda.near_duplicates import FRAMES_A_CLIP, small_pictures
+from preprocess.eda.near_duplicates import FRAMES_A_CLIP, Looks, looks_of, small_pictures
 from shared.console import progress
 from shared.pages import data_address
 from shared.shards.clips import clips_in_shards
 
 THUMBNAIL_HEIGHT = 108
 _JPEG_QUALITY = 82
+_CLIPS_AT_ONCE = 256  # whose hashes are taken together
 
 
-def read_small_pictures(clips: pd.DataFrame, shards: Path, *, dataset_id: str) -> npt.NDArray[np.float32]:
-    """``small_pictures`` of FRAMES_A_CLIP evaluation frames of each clip, evenly spread: float32 (N, n, 32, 32).
+def read_looks(clips: pd.DataFrame, shards: Path, *, dataset_id: str) -> Looks:
+    """How FRAMES_A_CLIP evaluation frames of each clip look, evenly spread, in the order of the rows.
 
     Raises DataError as ``clips_in_shards`` does.
     """
-    pictures = np.empty((len(clips), FRAMES_A_CLIP, 32, 32), dtype=np.float32)
-    with progress("comparing clips", len(clips)) as advance:
+    looks = Looks(
+        hashes=np.empty((len(clips), FRAMES_A_CLIP, 4), np.uint64),
+        pictures=np.empty((len(clips), FRAMES_A_CLIP, 32, 32), np.uint8),
+        is_flat=np.empty((len(clips), FRAMES_A_CLIP), np.bool_),
+    )
+    places: list[int] = []
+    pictures = np.empty((_CLIPS_AT_ONCE, FRAMES_A_CLIP, 32, 32), np.float32)
+    with progress("reading pictures", len(clips)) as advance:
         for clip in clips_in_shards(clips, shards, dataset_id=dataset_id):
-            pictures[clip.place] = small_pictures(clip.frames[_spread(clip.evaluation, FRAMES_A_CLIP)])
+            pictures[len(places)] = small_pictures(clip.frames[_spread(clip.evaluation, FRAMES_A_CLIP)])
+            places.append(clip.place)
+            if len(places) == _CLIPS_AT_ONCE:
+                _keep(looks, places, pictures)
+                places = []
             advance(1)
-    return pictures
+        _keep(looks, places, pictures[: len(places)])
+    return looks
+
+
+def _keep(looks: Looks, places: list[int], pictures: npt.NDArray[np.float32]) -> None:
+    some = looks_of(pictures)
+    looks.hashes[places], looks.pictures[places], looks.is_flat[places] = some.hashes, some.pictures, some.is_flat
 
 
 def read_thumbnails(clips: pd.DataFrame, shards: Path, *, dataset_id: str) -> dict[str, str]:
-    """The middle frame of each of a few clips as a JPEG data URI, keyed by clip_id. Raises as read_small_pictures."""
+    """The middle frame of each of a few clips as a JPEG data URI, keyed by clip_id. Raises as read_looks."""
     clips = clips.drop_duplicates("clip_id")
     return {
         str(clips["clip_id"].iloc[clip.place]): thumbnail(clip.frames[_spread(clip.evaluation, 1)[0]])

@@ -17,17 +17,31 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from preprocess.eda.hash_pairs import close_pairs
 from shared.manifests import SPLIT_COLUMNS
 from shared.video.luma import luma_of_array
 
 FRAMES_A_CLIP = 3
 MAX_DISTANCE = 40  # of 256 bits; unrelated pictures differ in 128, give or take 16
 MIN_CORRELATION = 0.95
-MAX_PAIRS = 2000  # kept, the closest first; all are counted
+MAX_PAIRS = 2000  # kept, the closest first; all are counted ...
+MAX_COUNTED = 5_000_000  # ... up to this number: then thousands of clips show the same, and the search ends
 _SIDE = 32
 _LOWEST = 16
 _MIN_CONTRAST = 4.0  # standard deviation of the small luma picture, of 255
-_BLOCK = 512
+_AT_ONCE = 8192  # pairs that are correlated together
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Looks:
+    """How frames look: what is kept of n frames of each of N clips, some 3 KB a clip."""
+
+    hashes: npt.NDArray[np.uint64]
+    """(N, n, 4): 256 bits of each frame, as ``perceptual_hashes`` makes them."""
+    pictures: npt.NDArray[np.uint8]
+    """(N, n, 32, 32): luma, stretched so that the darkest pixel of each picture is 0 and the brightest 255."""
+    is_flat: npt.NDArray[np.bool_]
+    """(N, n): frames of one tone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +51,7 @@ class NearDuplicates:
     pairs: the closest ones, columns clip_a, clip_b (clip ids), row_a, row_b (rows of the manifests), distance (bits),
     correlation, same_source, same_class, and one column for each split: True where one clip trains and the other tests.
     num_pairs: all pairs, also those beyond MAX_PAIRS. num_hidden: of different sources, one in train and one in test.
+    is_whole: False where the search ended at MAX_COUNTED, so that there are more.
     """
 
     pairs: pd.DataFrame
@@ -44,6 +59,7 @@ class NearDuplicates:
     num_across_sources: int
     num_across_split: dict[str, int]
     num_hidden: dict[str, int]
+    is_whole: bool
 
     def counts(self) -> dict[str, int]:
         """Numbers of pairs by kind, for a table."""
@@ -77,74 +93,94 @@ def _cosine_basis() -> npt.NDArray[np.float32]:
     return np.asarray(basis, dtype=np.float32)
 
 
-def find_near_duplicates(
-    clips: pd.DataFrame, pictures: npt.NDArray[np.float32], *, advance: Callable[[int], None] = lambda count: None
-) -> NearDuplicates:
-    """Compare all clips with all others.
-
-    clips: manifests, N rows. pictures: float32 (N, n, 32, 32) from ``small_pictures``, n frames of each clip, in the
-    rows' order. advance: called with the number of clips compared.
-    """
-    num_frames = pictures.shape[1]
-    flat = pictures.reshape(len(clips) * num_frames, -1)
-    told = np.flatnonzero(flat.std(axis=1) >= _MIN_CONTRAST)
-    hashes = perceptual_hashes(flat[told].reshape(-1, _SIDE, _SIDE))
-    centred = flat[told] - flat[told].mean(axis=1, keepdims=True)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    found = []
-    for start in range(0, len(told), _BLOCK):
-        found.append(_pairs_of_block(hashes, centred, told // num_frames, start))
-        advance(min(_BLOCK, len(told) - start) // num_frames)
-    columns = ["row_a", "row_b", "distance", "correlation"]
-    pairs = (
-        pd.concat([pd.DataFrame(block, columns=columns) for block in found]) if found else pd.DataFrame(columns=columns)
+def looks_of(pictures: npt.NDArray[np.float32]) -> Looks:
+    """What is kept of pictures from ``small_pictures``, float32 (N, n, 32, 32)."""
+    flat = pictures.reshape(-1, _SIDE, _SIDE)
+    darkest, brightest = flat.min(axis=(1, 2), keepdims=True), flat.max(axis=(1, 2), keepdims=True)
+    stretched = (flat - darkest) * (255 / np.maximum(brightest - darkest, 1e-6))
+    return Looks(
+        hashes=perceptual_hashes(flat).reshape(*pictures.shape[:2], 4),
+        pictures=np.rint(stretched).astype(np.uint8).reshape(pictures.shape),
+        is_flat=pictures.std(axis=(2, 3)) < _MIN_CONTRAST,
     )
-    pairs = pairs.astype({"row_a": int, "row_b": int, "distance": int, "correlation": float})
-    pairs = pairs.sort_values(["distance", "correlation", "row_a", "row_b"], ascending=[True, False, True, True])
-    return _describe(clips, pairs.drop_duplicates(["row_a", "row_b"], ignore_index=True))
 
 
-def _pairs_of_block(
-    hashes: npt.NDArray[np.uint64], centred: npt.NDArray[np.float32], clip: npt.NDArray[np.int64], start: int
+def find_near_duplicates(
+    clips: pd.DataFrame, looks: Looks, *, advance: Callable[[int], None] = lambda count: None
+) -> NearDuplicates:
+    """All pairs of clips that look alike.
+
+    clips: manifests, N rows. looks: of their frames, in the rows' order. advance: called with a number of clips, in
+    all N, as the search goes on.
+    """
+    told = np.flatnonzero(~looks.is_flat.reshape(-1))
+    hashes, pictures = looks.hashes.reshape(-1, 4)[told], looks.pictures.reshape(-1, _SIDE**2)
+    owners = told // looks.is_flat.shape[1]
+    found, num_found, shown = [np.empty((0, 4))], 0, 0
+    for share, pairs in close_pairs(hashes, owners, max_distance=MAX_DISTANCE):
+        alike = _alike(pairs, owners, told, pictures)
+        found.append(alike)
+        num_found += len(alike)
+        advance(int(share * len(clips)) - shown)
+        shown = int(share * len(clips))
+        if num_found > MAX_COUNTED:
+            break
+    table = pd.DataFrame(_closest(np.concatenate(found)), columns=["row_a", "row_b", "distance", "correlation"])
+    table = table.astype({"row_a": int, "row_b": int, "distance": int, "correlation": float})
+    table = table.sort_values(["distance", "correlation", "row_a", "row_b"], ascending=[True, False, True, True])
+    return _describe(clips, table.reset_index(drop=True), is_whole=num_found <= MAX_COUNTED)
+
+
+def _alike(
+    pairs: npt.NDArray[np.int64],
+    owners: npt.NDArray[np.int64],
+    told: npt.NDArray[np.int64],
+    pictures: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.float64]:
-    """Pairs of the frames start .. start + _BLOCK with themselves and later ones: (m, 4), one row a pair of clips."""
-    block = hashes[start : start + _BLOCK]
-    distance = np.zeros((len(block), len(hashes) - start), dtype=np.uint16)
-    for word in range(hashes.shape[1]):
-        distance += np.bitwise_count(block[:, None, word] ^ hashes[None, start:, word])
-    first, second = np.nonzero(distance <= MAX_DISTANCE)
-    keep = clip[start + first] < clip[start + second]
-    first, second = first[keep], second[keep]
-    pairs = np.empty((len(first), 4))
-    for begin in range(0, len(first), _BLOCK * 16):
-        part = slice(begin, begin + _BLOCK * 16)
-        pairs[part, 3] = np.einsum("ij,ij->i", centred[start + first[part]], centred[start + second[part]])
-    pairs[:, 0], pairs[:, 1] = clip[start + first], clip[start + second]
-    pairs[:, 2] = distance[first, second]
-    pairs = pairs[pairs[:, 3] >= MIN_CORRELATION]
-    # Of the frames of two clips only the closest pair counts; this also keeps memory small.
-    pairs = pairs[np.lexsort((-pairs[:, 3], pairs[:, 2]))]
-    _, closest = np.unique(pairs[:, 0] * (clip[-1] + 1) + pairs[:, 1], return_index=True)
-    return np.asarray(pairs[np.sort(closest)])
+    """The pairs of frames whose pictures correlate, (m, 4): their clips, bits apart, correlation; as ``_closest``."""
+    kept = [np.empty((0, 4))]
+    for start in range(0, len(pairs), _AT_ONCE):
+        part = pairs[start : start + _AT_ONCE]
+        first, second = (_normalised(pictures[told[part[:, side]]]) for side in (0, 1))
+        correlation = np.einsum("ij,ij->i", first, second)
+        rows = np.column_stack([owners[part[:, 0]], owners[part[:, 1]], part[:, 2], correlation])
+        kept.append(_closest(rows[correlation >= MIN_CORRELATION]))
+    return _closest(np.concatenate(kept))
 
 
-def _describe(clips: pd.DataFrame, pairs: pd.DataFrame) -> NearDuplicates:
-    def values(column: str, side: str) -> npt.NDArray[np.object_]:
-        return np.asarray(clips[column].to_numpy(dtype=object)[pairs[side].to_numpy()])
+def _normalised(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Pictures (m, pixels) with mean 0 and length 1."""
+    centred = pictures.astype(np.float32)
+    centred -= centred.mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
 
-    pairs = pairs.assign(clip_a=values("clip_id", "row_a"), clip_b=values("clip_id", "row_b"))
-    pairs["same_source"] = values("source", "row_a") == values("source", "row_b")
-    pairs["same_class"] = values("class_name", "row_a") == values("class_name", "row_b")
+
+def _closest(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of the pairs of frames of two clips only the closest: rows of two clips, bits apart, correlation."""
+    rows = rows[np.lexsort((-rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0]))]
+    is_first = np.ones(len(rows), np.bool_)
+    is_first[1:] = (rows[1:, :2] != rows[:-1, :2]).any(axis=1)
+    return np.asarray(rows[is_first])
+
+
+def _describe(clips: pd.DataFrame, pairs: pd.DataFrame, *, is_whole: bool) -> NearDuplicates:
+    first, second = pairs["row_a"].to_numpy(), pairs["row_b"].to_numpy()
+    for column in ("source", "class_name"):
+        numbers = pd.factorize(clips[column])[0]
+        pairs[f"same_{column.removesuffix('_name')}"] = numbers[first] == numbers[second]
     for split in SPLIT_COLUMNS:
-        a, b = values(split, "row_a"), values(split, "row_b")
-        pairs[split] = ((a == "train") & (b == "test")) | ((a == "test") & (b == "train"))
+        trains, tests = (clips[split] == "train").to_numpy(), (clips[split] == "test").to_numpy()
+        pairs[split] = (trains[first] & tests[second]) | (tests[first] & trains[second])
     # What matters for a leak comes first where the list is cut.
     leaking = ~pairs["same_source"] | pairs[list(SPLIT_COLUMNS)].any(axis=1)
     kept = pd.concat([pairs[leaking], pairs[~leaking]]).head(MAX_PAIRS).reset_index(drop=True)
+    for side in ("a", "b"):
+        kept[f"clip_{side}"] = clips["clip_id"].to_numpy()[kept[f"row_{side}"].to_numpy()]
     return NearDuplicates(
         pairs=kept,
         num_pairs=len(pairs),
         num_across_sources=int((~pairs["same_source"]).sum()),
         num_across_split={split: int(pairs[split].sum()) for split in SPLIT_COLUMNS},
         num_hidden={split: int((pairs[split] & ~pairs["same_source"]).sum()) for split in SPLIT_COLUMNS},
+        is_whole=is_whole,
     )

@@ -19,7 +19,7 @@ from preprocess.eda.command import run_eda
 from preprocess.eda.conclusions import conclude
 from preprocess.eda.count_findings import on_near_duplicates
 from preprocess.eda.findings import Findings, listed
-from preprocess.eda.images import read_small_pictures
+from preprocess.eda.images import read_looks
 from preprocess.eda.near_duplicates import find_near_duplicates
 from preprocess.eda.offsets import PICTURE_COLUMNS
 from preprocess.eda.summary import summarize
@@ -145,7 +145,7 @@ def test_nothing_is_said_where_nothing_is_wrong(tmp_path: Path) -> None:
     clean = summarize(
         clips, summary.dataset, quarantine=summary.quarantine, notes=summary.notes, left_out=summary.left_out
     )
-    duplicates = find_near_duplicates(clips, read_small_pictures(clips, shards, dataset_id=summary.dataset.dataset_id))
+    duplicates = find_near_duplicates(clips, read_looks(clips, shards, dataset_id=summary.dataset.dataset_id))
     findings = conclude(clean, duplicates, places="")
     assert titles(findings) == ["Balance", "Augmentation"]
     assert "12 of each class, ratio 1.00. Training clips: split1, split2, split3 and split_full 9 of each" in text_of(
@@ -170,7 +170,7 @@ def test_near_duplicates_of_other_sources_on_both_sides(tmp_path: Path) -> None:
     )
     clips = read_manifests(manifests)
     dataset_id = read_dataset(manifests).dataset_id
-    duplicates = find_near_duplicates(clips, read_small_pictures(clips, shards, dataset_id=dataset_id))
+    duplicates = find_near_duplicates(clips, read_looks(clips, shards, dataset_id=dataset_id))
     assert duplicates.num_pairs == 3
     assert duplicates.num_hidden == {"split1": 1, "split2": 0, "split3": 0, "split_full": 0}
     found = on_near_duplicates(duplicates)

@@ -13,6 +13,7 @@ from PIL import Image
 from preprocess.eda.near_duplicates import (
     MAX_DISTANCE,
     find_near_duplicates,
+    looks_of,
     perceptual_hashes,
     small_pictures,
 )
@@ -90,7 +91,7 @@ def test_finds_the_pairs_and_says_what_they_join() -> None:
         ("run", "x", "train", "unused"),
     )
     pictures = np.stack([small_pictures(np.stack(clip)) for clip in frames])
-    found = find_near_duplicates(clips, pictures)
+    found = find_near_duplicates(clips, looks_of(pictures))
     pairs = found.pairs[["row_a", "row_b", "same_source", "same_class", "split1", "split2"]].to_numpy().tolist()
     assert pairs == [[0, 1, False, False, True, False], [2, 3, True, True, False, False]]
     assert found.counts()["all"] == 2
@@ -101,7 +102,7 @@ def test_finds_the_pairs_and_says_what_they_join() -> None:
 def test_flat_pictures_say_nothing() -> None:
     frames = np.zeros((1, 64, 64, 3), dtype=np.uint8)
     pictures = np.stack([small_pictures(frames), small_pictures(frames + 1), small_pictures(frames)])
-    found = find_near_duplicates(clips_of(*[("a", str(i), "train", "test") for i in range(3)]), pictures)
+    found = find_near_duplicates(clips_of(*[("a", str(i), "train", "test") for i in range(3)]), looks_of(pictures))
     assert (found.num_pairs, len(found.pairs)) == (0, 0)
 
 
@@ -110,7 +111,7 @@ def test_every_pair_is_found_across_blocks() -> None:
     generator = np.random.default_rng(0)
     pictures = generator.uniform(0, 255, (400, 3, 32, 32)).astype(np.float32)
     pictures[::100, 1] = small_pictures(scene(3)[None])[0]
-    found = find_near_duplicates(clips_of(*[("a", "s", "train", "test")] * 400), pictures)
+    found = find_near_duplicates(clips_of(*[("a", "s", "train", "test")] * 400), looks_of(pictures))
     expected = {(a, b) for a in range(0, 400, 100) for b in range(a + 100, 400, 100)}
     assert {(row.row_a, row.row_b) for row in found.pairs.itertuples()} == expected
     assert set(found.pairs["distance"]) == {0}
