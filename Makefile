@@ -38,8 +38,10 @@ test-slow:
 	@scripts/setup test
 	$(PYTEST) -m "slow and not cuda and not stress"
 
+# Faults of processes, disks, nodes and servers: with Ray, and with a server of S3 on this machine.
 test-stress:
 	@scripts/setup test
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[stress]"
 	$(PYTEST) -m stress
 
 # Known vulnerabilities of what is installed. 0: none, 1: some, 2: the database could not be reached.
