@@ -83,7 +83,7 @@ def _by_id(name: str, loaded: LoadedModel, folders: DataFolders) -> ShownClip:
     row = ClipRow(**{str(column): value for column, value in rows.to_dict("records")[0].items()})
     video = folders.videos / row.path
     if isinstance(folders.shards, Path) and not (folders.shards / row.shard).exists() and video.exists():
-        note = f"{row.shard} is not in {folders.shards}: decoded from {video} again"
+        note = f"the shard {row.shard} is not in {folders.shards}: decoded from {video} again"
         clip = _of_video(video, loaded)
         return dataclasses.replace(clip, name=name, folder=Path(name), notes=(*clip.notes, note))
     return _stored(name, row, folders.shards, named=set(frame["shard"]), dataset_id=dataset.dataset_id)

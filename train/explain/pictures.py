@@ -162,7 +162,7 @@ def _frame_ticks(frame_index: Sequence[int]) -> tuple[list[int], list[str]]:
 
 def strip_picture(received: Floats, frame_index: Sequence[int]) -> bytes:
     """LMI's weights as a PNG: blocks by frames."""
-    figure = Figure(figsize=(9, 0.75 + 0.28 * len(received)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(6.2, 0.8 + 0.28 * len(received)), dpi=150, layout="constrained")  # legible on phones too
     _draw_strip(figure.subplots(), received, frame_index)
     return _png(figure)
 
