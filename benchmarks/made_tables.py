@@ -1,4 +1,4 @@
-"""Data sets of any number of rows, without any video: manifests with HMDB51's classes, shards with tiny pictures."""
+"""Data sets of any number of rows, without any video: manifests and shards with tiny pictures."""
 
 from __future__ import annotations
 
@@ -23,43 +23,51 @@ from shared.shards.writer import PendingShard
 
 DATASET_ID = "b" * 64
 CLIPS_A_SHARD = 1000
-NUM_SEGMENTS, SIDE, _CELL = 4, 16, 4
+NUM_SEGMENTS, SIDE = 4, 16
+CLIPS_A_COPY = 100  # every so many clips one shows the same as the one before
 _CLIPS_A_SOURCE = 5
 
 
-def make_tables(folder: Path, *, num_rows: int) -> Extracted:
-    """Write manifests and shards of ``num_rows`` clips in 51 imbalanced classes; three sources in ten are for test."""
+def make_tables(folder: Path, *, num_rows: int, num_classes: int = len(HMDB51_CLASSES)) -> Extracted:
+    """Write manifests and shards of ``num_rows`` clips in imbalanced classes; three sources in ten are for test.
+
+    The first 51 classes bear HMDB51's names. One clip in a hundred looks like another one.
+    """
+    class_names = [*HMDB51_CLASSES, *(f"action_{number:03d}" for number in range(num_classes - len(HMDB51_CLASSES)))]
     made = Extracted(shards=folder / "shards", manifests=folder / "manifests")
     made.shards.mkdir(parents=True)
-    labels = _labels(num_rows)
+    labels = _labels(num_rows, num_classes)
     rows: list[ClipRow] = []
     for index, start in enumerate(range(0, num_rows, CLIPS_A_SHARD)):
-        rows += _write_shard(made.shards / shard_name(index), labels[start : start + CLIPS_A_SHARD], first=start)
+        members = [class_names[label] for label in labels[start : start + CLIPS_A_SHARD]]
+        rows += _write_shard(made.shards / shard_name(index), members, class_names, first=start)
     write_clip_manifests(made.manifests, rows)
     write_quarantine(made.manifests, ())
     write_dataset(made.manifests, _dataset(rows))
     return made
 
 
-def _labels(num_rows: int) -> npt.NDArray[np.int64]:
+def _labels(num_rows: int, num_classes: int) -> npt.NDArray[np.int64]:
     """The last classes are the largest, six times the first; every class has a clip where rows allow."""
-    shares = np.linspace(1, 6, len(HMDB51_CLASSES))
+    shares = np.linspace(1, 6, num_classes)
     edges = np.cumsum(shares) / shares.sum()
     return np.searchsorted(edges, (np.arange(num_rows) + 0.5) / num_rows).astype(np.int64)
 
 
-def _write_shard(path: Path, labels: npt.NDArray[np.int64], *, first: int) -> list[ClipRow]:
+def _write_shard(path: Path, members: list[str], class_names: list[str], *, first: int) -> list[ClipRow]:
     layout = ShardLayout(
         num_segments=NUM_SEGMENTS, frames_per_segment=1, height=SIDE, width=SIDE, dataset_id=DATASET_ID
     )
     generator = np.random.default_rng(first)
-    cells = generator.integers(0, 256, (len(labels), NUM_SEGMENTS, SIDE // _CELL, SIDE // _CELL, 3), dtype=np.uint8)
-    frames = cells.repeat(_CELL, axis=2).repeat(_CELL, axis=3)
+    frames = _pictures(len(members), generator)
     rows, records = [], []
-    with PendingShard(path, layout, capacity=len(labels)) as shard:
-        for place, label in enumerate(labels.tolist()):
+    with PendingShard(path, layout, capacity=len(members)) as shard:
+        for place, class_name in enumerate(members):
+            label = class_names.index(class_name)
             shard.write_clip(place, frames[place])
-            row = _row(first + place, label, generator, shard=path.name, place=place, crc32=crc32_of(frames[place]))
+            row = _row(
+                first + place, class_name, label, generator, shard=path.name, place=place, crc32=crc32_of(frames[place])
+            )
             rows.append(row)
             index = np.arange(NUM_SEGMENTS, dtype=np.int32)
             records.append(
@@ -70,8 +78,21 @@ def _write_shard(path: Path, labels: npt.NDArray[np.int64], *, first: int) -> li
     return rows
 
 
-def _row(index: int, label: int, generator: np.random.Generator, *, shard: str, place: int, crc32: int) -> ClipRow:
-    class_name = HMDB51_CLASSES[label]
+def _pictures(count: int, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Clips (count, T, H, W, 3) whose detail is as strong as that of scenes: amplitudes fall as one over frequency."""
+    noise = generator.standard_normal((count, NUM_SEGMENTS, SIDE, SIDE, 3), dtype=np.float32)
+    across, down = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE))
+    falling = 1 / np.maximum(np.hypot(across, down), 1 / SIDE)
+    scenes = np.fft.ifft2(np.fft.fft2(noise, axes=(2, 3)) * falling[..., None], axes=(2, 3)).real
+    scenes *= 50 / scenes.std(axis=(1, 2, 3, 4), keepdims=True)
+    copies = np.arange(CLIPS_A_COPY - 1, count, CLIPS_A_COPY)
+    scenes[copies] = 0.9 * scenes[copies - 1] + 5
+    return np.clip(scenes + 128, 0, 255).astype(np.uint8)
+
+
+def _row(
+    index: int, class_name: str, label: int, generator: np.random.Generator, *, shard: str, place: int, crc32: int
+) -> ClipRow:
     source = f"film{index // _CLIPS_A_SOURCE}"
     clip_id = f"{class_name}/{source}_{class_name}_f_cm_np1_ba_med_{index}"
     part = "test" if index // _CLIPS_A_SOURCE % 10 < 3 else "train"

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from shared.checks import check_clip_names, check_name, from_builtins, parse_json
 from shared.errors import DataError
 from shared.files import read_versioned_json, write_csv, write_text
@@ -204,14 +207,25 @@ def read_manifests(folder: Path | str) -> pd.DataFrame:
         raise DataError(
             f"no manifests in {folder / CLIPS_FOLDER}; run `hmdb-prep extract`, or name the folder with --manifests"
         )
-    frame = pd.concat([_read_class_manifest(file) for file in files], ignore_index=True)
-    duplicates = frame.loc[frame["clip_id"].duplicated(), "clip_id"]
-    if len(duplicates):
-        raise DataError(f"{folder}: clip {duplicates.iloc[0]} stands in the manifests twice; run `hmdb-prep merge`")
-    return frame.sort_values("clip_id", ignore_index=True)
+    shards: dict[str, str] = {}
+    tables = [_read_class_manifest(file, shards) for file in files]
+    clip_ids = np.concatenate([table["clip_id"] for table in tables])
+    order = np.argsort(clip_ids, kind="stable")
+    columns = {}
+    for field in dataclasses.fields(ClipRow):  # column by column, so that the table is never twice in memory
+        values = np.concatenate([table.pop(field.name) for table in tables])[order]
+        columns[field.name] = pd.Series(values, dtype=_DTYPES[str(field.type)])
+    frame = pd.DataFrame(columns, copy=False)
+    twice = frame["clip_id"].duplicated()
+    if twice.any():
+        raise DataError(
+            f"{folder}: clip {frame['clip_id'][twice].iloc[0]} stands in the manifests twice; run `hmdb-prep merge`"
+        )
+    return frame
 
 
-def _read_class_manifest(file: Path) -> pd.DataFrame:
+def _read_class_manifest(file: Path, shards: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
+    """The columns of one file, texts as object arrays. shards: the names of shards read so far, each held once."""
     import pandas as pd
 
     try:
@@ -220,23 +234,32 @@ def _read_class_manifest(file: Path) -> pd.DataFrame:
         raise _remade(f"{file} cannot be read as a manifest ({error})") from error
     if len(frame.columns) < 2:
         raise _remade(f"{file} is not separated by commas (spreadsheets may save semicolons or tabs)")
-    frame = frame.assign(**{column: text for column, text in _LATER_COLUMNS.items() if column not in frame})
+    for column, text in _LATER_COLUMNS.items():
+        if column not in frame:
+            frame[column] = text
     missing = [column for column in MANIFEST_COLUMNS if column not in frame]
     if missing:
         raise _remade(f"{file} lacks the column {missing[0]}")
-    # Numbers are converted by Python: pandas' own reader is off in the last digit in some of its versions.
-    converters: dict[str, Callable[[str], object]] = {"str": str, "int": int, "float": float}
-    columns: dict[str, Any] = {}
+    columns = {}
     for field in dataclasses.fields(ClipRow):
+        texts = frame.pop(field.name).to_numpy(dtype=object)
         try:
-            values: list[Any] = [converters[str(field.type)](text) for text in frame[field.name]]
-            columns[field.name] = pd.Series(values, dtype=_DTYPES[str(field.type)])
+            columns[field.name] = _converted(texts, str(field.type))
         except (ValueError, OverflowError) as error:
             raise _remade(f"{file}: column {field.name}: {error}") from error
-        if field.name in ("label", "row") and min(values, default=0) < 0:
-            raise _remade(f"{file}: column {field.name}: {min(values)} is negative")
+        if field.name in ("label", "row") and columns[field.name].min(initial=0) < 0:
+            raise _remade(f"{file}: column {field.name}: {columns[field.name].min()} is negative")
+    columns["shard"] = np.array([shards.setdefault(name, name) for name in columns["shard"]], dtype=object)
     _check_names(file, columns)
-    return pd.DataFrame(columns)
+    return columns
+
+
+def _converted(texts: npt.NDArray[np.object_], kind: str) -> npt.NDArray[Any]:
+    """Texts as what a field's type says. Python converts: pandas' reader is off in the last digit in some versions."""
+    if kind == "str":
+        return texts
+    converter: Callable[[str], float] = int if kind == "int" else float
+    return np.array([converter(text) for text in texts], dtype=_DTYPES[kind])
 
 
 def _check_names(file: Path, columns: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 
@@ -23,7 +24,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
-    @property
+    @functools.cached_property  # asked for at every cell
     def numeric(self) -> tuple[bool, ...]:
         """For each column whether all its keys are numbers."""
         if not self.rows:
