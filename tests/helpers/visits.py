@@ -19,14 +19,14 @@ ARGUMENTS = [
 
 
 @contextmanager
-def open_browser() -> Iterator[Any]:
-    """A browser; skips the test where there is none."""
+def open_browser(*arguments: str) -> Iterator[Any]:
+    """A browser, started with more arguments; skips the test where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     with playwright.sync_playwright() as session:
-        chromium = session.chromium.launch(executable_path=found, args=ARGUMENTS)
+        chromium = session.chromium.launch(executable_path=found, args=[*ARGUMENTS, *arguments])
         yield chromium
         chromium.close()
 
