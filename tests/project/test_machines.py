@@ -18,6 +18,7 @@ from trained import TINY
 
 from preprocess.doctor.probe import libavutil_files
 from shared.files import take_room
+from shared.startup import let_macs_fall_back
 from shared.system_packages import install
 from shared.workers import WorkerPool
 
@@ -28,18 +29,29 @@ def on_windows(program: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Start a program where Python says that it is on Windows and lacks what it lacks there."""
     script = (
         "import sys; sys.platform = 'win32'; sys.modules.update(fcntl=None, resource=None, termios=None, pwd=None); "
-        f"sys.argv = {['program', *words]!r}; from {program}.__main__ import main; main()"
+        f"sys.argv = {['program', *words]!r}; from hmdb51_lsvit.commands import {program}; {program}()"
     )
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
-    ("program", "words"), [("preprocess", ("extract",)), ("train", ("--help",)), ("train", ("run", "--epochs", "1"))]
+    ("program", "words"),
+    [("hmdb_prep", ("extract",)), ("lsvit_train", ("--help",)), ("lsvit_train", ("run", "--epochs", "1"))],
 )
 def test_on_windows_every_command_names_wsl(program: str, words: tuple[str, ...]) -> None:
     done = on_windows(program, *words)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and "WSL 2" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "1"), ("0", "0")])
+def test_what_the_gpu_of_a_mac_lacks_the_cpu_does(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "environ", {} if chosen is None else {"PYTORCH_ENABLE_MPS_FALLBACK": chosen})
+    let_macs_fall_back()
+    assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == expected
 
 
 def bare(program: str, *words: str | Path) -> str:
