@@ -76,11 +76,14 @@ def make_template(file: Path, *, height: int, width: int) -> Template:
             for row in range(CLIPS)
         ])  # fmt: skip
         shard.publish()
-    pieces = []
+    pieces: list[tuple[int, bytes]] = []
     with file.open("rb") as content:
         while piece := content.read(_PIECE):
-            if any(piece):
-                pieces.append((content.tell() - len(piece), piece))
+            place = content.tell() - len(piece)
+            if any(piece) and pieces and pieces[-1][0] + len(pieces[-1][1]) == place:
+                pieces[-1] = (pieces[-1][0], pieces[-1][1] + piece)  # so that no name is cut in two
+            elif any(piece):
+                pieces.append((place, piece))
         size = content.tell()
     file.unlink()
     return Template(pieces=tuple(pieces), size=size)

@@ -42,6 +42,9 @@ Splits = Annotated[
     ),
 ]
 
+NumTasks = Annotated[int, typer.Option("--num-tasks", help="Divide the work among this many independent tasks.")]
+TaskId = Annotated[int, typer.Option("--task-id", help="Which of the tasks this is, from 0.")]
+
 DEFAULT_VIDEOS = Places().videos
 DEFAULT_MANIFESTS = Places().manifests
 
@@ -134,10 +137,8 @@ def extract(
     fps: Annotated[
         float, typer.Option("--fps", help="Frames a second of folders of pictures, which do not say it; 0: not known.")
     ] = 0.0,
-    num_tasks: Annotated[
-        int, typer.Option("--num-tasks", help="Divide the work among this many independent tasks.")
-    ] = 1,
-    task_id: Annotated[int, typer.Option("--task-id", help="Which of the tasks this is, from 0.")] = 0,
+    num_tasks: NumTasks = 1,
+    task_id: TaskId = 0,
     engine: Annotated[
         str,
         typer.Option("--engine", help="What runs the work: local, or ray (one task a shard; on $RAY_ADDRESS if set)."),
@@ -192,15 +193,25 @@ def merge(
     manifests: Manifests = DEFAULT_MANIFESTS,
     splits: Splits = None,
     source_pattern: SourcePattern = None,
+    num_tasks: NumTasks = 1,
+    task_id: TaskId = 0,
 ) -> None:
     """Rebuild the manifests from the shards: after --num-tasks, to repair them, or with other splits and sources."""
     from preprocess.extract.merge import merge as merge_shards
+    from preprocess.extract.merge_tasks import merge_task
     from preprocess.extract.rules import AskedRules, say_warnings
+    from preprocess.extract.tasks import make_task
     from shared.console import counted, say
     from shared.videos import is_synthetic
 
     asked = AskedRules(source_pattern=source_pattern, splits=splits)
-    dataset = merge_shards(shards, manifests, synthetic=is_synthetic(videos), rehash=True, asked=asked)
+    task, synthetic = make_task(num_tasks=num_tasks, task_id=task_id), is_synthetic(videos)
+    if task.count == 1:
+        dataset = merge_shards(shards, manifests, synthetic=synthetic, rehash=True, asked=asked)
+    elif (merged := merge_task(shards, manifests, task, synthetic=synthetic, asked=asked)) is None:
+        return
+    else:
+        dataset = merged
     say_warnings(manifests, dataset)
     clips, files = counted(dataset.num_clips, "clip"), counted(len(dataset.shards), "shard")
     say(f"manifests of {clips} in {files} written to {manifests}")
@@ -208,17 +219,24 @@ def merge(
 
 
 @app.command()
-def verify(shards: Shards = DEFAULT_SHARDS, manifests: Manifests = DEFAULT_MANIFESTS) -> None:
+def verify(
+    shards: Shards = DEFAULT_SHARDS,
+    manifests: Manifests = DEFAULT_MANIFESTS,
+    num_tasks: NumTasks = 1,
+    task_id: TaskId = 0,
+) -> None:
     """Check every shard and manifest row against the checksums; list the faults, exit 1 if there are any."""
+    from preprocess.extract.tasks import make_task
     from preprocess.extract.verify import remedies
     from preprocess.extract.verify import verify as verify_shards
     from shared.console import counted, progress, say
     from shared.errors import DataError
     from shared.manifests import read_dataset
 
-    num_clips = read_dataset(manifests).num_clips
+    task, dataset = make_task(num_tasks=num_tasks, task_id=task_id), read_dataset(manifests)
+    num_clips = sum(entry.num_clips for number, entry in enumerate(dataset.shards) if task.owns(number))
     with progress("verifying", num_clips) as advance:
-        faults = verify_shards(shards, manifests, advance=advance)
+        faults = verify_shards(shards, manifests, advance=advance, task=task)
     for fault in faults:
         say(fault.text)
     if faults:

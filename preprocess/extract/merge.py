@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -51,13 +52,35 @@ class MergedShard:
     entry: ShardEntry | None
 
 
-def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool, asked: AskedRules | None = None) -> Dataset:
+def merge(
+    shards: Path,
+    manifests: Path,
+    *,
+    synthetic: bool,
+    rehash: bool,
+    asked: AskedRules | None = None,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> Dataset:
     """Write all manifests from the folder ``shards``. rehash: read the shards whole, do not trust noted checksums.
 
     synthetic: the videos are known to be so; where the extraction noted it, it stays so. asked: other rules for sources
-    and splits than those that are kept; they are kept from now on, and how they fit is said.
-    Raises DataError where there is no extraction, shards are unfinished, a shard is of another extraction, the
-    manifests are another data set's or, with rehash, a shard holds frames that do not match their checksum.
+    and splits than those that are kept; they are kept from now on, and how they fit is said. known: SHA-256 of shards,
+    by their names, that others have just read whole.
+    Raises DataError as ``ready_plan`` and ``read_shards`` do.
+    """
+    plan = ready_plan(shards, manifests)
+    rules = rules_for(asked or AS_KEPT, shards, plan)
+    for sentence in remarks(plan.planned_videos, rules, asked=asked, shards=shards) if asked else ():
+        say(sentence)
+    merged = read_shards(shards, plan, plan.shards, rehash=rehash, known=known)
+    kept = keep_rules(shards, plan, rules)
+    return write_all(manifests, kept, merged, synthetic=synthetic or plan.synthetic, rules=rules)
+
+
+def ready_plan(shards: Path, manifests: Path) -> ExtractionPlan:
+    """The plan of a finished extraction, whose manifests may go to this folder.
+
+    Raises DataError where there is no extraction, shards are unfinished or the manifests are another data set's.
     """
     plan = read_extraction_plan(shards)
     if plan is None:
@@ -70,13 +93,23 @@ def merge(shards: Path, manifests: Path, *, synthetic: bool, rehash: bool, asked
             f"{len(unfinished)} of {len(plan.shards)} shards are not there yet, {names} first; "
             "run `hmdb-prep extract` to continue (or the tasks that are missing)"
         )
-    rules = rules_for(asked or AS_KEPT, shards, plan)
-    for sentence in remarks(plan.planned_videos, rules, asked=asked, shards=shards) if asked else ():
-        say(sentence)
+    return plan
+
+
+def read_shards(
+    folder: Path, plan: ExtractionPlan, shards: Sequence[PlannedShard], *, rehash: bool, known: Mapping[str, str]
+) -> list[MergedShard]:
+    """What the manifests say of some shards; rehash and known as for ``merge``.
+
+    Raises DataError where a shard is of another extraction or, with rehash, holds frames that do not match their
+    checksum.
+    """
+
+    def merged(shard: PlannedShard) -> MergedShard:
+        return _merge_shard(folder, plan, shard, rehash=rehash, sha256=known.get(shard.name, ""))
+
     with ThreadPoolExecutor(available_cores() if rehash else 1) as pool:  # checksums run side by side
-        merged = list(pool.map(lambda shard: _merge_shard(shards, plan, shard, rehash=rehash), plan.shards))
-    kept = keep_rules(shards, plan, rules)
-    return write_all(manifests, kept, merged, synthetic=synthetic or plan.synthetic, rules=rules)
+        return list(pool.map(merged, shards))
 
 
 def write_all(
@@ -102,7 +135,10 @@ def has_manifests(manifests: Path, dataset: Dataset) -> bool:
     return all((manifests / name).is_file() for name in (*names, QUARANTINE_FILE))
 
 
-def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, rehash: bool) -> MergedShard:
+def _merge_shard(
+    folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, rehash: bool, sha256: str = ""
+) -> MergedShard:
+    """sha256: what the shard is known to have, which is not read whole then."""
     outcome = read_outcome(folder, shard)
     assert outcome is not None  # finished shards have one
     file = folder / shard.name
@@ -113,7 +149,7 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
             raise DataError(_elsewhere(f"{file} is of another data set ({short_id(reader.layout.dataset_id)})"))
         layout = reader.layout
         rows = tuple(row_from_json(text) for text in reader.manifest)
-        damaged = reader.damaged_clips() if rehash else []
+        damaged = reader.damaged_clips() if rehash and not sha256 else []
     if damaged:
         raise DataError(
             f"{file}: frames of {damaged[0]} do not match their crc32; delete it and run `hmdb-prep extract` again"
@@ -126,7 +162,7 @@ def _merge_shard(folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, reh
         file=file.name,
         num_clips=len(rows),
         num_bytes=file.stat().st_size,
-        sha256=sha256_of(file) if rehash else outcome.sha256,
+        sha256=sha256 or (sha256_of(file) if rehash else outcome.sha256),
     )
     return MergedShard(rows=rows, quarantined=outcome.quarantined, notes=outcome.notes, entry=entry)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.rules import AS_KEPT, AskedRules
+from preprocess.extract.tasks import make_task
 from shared.cores import available_cores
 from shared.errors import UsageError
 
@@ -46,11 +47,7 @@ def check_settings(settings: ExtractionSettings) -> None:
     """Raise UsageError for options that cannot be or do not go together, DataError where Ray is not installed."""
     if settings.device not in DEVICES:
         raise UsageError(f"--device is {settings.device!r}; it must be one of {', '.join(DEVICES)}")
-    if settings.num_tasks < 1 or not 0 <= settings.task_id < settings.num_tasks:
-        raise UsageError(
-            f"--task-id is {settings.task_id} with --num-tasks {settings.num_tasks}; "
-            f"it must lie in 0..{settings.num_tasks - 1}"
-        )
+    make_task(num_tasks=settings.num_tasks, task_id=settings.task_id)
     if settings.overwrite and settings.num_tasks > 1:
         raise UsageError("--overwrite cannot be combined with --num-tasks: one task would delete the others' shards")
     if not settings.timeout_seconds > 0:  # so that nan is refused as well

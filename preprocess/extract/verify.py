@@ -15,6 +15,7 @@ from preprocess.extract.extraction_plan import clip_facts
 from preprocess.extract.facts import with_facts
 from preprocess.extract.rules import kept_rules, made_by
 from preprocess.extract.state import read_extraction_plan
+from preprocess.extract.tasks import ALL, Task
 from shared.cores import available_cores
 from shared.errors import DataError
 from shared.files import sha256_of
@@ -61,9 +62,11 @@ def remedies(faults: Sequence[Fault]) -> str:
     return ", then ".join(text for remedy, text in _REMEDIES.items() if remedy in needed)
 
 
-def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> list[Fault]:
-    """Faults of a data set; none where all is as extracted. ``advance`` is told each shard's clips.
+def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None], task: Task = ALL) -> list[Fault]:
+    """Faults of a data set; none where all is as extracted. ``advance`` is told each own shard's clips.
 
+    task: one of several, which together find what one finds, each fault once. Each reads its own shards whole; the
+    first one looks at the manifests too, for which it opens all shards without reading their frames.
     Raises DataError where dataset.json or the manifests cannot be read at all, and where all shards are missing or of
     another data set.
     """
@@ -75,12 +78,18 @@ def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None]) -> 
     faults: list[Fault] = []
     rows: dict[str, ClipRow] = {}
     # Checksums leave the interpreter to others while they are taken, so threads keep every core busy.
+    looked_at = [(number, entry) for number, entry in enumerate(dataset.shards) if task.is_first or task.owns(number)]
     with ThreadPoolExecutor(available_cores()) as pool:
-        checked = pool.map(lambda entry: _check_shard(shards / entry.file, entry, dataset), dataset.shards)
-        for entry, (shard_rows, shard_faults) in zip(dataset.shards, checked, strict=True):
+        checked = pool.map(
+            lambda item: _check_shard(shards / item[1].file, item[1], dataset, whole=task.owns(item[0])), looked_at
+        )
+        for (number, entry), (shard_rows, shard_faults) in zip(looked_at, checked, strict=True):
             rows.update((row.clip_id, row) for row in shard_rows)
-            faults += shard_faults
-            advance(entry.num_clips)
+            if task.owns(number):
+                faults += shard_faults
+                advance(entry.num_clips)
+    if not task.is_first:
+        return faults
     unlisted = [file for file in sorted(shards.glob(SHARD_NAMES)) if file.name not in named]
     faults += [_unlisted(file, found.foreign.get(file.name, "")) for file in unlisted]
     try:
@@ -121,7 +130,8 @@ def _foreign(file: Path, dataset_id: str) -> str:
     return f"{file}: of another data set ({short_id(dataset_id)})"
 
 
-def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset) -> tuple[list[ClipRow], list[Fault]]:
+def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset, *, whole: bool) -> tuple[list[ClipRow], list[Fault]]:
+    """The manifest rows that a shard holds, and its faults. whole: its frames are read too."""
     if not file.is_file():
         return [], [Fault(text=f"{file}: missing", remedy="extract")]
     size = file.stat().st_size
@@ -131,11 +141,11 @@ def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset) -> tuple[list[
             if reader.layout.dataset_id != dataset.dataset_id:
                 return [], [Fault(text=_foreign(file, reader.layout.dataset_id), remedy="replace")]
             rows = [row_from_json(text) for text in reader.manifest]
-            faults = _check_frames(file, reader, rows)
+            faults = _check_frames(file, reader, rows) if whole else []
     except DataError as error:
         text = str(error) if str(file) in str(error) else f"{file}: {error}"
         return [], [Fault(text=f"{text} ({other_size})" if other_size else text, remedy="said")]
-    if not faults and (other_size or sha256_of(file) != entry.sha256):
+    if whole and not faults and (other_size or sha256_of(file) != entry.sha256):
         # Its clips are whole and its own: it was made again, and dataset.json is of the shard before.
         faults = [Fault(text=f"{file}: {other_size or 'SHA-256 differs from that in dataset.json'}", remedy="merge")]
     return rows, faults
