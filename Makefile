@@ -76,4 +76,4 @@ gpu:
 # Caches and what the demo made; never videos, shards and runs of your own, nor the virtual environment.
 clean:
 	rm -rf build dist mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis data/demo runs/demo
-	find shared preprocess train tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find shared preprocess train hmdb51_lsvit tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
