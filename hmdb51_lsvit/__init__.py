@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from shared.video.shape import ClipShape
     from shared.video.streams import VideoError
     from train.data.clip_dataset import ClipDataset, collate
-    from train.predict.from_python import Prediction, load_model, predict
-    from train.trained.model import LoadedModel
+    from train.predict.from_python import Prediction, TrainedModel, load_model, predict
     from train.trained.preprocessing import Preprocessing
 
 __all__ = [
@@ -28,9 +27,9 @@ __all__ = [
     "DataError",
     "DecodedClip",
     "FrameSize",
-    "LoadedModel",
     "Prediction",
     "Preprocessing",
+    "TrainedModel",
     "UsageError",
     "VideoError",
     "collate",
@@ -46,9 +45,9 @@ _MODULES = {
     "DataError": "shared.errors",
     "DecodedClip": "shared.video.decoding",
     "FrameSize": "shared.video.resizing",
-    "LoadedModel": "train.trained.model",
     "Prediction": "train.predict.from_python",
     "Preprocessing": "train.trained.preprocessing",
+    "TrainedModel": "train.predict.from_python",
     "UsageError": "shared.errors",
     "VideoError": "shared.video.streams",
     "collate": "train.data.clip_dataset",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from shared.errors import UsageError
 from train.data.views import parse_views
@@ -19,11 +21,12 @@ from train.trained import model as trained
 from train.trained.answers import ranked
 from train.trained.folders import find_run
 from train.trained.model import LoadedModel
+from train.trained.preprocessing import Preprocessing
 
 Video = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What a model says of a video."""
 
@@ -45,19 +48,51 @@ class Prediction:
         return self.probabilities.get(self.action, 0.0)
 
 
-def load_model(run: Video, *, runs: Video = "runs", device: torch.device | str = "auto") -> LoadedModel:
-    """The best model of a run: ``model, classes, preprocessing = load_model(run)``, or all of it in one object.
+class TrainedModel(nn.Module):
+    """A trained model in evaluation mode, which knows its classes and what is done to frames before it sees them.
 
-    run: a folder, or a name (or ``<name>/split1``) below ``runs``. device: ``auto``, ``cpu`` or ``cuda``, or one of torch.
-    The model is in evaluation mode; it takes float32 (B, T, 3, S, S) in [0, 1], as ``preprocessing`` makes it, and
-    gives logits (B, classes). Raises DataError where there is no run with a checkpoint, or it is damaged.
+    Called with float32 (B, T, 3, S, S) in [0, 1], as ``preprocessing`` makes it, it gives logits (B, classes). It can
+    be taken apart: ``model, classes, preprocessing = load_model(run)``, where ``model`` is itself.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        super().__init__()
+        self.network = loaded.model
+        self.loaded = loaded
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits."""
+        return self.loaded.facts.class_names
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From frames to the model's input."""
+        shape = dataclasses.replace(self.loaded.facts.shape, frames_per_segment=1)
+        return Preprocessing(shape=shape, image_size=self.network.config.image_size)
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(video)
+        return logits
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self, self.classes, self.preprocessing))
+
+
+def load_model(run: Video, *, runs: Video = "runs", device: torch.device | str = "auto") -> TrainedModel:
+    """The best model of a run, or one of the hub.
+
+    run: a folder, a name (or ``<name>/split1``) below ``runs``, or ``hf:REPO``. device: as `lsvit-train predict` takes
+    it (``auto`` is a GPU where there is one), or one of torch. Raises DataError where there is no run with a
+    checkpoint, or it is damaged.
     """
     folder = find_run(os.fspath(run), runs=Path(runs))
-    return trained.load_model(folder, device=choose_device(device) if isinstance(device, str) else device)
+    device = choose_device(device) if isinstance(device, str) else device
+    return TrainedModel(trained.load_model(folder, device=device)).eval()
 
 
 def predict(
-    model: LoadedModel, videos: Video | Iterable[Video], *, views: str = "1x1", batch_size: int = 8, workers: int = 0
+    model: TrainedModel, videos: Video | Iterable[Video], *, views: str = "1x1", batch_size: int = 8, workers: int = 0
 ) -> list[Prediction]:
     """P(action | video) for every video, as `lsvit-train predict` gives it.
 
@@ -66,15 +101,15 @@ def predict(
     views: temporal candidates x crops. batch_size: clips at once. workers: processes that decode. With 0 this process
     does. With more a video that crashes FFmpeg costs nothing but itself; but then a script needs its
     ``if __name__ == "__main__":``, because each process imports the script.
-    Raises UsageError where ``model`` is no LoadedModel, or an option has no such value.
+    Raises UsageError where ``model`` is none of load_model's, or an option has no such value.
     """
-    if not isinstance(model, LoadedModel):
-        raise UsageError(f"predict got a {type(model).__name__}; give it what load_model gave, whole")
+    if not isinstance(model, TrainedModel):
+        raise UsageError(f"predict got a {type(model).__name__}; give it the model that load_model gave")
     if batch_size < 1 or workers < 0:
         raise UsageError(f"batch_size is {batch_size} and workers {workers}; use at least 1 and 0")
     names = [os.fspath(video) for video in ([videos] if isinstance(videos, str | os.PathLike) else videos)]
     found = find_inputs(names).videos
-    answers = answer_all(model, found, views=parse_views(views), batch_size=batch_size, num_workers=workers)
+    answers = answer_all(model.loaded, found, views=parse_views(views), batch_size=batch_size, num_workers=workers)
     return [_prediction(answer, model.classes) for answer in answers]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from train.model.weight_files import CHECKPOINTS_FOLDER
 from train.run.checkpoint import RunFacts, Which, checkpoint_path, read_checkpoint
 from train.run.progress import EpochRow, Progress
 from train.trained.portable import Origin, StoredModel, init_name, is_portable, read_portable
-from train.trained.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,21 +46,6 @@ class LoadedModel:
         """The run's folder, of one split, or that of an exported model."""
         parent = self.path.parent
         return parent.parent if parent.name == CHECKPOINTS_FOLDER else parent
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the model's answers."""
-        return self.facts.class_names
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What is done to frames before the model sees them."""
-        shape = dataclasses.replace(self.facts.shape, frames_per_segment=1)
-        return Preprocessing(shape=shape, image_size=self.model.config.image_size)
-
-    def __iter__(self) -> Iterator[LSViT | tuple[str, ...] | Preprocessing]:
-        """For ``model, classes, preprocessing = load_model(run)`` in programs of users."""
-        return iter((self.model, self.classes, self.preprocessing))
 
     @property
     def device(self) -> torch.device:

@@ -14,8 +14,7 @@ from media import HMDB_LIKE, make_video
 from shared.errors import DataError, UsageError
 from shared.video.decoding import decode_clip
 from shared.video.shape import DEFAULT_SHAPE, ClipShape
-from train.predict.from_python import Prediction, load_model, predict
-from train.trained.model import LoadedModel
+from train.predict.from_python import Prediction, TrainedModel, load_model, predict
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +29,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(place: Path) -> LoadedModel:
+def model(place: Path) -> TrainedModel:
     return load_model("made", runs=place / "runs", device="cpu")
 
 
-def test_probabilities_are_those_of_the_command(place: Path, loaded: LoadedModel) -> None:
+def test_probabilities_are_those_of_the_command(place: Path, model: TrainedModel) -> None:
     words = ["predict", "made", "--runs", place / "runs", place / "videos", "--json", "--device", "cpu"]
     expected = json.loads(succeed_here("lsvit-train", *words))
-    found = predict(loaded, place / "videos")
+    found = predict(model, place / "videos")
     assert [each.video for each in found] == [each["video"] for each in expected]
     for each, other in zip(found, expected, strict=True):
         assert list(each.probabilities) == [one["action"] for one in other["predictions"]]
@@ -48,20 +47,22 @@ def test_probabilities_are_those_of_the_command(place: Path, loaded: LoadedModel
         assert each.error == ""
 
 
-def test_the_parts_of_a_model_give_the_same(place: Path, loaded: LoadedModel) -> None:
-    model, classes, preprocessing = loaded
+def test_the_parts_of_a_model_give_the_same(place: Path, model: TrainedModel) -> None:
+    itself, classes, preprocessing = model
+    assert itself is model
+    assert not model.training
     clips = [decode_clip(place / "videos" / name, preprocessing.shape).frames for name in ("a.avi", "b.avi")]
     with torch.inference_mode():
         shares = model(preprocessing(torch.stack(clips))).softmax(dim=1)
         alone = model(preprocessing(clips[1])[None]).softmax(dim=1)[0]
-    expected = predict(loaded, [place / "videos" / "a.avi", str(place / "videos" / "b.avi")], batch_size=1)
+    expected = predict(model, [place / "videos" / "a.avi", str(place / "videos" / "b.avi")], batch_size=1)
     for row, each in zip(shares, expected, strict=True):
         assert dict(zip(classes, row.tolist(), strict=True)) == pytest.approx(each.probabilities, abs=1e-6)
     assert alone.tolist() == pytest.approx(shares[1].tolist(), abs=1e-6)
 
 
-def test_a_video_that_fails_costs_only_itself(place: Path, loaded: LoadedModel) -> None:
-    good, broken, absent = predict(loaded, [place / "videos" / "a.avi", place / "broken.avi", place / "absent.avi"])
+def test_a_video_that_fails_costs_only_itself(place: Path, model: TrainedModel) -> None:
+    good, broken, absent = predict(model, [place / "videos" / "a.avi", place / "broken.avi", place / "absent.avi"])
     assert good.probabilities
     assert broken == Prediction(video=str(place / "broken.avi"), probabilities={}, error=broken.error)
     assert "not a video" in broken.error
@@ -69,18 +70,18 @@ def test_a_video_that_fails_costs_only_itself(place: Path, loaded: LoadedModel) 
     assert (absent.action, absent.probability) == ("", 0.0)
 
 
-def test_processes_that_decode_give_the_same(place: Path, loaded: LoadedModel) -> None:
-    one, other = (predict(loaded, place / "videos", workers=workers) for workers in (0, 2))
+def test_processes_that_decode_give_the_same(place: Path, model: TrainedModel) -> None:
+    one, other = (predict(model, place / "videos", workers=workers) for workers in (0, 2))
     assert one == other
 
 
-def test_what_is_wrong_is_said(place: Path, loaded: LoadedModel) -> None:
-    with pytest.raises(UsageError, match="predict got a LSViT; give it what load_model gave"):
-        predict(loaded.model, "a.avi")  # type: ignore[arg-type]
+def test_what_is_wrong_is_said(place: Path, model: TrainedModel) -> None:
+    with pytest.raises(UsageError, match="predict got a LSViT; give it the model that load_model gave"):
+        predict(model.network, "a.avi")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="batch_size is 0"):
-        predict(loaded, "a.avi", batch_size=0)
+        predict(model, "a.avi", batch_size=0)
     with pytest.raises(UsageError, match="--views"):
-        predict(loaded, "a.avi", views="0x1")
+        predict(model, "a.avi", views="0x1")
     with pytest.raises(DataError, match=r"no run with a checkpoint at other .* there are made"):
         load_model("other", runs=place / "runs")
 
