@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from media import make_video
 from trained import train
 
 from train.model.families import load_weights
+from train.model.trained_on import UNKNOWN, TrainedOn
 from train.trained.calibration import Calibration, read_calibration, write_calibration
 from train.trained.export import ExportOptions, export
 from train.trained.folders import find_run, run_name
@@ -53,6 +54,7 @@ def test_the_folder_answers_as_the_run(tmp_path: Path, video: Path) -> None:
     assert "wrote" in explained
 
 
+@pytest.mark.slow  # it trains and evaluates
 def test_the_card(made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train(made, tmp_path, "one", epochs=1)
     card = export("one", ExportOptions(runs=tmp_path, form="hub", out=tmp_path / "card")) / "README.md"
@@ -84,6 +86,7 @@ def test_the_card(made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"such as {clip_id}" in fail_here(1, "lsvit-train", "evaluate", tmp_path / "card", *data)
 
 
+@pytest.mark.slow  # three trainings
 def test_a_run_begins_with_the_folder_as_with_the_run(made: MadeDataset, tmp_path: Path) -> None:
     train(made, tmp_path, "one", epochs=1)
     out = export("one", ExportOptions(runs=tmp_path, form="hub", out=tmp_path / "shared"))
@@ -96,6 +99,20 @@ def test_a_run_begins_with_the_folder_as_with_the_run(made: MadeDataset, tmp_pat
     assert (
         str(tmp_path) not in (export("b", ExportOptions(runs=tmp_path, form="hub", out=None)) / "README.md").read_text()
     )
+
+
+def test_what_it_was_trained_on_goes_along(tmp_path: Path) -> None:
+    make_run(tmp_path / "one")
+    out = export("one", ExportOptions(runs=tmp_path, form="hub", out=None))
+    assert load_model(out).facts.trained_on == load_weights(str(out)).trained_on == UNKNOWN
+    trained_on = TrainedOn(clips={"0" * 64: "walk/a\nwalk/b"})
+    config = json.loads((out / "config.json").read_text())
+    config["facts"]["trained_on"] = asdict(trained_on)
+    (out / "config.json").write_text(json.dumps(config))
+    assert load_model(out).facts.trained_on == load_weights(str(out)).trained_on == trained_on
+    again = export(str(out), ExportOptions(runs=tmp_path, form="hub", out=tmp_path / "again"))  # and from hand to hand
+    assert load_model(again).facts == load_model(out).facts
+    assert "2 clips in all" in (again / "README.md").read_text()
 
 
 def test_a_calibration_goes_along(tmp_path: Path, video: Path) -> None:
