@@ -42,7 +42,7 @@ def test_every_command_and_option_has_help() -> None:
 def test_the_contracts_commands_exist() -> None:
     expected = {
         "hmdb-prep": "synth fetch extract merge verify eda balance doctor",
-        "lsvit-train": "run probe evaluate compare predict explain describe ablate embed export",
+        "lsvit-train": "run probe evaluate compare predict explain serve describe ablate embed export",
     }
     found = {program: set(group.commands) for program, group in commands_page().applications().items()}
     assert found == {program: set(names.split()) for program, names in expected.items()}

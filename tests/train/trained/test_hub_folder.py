@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import hmdb51_lsvit
 import pytest
 import torch
 import yaml
@@ -50,6 +51,8 @@ def test_the_folder_answers_as_the_run(tmp_path: Path, video: Path) -> None:
     assert config["id2label"] == {str(label): name for label, name in enumerate(CLASSES)}
     assert config["facts"]["image_size"] == 32 and config["facts"]["num_segments"] == 4
     assert config["facts"]["model_config"]["embed_dim"] == 32 and config["facts"]["fit"] == "crop"
+    (answer,) = hmdb51_lsvit.predict(hmdb51_lsvit.load_model(str(out)), str(video))  # as the card says
+    assert dict(answer.probabilities) == {str(each["action"]): each["probability"] for each in answers(out, video)}
     explained = succeed_here("lsvit-train", "explain", out, video, "--out", tmp_path / "maps", "--device", "cpu")
     assert "wrote" in explained
 
