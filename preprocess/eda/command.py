@@ -10,7 +10,7 @@ import pandas as pd
 
 from preprocess.eda.conclusions import conclude
 from preprocess.eda.images import read_looks, read_thumbnails
-from preprocess.eda.near_duplicates import find_near_duplicates
+from preprocess.eda.near_duplicates import NearDuplicates, find_near_duplicates
 from preprocess.eda.plots import draw_plots
 from preprocess.eda.report import render_report, shown_clips
 from preprocess.eda.summary import summarize
@@ -58,7 +58,7 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     findings = conclude(summary, duplicates, places="".join(f" {shlex.quote(word)}" for word in words))
     class_names = [str(name) for name in summary.classes.index]
     letters = find_letters(class_names)
-    remarks = [text for text in (note, note_on_missing(letters, class_names)) if text]
+    remarks = [text for text in (note, _on_cut_search(duplicates), note_on_missing(letters, class_names)) if text]
     print_summary(summary, duplicates, findings)
     for remark in remarks:
         say(remark)
@@ -67,6 +67,15 @@ def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:
     write_text(out, page)
     say(f"wrote the report to {out} ({out.stat().st_size / 1e6:.1f} MB)")
     return out
+
+
+def _on_cut_search(duplicates: NearDuplicates | None) -> str:
+    if duplicates is None or duplicates.is_whole:
+        return ""
+    return (
+        f"the search for near duplicates ended at {duplicates.num_pairs:,} pairs, there are more: thousands of clips "
+        "show the same picture, such as a title or a test card"
+    )
 
 
 def _check_numbers(clips: pd.DataFrame, manifests: Path) -> None:

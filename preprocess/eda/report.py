@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from preprocess.eda.findings import Findings
@@ -16,13 +17,14 @@ from preprocess.eda.near_duplicates import MAX_PAIRS, NearDuplicates
 from preprocess.eda.offsets import APART, PICTURE_COLUMNS, STANDARD_ERRORS
 from preprocess.eda.plots import Plot
 from preprocess.eda.summary import OUTLIERS, SHORTFALL_SHARE, Outliers, Summary, extreme_clips
-from preprocess.eda.tables import cell_text
+from preprocess.eda.tables import MAX_PAGE_ROWS, cell_text
 from shared.manifests import SPLIT_COLUMNS
 from shared.page_tables import Cell, Table
 from shared.pages import render_page
 
 CLIPS_A_KIND = 12  # thumbnails of each kind of outlier, at most; of a small data set a quarter of its clips
 PAIRS_SHOWN = 12  # near duplicates with thumbnails
+MAX_CLIPS_LISTED = 20_000  # in the table at the end: some 3 MB of the page
 CLIP_COLUMNS = (
     "clip_id", "split1", "split_full", "num_frames", "num_padded", "width", "height",
     *PICTURE_COLUMNS, "saturation_mean", "crop_loss", "shard", "row",
@@ -78,7 +80,8 @@ def render_report(
         "plots": plots,
         "measures": {column: shown_name(column) for column in PICTURE_COLUMNS},
         "tables": _tables(summary, duplicates),
-        "clips": _clip_rows(summary.clips),
+        "clips": _clip_rows(listed_clips(summary.clips)),
+        "rests": _rests(summary),
         "outliers": _outliers(summary, thumbnails) if thumbnails else [],
         "pairs": _pairs(duplicates, thumbnails) if duplicates is not None and thumbnails else [],
         "duplicates": duplicates,
@@ -115,11 +118,7 @@ def _tables(summary: Summary, duplicates: NearDuplicates | None) -> dict[str, Ta
         "splits": table_of("splits", summary.splits),
         "leaks": table_of("leaks", summary.leaks),
         "tags": table_of("tags", summary.tags),
-        "shortfalls": table_of("shortfalls", summary.shortfalls),
-        "decode_errors": table_of("decode_errors", summary.decode_errors),
-        "notes": table_of("notes", summary.notes),
-        "quarantine": table_of("quarantine", summary.quarantine),
-        "left_out": table_of("left_out", summary.left_out),
+        **{name: table_of(name, frame.head(MAX_PAGE_ROWS)) for name, frame in _lists(summary).items()},
     }
     if duplicates is not None:
         tables["pair_counts"] = table_of(
@@ -127,6 +126,29 @@ def _tables(summary: Summary, duplicates: NearDuplicates | None) -> dict[str, Ta
         )
         tables["pairs"] = table_of("pairs", _pair_rows(duplicates))
     return tables
+
+
+def _lists(summary: Summary) -> dict[str, pd.DataFrame]:
+    """The tables with a row for each clip or file that something is to be said of: they may be long."""
+    return {
+        "shortfalls": summary.shortfalls,
+        "decode_errors": summary.decode_errors,
+        "notes": summary.notes,
+        "quarantine": summary.quarantine,
+        "left_out": summary.left_out,
+    }
+
+
+def _rests(summary: Summary) -> dict[str, int]:
+    """How many rows of each list, and how many clips, are not in the page."""
+    rests = {name: max(0, len(frame) - MAX_PAGE_ROWS) for name, frame in _lists(summary).items()}
+    return rests | {"clips": max(0, len(summary.clips) - MAX_CLIPS_LISTED)}
+
+
+def listed_clips(clips: pd.DataFrame) -> pd.DataFrame:
+    """The clips that the page lists one by one: all, or MAX_CLIPS_LISTED of them, evenly spread over the rows."""
+    count = min(len(clips), MAX_CLIPS_LISTED)
+    return clips.iloc[np.arange(count) * len(clips) // max(count, 1)]
 
 
 def table_of(name: str, frame: pd.DataFrame) -> Table:
@@ -212,7 +234,7 @@ def _pairs(duplicates: NearDuplicates, thumbnails: dict[str, str]) -> list[Pair]
 
 
 def _clip_rows(clips: pd.DataFrame) -> dict[str, Sequence[object]]:
-    """All clips for the table at the end: the page's script makes rows of them as they come into view."""
+    """The clips for the table at the end: the page's script makes rows of them as they come into view."""
     chosen = clips[list(CLIP_COLUMNS)].round(3)
     numeric = [bool(pd.api.types.is_numeric_dtype(chosen[column])) for column in CLIP_COLUMNS]
     return {

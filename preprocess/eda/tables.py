@@ -15,6 +15,7 @@ from shared.console import counted, print_table, say, write_out
 
 BAR_WIDTH = 32
 MAX_ROWS = 20
+MAX_PAGE_ROWS = 2000  # of a list in the report
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -115,7 +116,8 @@ def _print_frame(title: str, frame: pd.DataFrame) -> None:
     rows = [_cells(row, columns) for row in shown.itertuples(index=False)]
     print_table(title, columns, rows)
     if rest:
-        say(f"  and {rest} more; the HTML report lists them all")
+        listed = "them all" if len(frame) <= MAX_PAGE_ROWS else f"the first {MAX_PAGE_ROWS}"
+        say(f"  and {rest} more; the HTML report lists {listed}")
 
 
 def _cells(row: Sequence[object], columns: Sequence[str]) -> list[str]:

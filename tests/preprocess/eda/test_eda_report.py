@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -185,3 +186,23 @@ def test_all_of_hmdb51_is_small_and_opens_fast(browser: Any, tmp_path: Path) -> 
     assert visit.seconds < 3
     assert visit.page.locator("#table-clips .status").inner_text() == "6766 of 6766"
     assert visit.complaints == []
+
+
+def test_a_page_of_many_clips_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits made small: the page lists some of the clips and the first rows, and says how many there are."""
+    monkeypatch.setattr("preprocess.eda.report.MAX_CLIPS_LISTED", 20)
+    monkeypatch.setattr("preprocess.eda.report.MAX_PAGE_ROWS", 3)
+    monkeypatch.setattr("preprocess.eda.near_duplicates.MAX_COUNTED", 0)
+    clips = some_clips()
+    same = {clip: picture_of("one") for clip in clips[:5]}
+    rows = tuple(QuarantineRow(path=f"walk/{index}.avi", stage="open", error="none") for index in range(8))
+    manifests, shards = write_data_set(tmp_path, clips, pictures=same, quarantined=rows)
+    page = run_eda(manifests=manifests, shards=shards, out=tmp_path / "eda.html").read_text()
+    data = json.loads(page.split('id="clip-data">')[1].split("</script>")[0])
+    expected = [sorted(clips)[place * len(clips) // 20] for place in range(20)]
+    assert [row[0] for row in data["rows"]] == expected
+    assert f"20 of {len(clips)}, evenly spread" in page
+    assert "walk/2.avi" in page
+    assert "walk/3.avi" not in page
+    assert "and 5 more." in page
+    assert "the search for near duplicates ended at" in page
