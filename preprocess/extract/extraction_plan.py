@@ -198,8 +198,9 @@ def make_plan(
     kept, rejected = reject_taken_names(videos)
     order = np.random.default_rng(parameters.seed).permutation(len(kept))
     by_size: dict[tuple[int, int], list[Video]] = {}
-    for index in order:
-        size = _stored_size(kept[index], parameters, native_sizes or {})
+    fixed = parameters.frame_size
+    for index in order.tolist():
+        size = (native_sizes or {}).get(kept[index].path) if fixed is None else (fixed.height, fixed.width)
         if size is not None:
             by_size.setdefault(size, []).append(kept[index])
     plan = ExtractionPlan(
@@ -210,13 +211,6 @@ def make_plan(
         rejected=(*rejected, *unreadable),
     )
     return dataclasses.replace(plan, shards=tuple(_divide(plan, by_size)))
-
-
-def _stored_size(
-    video: Video, parameters: ExtractionParameters, native_sizes: Mapping[str, tuple[int, int]]
-) -> tuple[int, int] | None:
-    frame_size = parameters.frame_size
-    return native_sizes.get(video.path) if frame_size is None else (frame_size.height, frame_size.width)
 
 
 def _divide(plan: ExtractionPlan, by_size: Mapping[tuple[int, int], Sequence[Video]]) -> list[PlannedShard]:
