@@ -20,9 +20,12 @@ from mutations import HOSTILE_VALUES, Case, mutate_bytes, mutate_csv, mutate_jso
 from preprocess.balance.descriptors import read_features
 from train.ablate.command import _read_result
 from train.ablate.grid import read_grid
+from train.model.families import load_weights
 from train.model.lsvit import LSViT
 from train.run.config import RunConfig, read_config, resolve, write_config
 from train.run.progress import Timing, append_timing, read_timing
+from train.trained.export import ExportOptions, export
+from train.trained.folders import find_run
 from train.trained.model import load_model
 
 
@@ -130,6 +133,35 @@ def weights(folder: Path) -> Case:
         else:
             path.write_bytes(mutate_bytes(whole, whole, draw=draw, header=4096))
         load_pretrained(model, str(path)).lines()
+
+    return case
+
+
+def exports(folder: Path) -> Case:
+    """A model exported for the hub, loaded as `predict` and as `run --init` do, and asked for an answer."""
+    make_run(folder / "run", config=small_config())
+    out = export("run", ExportOptions(runs=folder, form="hub", out=folder / "out"))
+    files = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json")}
+
+    def case(draw: random.Random) -> None:
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+        kind = draw.randrange(3)
+        if kind == 0:
+            whole = files["model.safetensors"]
+            (out / "model.safetensors").write_bytes(mutate_bytes(whole, whole, draw=draw, header=4096))
+        elif kind == 1:
+            (out / "config.json").write_bytes(mutate_json(files["config.json"].decode(), draw=draw))
+        else:
+            copied = json.loads(files["config.json"])
+            place = draw.choice([copied, copied["facts"], copied["facts"]["model_config"], copied["origin"]])
+            place[draw.choice(sorted(place))] = draw.choice(HOSTILE_VALUES)
+            (out / "config.json").write_text(json.dumps(copied, default=str))
+        load_weights(str(out))
+        loaded = load_model(find_run(str(out), runs=folder))
+        side = loaded.facts.model_config.image_size
+        with torch.inference_mode():
+            loaded.model(torch.zeros(1, loaded.facts.shape.num_segments, 3, side, side))
 
     return case
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzz_data import extractions, manifests, plans, shards, splits
-from fuzz_runs import checkpoints, configs, side_files, weights
+from fuzz_runs import checkpoints, configs, exports, side_files, weights
 from mutations import Case
 
 TARGETS: dict[str, Callable[[Path], Case]] = {
@@ -18,5 +18,6 @@ TARGETS: dict[str, Callable[[Path], Case]] = {
     "configs": configs,
     "extractions": extractions,
     "weights": weights,
+    "exports": exports,
     "side_files": side_files,
 }

@@ -13,6 +13,7 @@ from shared.classes import HMDB51_CLASSES
 from shared.console import counted
 from shared.hub import HUB_PREFIX
 from shared.shards.data_sets import short_id
+from shared.tables import markdown_table
 from train.run.checkpoint import RunFacts
 from train.trained.folders import EVALUATION_FOLDER, EVALUATION_JSON
 from train.trained.model import LoadedModel
@@ -36,18 +37,13 @@ class Measures:
     """What the numbers are not."""
 
     @property
-    def has_intervals(self) -> bool:
-        return any(self.intervals.values())
-
-    @property
-    def rows(self) -> list[list[str]]:
+    def table(self) -> str:
         """The table of the card."""
-        rows = []
-        for key, value in self.values.items():
-            ends = self.intervals.get(key)
-            interval = [] if not self.has_intervals else [f"{_percent(ends[0])} to {_percent(ends[1])}" if ends else ""]
-            rows.append([_MEASURES[key], _percent(value), *interval])
-        return rows
+        rows = [
+            (_MEASURES[key], _percent(value), " to ".join(map(_percent, self.intervals[key] or ())))
+            for key, value in self.values.items()
+        ]
+        return "\n".join(markdown_table(("measure", "value", "95 % interval"), rows))
 
 
 def read_measures(loaded: LoadedModel) -> Measures | None:
@@ -89,6 +85,7 @@ def model_card(loaded: LoadedModel, *, name: str, measures: Measures | None, rep
         header=_header(loaded, name=name, measures=measures),
         name=name,
         facts=facts,
+        is_hmdb51=_is_hmdb51(facts),
         model=facts.model_config,
         origin=loaded.origin,
         parameters=f"{sum(parameter.numel() for parameter in loaded.model.parameters()):,}",

@@ -76,7 +76,7 @@ def export(run: str, options: ExportOptions) -> Path:
 
 
 def _export_folder(loaded: LoadedModel, folder: Path, *, out: Path, repo: str) -> Path:
-    check_place(out)
+    check_place(out, source=folder)
     measures = read_measures(loaded)
     if measures is None:
         say(f"note: the card has no results; `lsvit-train evaluate {folder}` measures them, then export again")

@@ -22,8 +22,13 @@ from train.trained.portable import CALIBRATION_FILE, config_content, is_portable
 _FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, CALIBRATION_FILE)
 
 
-def check_place(folder: Path) -> None:
-    """Raise UsageError where the folder holds files of these names that are no exported model: none is replaced."""
+def check_place(folder: Path, *, source: Path) -> None:
+    """Raise UsageError where the folder holds files of these names that are no exported model: none is replaced.
+
+    source: the folder of the model, which would be lost where writing fails.
+    """
+    if folder.resolve() == source.resolve():
+        raise UsageError(f"--out is {folder}, the folder of the model itself; name another one")
     taken = [name for name in _FILES if (folder / name).exists()]
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out is {folder}, which is a file; name a folder for the model")

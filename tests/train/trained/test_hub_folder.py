@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import hmdb51_lsvit
 import pytest
 import torch
 import yaml
@@ -18,6 +17,7 @@ from made_run import make_run
 from media import make_video
 from trained import train
 
+import hmdb51_lsvit
 from train.model.families import load_weights
 from train.model.trained_on import UNKNOWN, TrainedOn
 from train.trained.calibration import Calibration, read_calibration, write_calibration
@@ -140,6 +140,8 @@ def test_nothing_of_others_is_replaced(tmp_path: Path) -> None:
     arguments = ["export", "one", "--format", "hub", "--runs", tmp_path, "--out", tmp_path / "project"]
     assert "holds README.md, and no exported model" in fail_here(2, "lsvit-train", *arguments)
     assert (tmp_path / "project" / "README.md").read_text() == "mine"
+    itself = ["export", tmp_path / "one", "--format", "hub", "--out", tmp_path / "project" / ".." / "one"]
+    assert "the folder of the model itself" in fail_here(2, "lsvit-train", *itself)
     assert "--push goes with" in fail_here(
         2, "lsvit-train", "export", "one", "--format", "torch", "--runs", tmp_path, "--push", "me/model"
     )
