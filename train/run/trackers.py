@@ -49,9 +49,7 @@ def check_tracker(name: str) -> None:
     if name not in _EXTRAS:
         return
     found = find_spec(name)
-    if (
-        found is None or found.origin is None
-    ):  # a folder of that name beside the user, as wandb makes one, is no package
+    if found is None or found.origin is None:  # the latter is a folder of that name, as wandb makes one
         raise UsageError(
             f"--tracker is {name}, and {name} is not installed; install the extra: pip install "
             f"'hmdb51-lsvit[{name}]' (in a checkout: pip install -e '.[{name}]'), or use --tracker tensorboard"
