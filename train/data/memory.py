@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+_MOST_KEPT = 8  # pieces that nobody uses: a loop over batches needs two or three
+
 
 class ReusedMemory:
     """Hands out memory, and again what nobody uses any more. Safe from several threads."""
@@ -22,7 +24,12 @@ class ReusedMemory:
         memory = self._unused.pop() if self._unused else None
         if memory is None or memory.size < needed:
             memory = np.empty(needed, np.uint8)
-        # torch keeps `handed` alive for as long as any tensor shows its memory.
+        # torch keeps `handed` alive for as long as any tensor or array shows its memory.
         handed = memory[:needed].reshape(shape)
-        weakref.finalize(handed, self._unused.append, memory).atexit = False
+        weakref.finalize(handed, _give_back, self._unused, memory).atexit = False
         return torch.from_numpy(handed)
+
+
+def _give_back(unused: list[npt.NDArray[np.uint8]], memory: npt.NDArray[np.uint8]) -> None:
+    if len(unused) < _MOST_KEPT:
+        unused.append(memory)
