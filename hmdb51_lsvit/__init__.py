@@ -5,11 +5,9 @@ It holds nothing itself. What it names is imported when it is first used, so tha
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from hmdb51_lsvit.names import check_names
 
+TYPE_CHECKING = False  # of typing, which takes longer to import than all the rest, before Ctrl-C is one line
 if TYPE_CHECKING:
     from shared.errors import DataError, UsageError
     from shared.manifests import read_manifests
@@ -62,6 +60,8 @@ def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     check_names("shared", "train")
+    from importlib import import_module
+
     return getattr(import_module(_MODULES[name]), name)
 
 
