@@ -170,8 +170,11 @@ class Attention(nn.Module):
         return self._merge_heads(weights.flatten(0, 1) @ value), weights
 
     def _split_heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv: Tensor = self.qkv(x)  # (B·T, N, 3·D)
-        query, key, value = torch.unflatten(qkv, -1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        # Cut before the heads are: then their gradients are put side by side once, and not stacked and turned again.
+        query, key, value = (
+            torch.unflatten(part, -1, (self.num_heads, -1)).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, dim=-1)  # (B·T, N, 3·D)
+        )
         if self.rotary is not None:
             query, key = self.rotary(query), self.rotary(key)
         return query, key, value  # each (B·T, h, N, D/h)
