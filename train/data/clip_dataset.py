@@ -72,9 +72,10 @@ class ClipDataset(Dataset[tuple[Any, int]]):
         self._shards, self._dataset_id = Path(shards).absolute(), dataset.dataset_id
         self._table, self._named = make_table(clips), frozenset(everything["shard"])
         self._transform, self._seed = transform, seed
-        self._epoch: torch.Tensor = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # so that workers that stay learn of it
         self._tsn = frames == "tsn"
+        self._epoch: torch.Tensor = torch.zeros((), dtype=torch.int64)
+        if self._tsn:  # workers that stay learn of it
+            self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         self._keys = np.array([clip_key(clip_id) for clip_id in self.clip_ids], dtype=np.uint64)
         self._opened: _Opened | None = self._open()
         if self._tsn and self._opened.reader.layout.frames_per_segment == 1:
