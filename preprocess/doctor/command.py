@@ -68,7 +68,8 @@ def print_diagnosis(findings: Sequence[Finding]) -> int:
 
 def probe() -> dict[str, Facts]:
     """Run the probe in a process of its own. Stages not reached are absent; the one it died in has an error."""
-    command = [sys.executable, "-m", "preprocess.doctor.probe"]
+    file = Path(__file__).with_name("probe.py")
+    command = [sys.executable, "-P", str(file)]  # without the current folder, where files of the user's own may lie
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT_SECONDS, check=False
