@@ -27,6 +27,7 @@ from PIL import Image
 from benchmarks.clips_on_disk import REAL_VIDEOS, Extracted, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
 from benchmarks.torch_loader import compare_doors
+from shared.cores import available_cores
 from shared.manifests import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize
@@ -201,7 +202,7 @@ def make_material(folder: Path, options: argparse.Namespace) -> Material:
     if not (options.quick and originals):
         originals += synthetic_videos(folder / "synthetic", clips=options.originals)
     videos = link_videos(originals, folder / "videos", count=options.clips)
-    workers = len(os.sched_getaffinity(0))
+    workers = available_cores()
     middle, candidates = (
         open_stored(extract(videos, folder / f"k{k}", workers=workers, frames_per_segment=k)) for k in (1, 3)
     )

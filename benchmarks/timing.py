@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from shared.console import print_table, say
+from shared.cores import available_cores
 
 _PACKAGES = ("torch", "torchcodec", "numpy", "h5py", "opencv-python-headless", "av", "decord", "pillow")
 
@@ -176,7 +177,7 @@ def describe_machine() -> dict[str, object]:
     """The machine in a few words, and the versions that matter. Names no path, no host and no user."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "memory_gib": round(memory_bytes() / 2**30, 1),
         "gpu": _gpu(),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",

@@ -12,7 +12,6 @@ the share of augmentation, and the share of a real run's time in which a step wa
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from benchmarks.clips_on_disk import REAL_VIDEOS, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.straightforward_classic import StraightforwardClassic
 from benchmarks.timing import Results, Times, benchmark_options, start, take_turns, workplace
+from shared.cores import available_cores
 from train.data.augment import AugmentSettings, Statistics, augment, draw_changes
 from train.model.config import ModelConfig, Variant, make_config
 from train.model.describe import describe
@@ -197,7 +197,7 @@ def measure_data_wait(results: Results, options: argparse.Namespace, place: Path
     originals = videos_below(options.real) or synthetic_videos(place / "synthetic", clips=8)
     videos = link_videos(originals, place / "videos", count=options.run_clips)
     size = f"{STORED_HEIGHT}x{STORED_WIDTH}"
-    done = extract(videos, place, workers=len(os.sched_getaffinity(0)), size=size, frames_per_segment=3)
+    done = extract(videos, place, workers=available_cores(), size=size, frames_per_segment=3)
     words = ["--split", "all", "--val-fraction", "0", "--epochs", "2", "--batch-size", "8", "--device", options.device]
     places = ["--shards", str(done.shards), "--manifests", str(done.manifests), "--runs", str(place / "runs")]
     if options.quick:
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=tuple(_DTYPES), default=[])
     parser.add_argument("--batch-size", type=int, default=0, help="0: 4 for tiny and 1 for others, on CUDA 64 and 16")
     parser.add_argument("--img-size", type=int, default=0, help="0: 224, but 112 on the CPU for others than tiny")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too; always so on CUDA")
     parser.add_argument("--real", type=Path, default=REAL_VIDEOS / "hmdb51", help="videos of the run that is timed")
