@@ -6,10 +6,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,24 @@ def test_others_are_refused(served: Served) -> None:
     assert headers["x-frame-options"] == "SAMEORIGIN" and headers["cache-control"] == "no-store"
     assert "default-src 'none'" in text and "connect-src 'self'; media-src blob:; frame-src 'self'" in text
     assert not served.uploads
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(served: Served) -> None:
+    host, port = served.address.removeprefix("http://").split(":")
+    lines = ("POST /videos?name=a.mp4 HTTP/1.1", f"Host: {host}", f"X-LSViT-Token: {served.token}", "Content-Length: 9")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall("\r\n".join((*lines, "", "abc")).encode())
+        wait_until(lambda: len(served.uploads) == 1)
+    wait_until(lambda: not served.uploads)
+    assert served.ask("/")[0] == 200
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it does not come")
 
 
 def test_a_taken_port_and_a_missing_run(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
