@@ -87,13 +87,17 @@ def config_content(facts: RunFacts, origin: Origin, *, run: str, calibrated: boo
 
 
 def read_portable(folder: Path) -> StoredModel:
-    """Read an exported model. Raises DataError where it is damaged, or its files do not belong together."""
+    """Read an exported model, in float32 also where somebody has halved its weights.
+
+    Raises DataError where it is damaged, or its files do not belong together.
+    """
     config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     content = read_config(config) or {}
     try:
         facts = RunFacts.from_dict(content["facts"])
         origin = from_builtins(Origin, content["origin"])
-        tensors = read_weights(weights).tensors
+        stored = read_weights(weights).tensors
+        tensors = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
         check_content(weights, facts, tensors)
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -15,6 +15,7 @@ from made_dataset import CLASSES, MadeDataset
 from made_hub import TOKEN, MadeHub, open_hub, use_hub
 from made_run import make_run
 from media import make_video
+from safetensors.torch import load_file, save_file
 from trained import train
 
 import hmdb51_lsvit
@@ -131,6 +132,15 @@ def test_a_calibration_goes_along(tmp_path: Path, video: Path) -> None:
     (loaded.folder / "calibration.json").unlink()
     export("one", ExportOptions(runs=tmp_path, form="hub", out=tmp_path / "out"))
     assert not (out / "calibration.json").exists()
+
+
+def test_halved_weights(tmp_path: Path, video: Path) -> None:
+    make_run(tmp_path / "one")
+    out = export("one", ExportOptions(runs=tmp_path, form="hub", out=None))
+    halved = {name: value.half() for name, value in load_file(out / "model.safetensors").items()}
+    save_file(halved, out / "model.safetensors")
+    half, whole = answers(out, video), answers("one", video, "--runs", tmp_path)
+    assert [each["action"] for each in half] == [each["action"] for each in whole] and half != whole
 
 
 def test_nothing_of_others_is_replaced(tmp_path: Path) -> None:
