@@ -4,9 +4,9 @@
         [--memory-shares 0.25 0.5 1.5] [--real FOLDER] [--json FILE]
 
 Extract works on hard links to a few videos. The loader reads shards that are sparse files, as large in sum as the
-shares of this machine's memory: they take up page cache like any other and nothing on the disk. eda and balance run on
-made tables; eda looks for near duplicates, whose comparisons grow with the square of the rows, up to --pictured-rows
-only. The exponent p of time ~ size^p between neighbouring sizes is 1 where growth is linear. Each is measured once.
+shares of this machine's memory: they take up page cache like any other and nothing on the disk. eda, with and without
+near duplicates, and balance run on made tables. The exponent p of time ~ size^p between neighbouring sizes is 1 where
+growth is linear: of CPU time where that is known, which other work disturbs least. Each is measured once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -44,15 +45,21 @@ _PIECE = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a command took. memory_mib: the largest of its processes."""
+    """What a command took. memory_mib: the largest of its processes. cpu_seconds: of all of them, 0 if not measured."""
 
     seconds: float
     memory_mib: float
+    cpu_seconds: float = 0.0
+
+    @property
+    def work(self) -> float:
+        """CPU seconds, or seconds where those are not known."""
+        return self.cpu_seconds or self.seconds
 
 
 def measure_command(program: str, words: list[str]) -> Cost:
     """Run a command of this environment. Its processes are looked at ten times a second."""
-    started, largest = time.monotonic(), 0.0
+    started, largest, cpu_before = time.monotonic(), 0.0, _cpu_of_children()
     command = [str(Path(sys.executable).parent / program), *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         while process.poll() is None:
@@ -60,7 +67,14 @@ def measure_command(program: str, words: list[str]) -> Cost:
             time.sleep(_POLL_SECONDS)
     if process.returncode:
         raise SystemExit(f"{program} {words[0]} ended with exit code {process.returncode}")
-    return Cost(seconds=time.monotonic() - started, memory_mib=largest)
+    cpu_seconds = _cpu_of_children() - cpu_before
+    return Cost(seconds=time.monotonic() - started, memory_mib=largest, cpu_seconds=cpu_seconds)
+
+
+def _cpu_of_children() -> float:
+    """CPU seconds of all processes that were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _largest_of_session(session: int) -> float:
@@ -90,9 +104,10 @@ def add_growth(results: Results, title: str, costs: dict[int, Cost], *, unit: st
     exponent = math.nan
     for size, cost in costs.items():
         if before is not None:
-            exponent = math.log(cost.seconds / before[1].seconds) / math.log(size / before[0])
+            exponent = math.log(cost.work / before[1].work) / math.log(size / before[0])
         rows[f"{size} {unit}"] = {
             "seconds": cost.seconds,
+            "CPU s": cost.cpu_seconds,
             f"ms a {unit[:-1]}": 1000 * cost.seconds / size,
             "exponent": "" if before is None else f"{exponent:.2f}",
             "largest process, MiB": cost.memory_mib,
@@ -217,14 +232,12 @@ def scale_tables(results: Results, options: argparse.Namespace, place: Path) -> 
         manifests, shards = ["--manifests", str(made.manifests)], ["--shards", str(made.shards)]
         nowhere = ["--shards", str(place / "nowhere")]
         costs["eda, tables and plots"][count] = measure_command("hmdb-prep", ["eda", *manifests, *nowhere])
-        if count <= options.pictured_rows:
-            costs["eda with near duplicates"][count] = measure_command("hmdb-prep", ["eda", *manifests, *shards])
+        costs["eda with near duplicates"][count] = measure_command("hmdb-prep", ["eda", *manifests, *shards])
         words = ["balance", "--split", "full", *manifests, *shards]
         costs["balance"][count] = measure_command("hmdb-prep", words)
         shutil.rmtree(place / str(count))
     for title, measured in costs.items():
-        if measured:
-            add_growth(results, title, measured, unit="rows")
+        add_growth(results, title, measured, unit="rows")
 
 
 def main() -> None:
@@ -234,7 +247,6 @@ def main() -> None:
     parser.add_argument("--size", default="112x152", help="stored size of the extraction")
     parser.add_argument("--memory-shares", dest="shares", type=float, nargs="+", default=[0.25, 0.5, 1.5])
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 6766, 100_000])
-    parser.add_argument("--pictured-rows", type=int, default=6766, help="most rows on which eda compares pictures")
     parser.add_argument("--real", type=Path, default=REAL_VIDEOS / "hmdb51", help="folder of genuine videos")
     options = parser.parse_args()
     results = start("scaling", options)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeVar
 
 import msgspec
 
 Instance = TypeVar("Instance")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 FORMULA_SIGNS = ("=", "+", "-", "@")  # a cell that begins with one is run by a spreadsheet
 
 
@@ -60,7 +62,7 @@ def check_name(text: str, *, num_parts: int | None = 1) -> None:
         raise ValueError(f"{text[:60]!r}... is longer than file names can be")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{text!r} leads out of its folder")
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if _CONTROL.search(text):
         raise ValueError(f"{text!r} has control characters")
 
 

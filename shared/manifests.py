@@ -242,7 +242,7 @@ def _read_class_manifest(file: Path, shards: dict[str, str]) -> dict[str, npt.ND
         raise _remade(f"{file} lacks the column {missing[0]}")
     columns = {}
     for field in dataclasses.fields(ClipRow):
-        texts = frame.pop(field.name).to_numpy(dtype=object)
+        texts = frame[field.name].to_numpy(dtype=object)
         try:
             columns[field.name] = _converted(texts, str(field.type))
         except (ValueError, OverflowError) as error:

@@ -18,10 +18,12 @@ from media import HMDB_LIKE, make_video
 from benchmarks.clips_on_disk import link_videos, videos_below
 from benchmarks.decoding_peers import PEERS, clip_with, is_installed
 from benchmarks.extract import judge
-from benchmarks.made_tables import make_tables
+from benchmarks.made_tables import DATASET_ID, make_tables
 from benchmarks.scaling import add_growth, copy_sparsely, measure_command
 from benchmarks.straightforward_classic import StraightforwardClassic
 from benchmarks.timing import Results, Times, start, take_turns
+from preprocess.eda.images import read_looks
+from preprocess.eda.near_duplicates import find_near_duplicates
 from shared.manifests import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
 from shared.video.shape import ClipShape
@@ -40,10 +42,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
     return folder
 
 
-def run_quickly(name: str, videos: Path, folder: Path, *words: str) -> dict[str, Any]:
+def run_quickly(name: str, videos: Path | None, folder: Path, *words: str) -> dict[str, Any]:
     """What a benchmark's smoke run wrote."""
     written = folder / "results.json"
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--real", str(videos), "--json", str(written)]
+    real = [] if videos is None else ["--real", str(videos)]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", *real, "--json", str(written)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -118,6 +121,16 @@ def test_scaling(videos: Path, tmp_path: Path) -> None:
         assert f"{title}: exponent" in content["targets"]
 
 
+@pytest.mark.slow
+def test_many_rows(tmp_path: Path) -> None:
+    content = run_quickly("many_rows", None, tmp_path)
+    for title in ("splits", "manifests", "eda"):
+        rows = content["figures"][title]
+        assert len(rows) == 2
+        assert all(row["CPU s"] > 0 and row["largest process, MiB"] > 0 for row in rows.values())
+    assert all(0 < row["MB"] < 20 for row in content["figures"]["page of eda"].values())
+
+
 def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
     calls: list[str] = []
     times = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
@@ -187,6 +200,11 @@ def test_made_tables_hold_together(tmp_path: Path) -> None:
     counts = sorted(dataset.clips_per_class.values())
     assert counts[-1] > 3 * counts[0]
     assert set(clips["split_full"]) == {"train", "test"}
+    assert make_tables(tmp_path / "more", num_rows=200, num_classes=80).manifests.is_dir()
+    more = read_manifests(tmp_path / "more" / "manifests")
+    assert more["class_name"].nunique() > 60
+    found = find_near_duplicates(more, read_looks(more, tmp_path / "more" / "shards", dataset_id=DATASET_ID))
+    assert found.num_pairs == 2
 
 
 def test_commands_are_measured() -> None:
