@@ -41,7 +41,7 @@ test-slow:
 # Faults of processes, disks, nodes and servers: with Ray, and with a server of S3 on this machine.
 test-stress:
 	@scripts/setup test
-	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[stress]"
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[ray,remote,stress]"
 	$(PYTEST) -m stress
 
 # Known vulnerabilities of what is installed. 0: none, 1: some, 2: the database could not be reached.

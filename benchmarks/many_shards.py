@@ -202,8 +202,11 @@ def add_results(results: Results, found: dict[int, Measured]) -> None:
         for count, measured in found.items()
     }
     results.add_figures("a training process", rows)  # type: ignore[arg-type]
-    costs = {count: Cost(seconds=one.start_cpu_seconds, memory_mib=one.start_memory) for count, one in found.items()}
-    add_growth(results, "its start in CPU seconds", costs, unit="shards")
+    costs = {
+        count: Cost(seconds=one.start_seconds, cpu_seconds=one.start_cpu_seconds, memory_mib=one.start_memory)
+        for count, one in found.items()
+    }
+    add_growth(results, "its start", costs, unit="shards")
     largest = found[max(found)]
     results.add_target("start, s", largest.start_seconds, most=_LARGEST_START_SECONDS)
     results.add_target("own memory at the start, MiB", largest.start_memory, most=_LARGEST_MEMORY_MIB)

@@ -24,15 +24,17 @@ def train(at_once: int, seed: int, arguments: argparse.Namespace) -> tuple[float
     places = ["--shards", str(arguments.shards), "--manifests", str(arguments.manifests)]
     places += ["--runs", str(arguments.runs), "--device", arguments.device]
     words = ["--config", arguments.config, "--name", name, "--split", "full", "--seed", str(seed), "--resume"]
-    call_python("-m", "train.cli", "run", *words, "--shuffle-shards", str(at_once), *places)
+    words += ["--epochs", str(arguments.epochs), "--shuffle-shards", str(at_once)]
+    call_python("-m", "train.cli", "run", *words, *places)
     (split,) = json.loads(call_python("-m", "train.cli", "evaluate", name, "--json", *places))["splits"]
     return 100 * split["top1"], 100 * split["mean_class_accuracy"]
 
 
 def main() -> None:
     parser = study_options(__doc__)
-    parser.add_argument("--at-once", type=int, nargs="+", default=[0, 16, 4, 1], help="values of --shuffle-shards")
+    parser.add_argument("--at-once", type=int, nargs="+", default=[0, 4, 1], help="values of --shuffle-shards")
     parser.add_argument("--config", default="recipes/demo.toml")
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     print("| shards shuffled together | top-1 % | mean class accuracy % |\n| --- | --- | --- |")
