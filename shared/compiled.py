@@ -6,23 +6,32 @@ from collections.abc import Callable
 from typing import Any
 
 Loop = Callable[..., Any]
+# The compiler may sum in any order, so that it adds several numbers at once, and may count on each being finite.
+_LOOSENED = {"reassoc", "nsz", "contract", "nnan", "ninf"}
 
 
-def compiled(signature: str) -> Callable[[Loop], Loop]:
+def compiled(signature: str, *, loosened: bool = False) -> Callable[[Loop], Loop]:
     """Compile a function for these types when it is defined, and keep the result beside its file.
 
-    Sums keep the order that the code has. Where no cache can be written, every process compiles it.
+    Where no cache can be written, every process compiles it. loosened: sums need not keep the order of the code.
     """
 
     def decorate(function: Loop) -> Loop:
         try:
-            from numba import njit
+            import numba
         except ImportError:
             return function
+
+        def compile_it(*, cache: bool) -> Loop:
+            fastmath = _LOOSENED if loosened else False
+            loop: Loop = numba.njit(signature, cache=cache, nogil=True, error_model="numpy", fastmath=fastmath)(
+                function
+            )
+            return loop
+
         try:
-            loop: Loop = njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+            return compile_it(cache=True)
         except (RuntimeError, OSError):
-            loop = njit(signature, nogil=True, error_model="numpy")(function)
-        return loop
+            return compile_it(cache=False)
 
     return decorate

@@ -6,42 +6,22 @@ it is summed in float32. The loops are compiled once, in some two seconds, and c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import float32, int32, int64, njit
+from numba import float32, int32, int64
 
+from shared.compiled import compiled
 from shared.video.luma import LUMA_THOUSANDTHS
 
 NUM_MOMENTS = 9
 NUM_EDGES = 8
 _RED, _GREEN, _BLUE = LUMA_THOUSANDTHS
-# The compiler may sum in any order, so that it adds several pixels at once, and may count on every number being finite.
-_LOOSENED = {"reassoc", "nsz", "contract", "nnan", "ninf"}
 
 
-def _compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a function for these types, at once. Where no cache can be written, every process compiles it."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        def compile_it(*, cache: bool) -> Callable[..., Any]:
-            compiled: Callable[..., Any] = njit(
-                signature, cache=cache, nogil=True, error_model="numpy", fastmath=_LOOSENED
-            )(function)
-            return compiled
-
-        try:
-            return compile_it(cache=True)
-        except (RuntimeError, OSError):
-            return compile_it(cache=False)
-
-    return decorate
-
-
-@_compiled("void(int32[:, ::1], int32[::1], float64[::1])")
+@compiled("void(int32[:, ::1], int32[::1], float64[::1])", loosened=True)
 def _add_moments(row: Any, luma: Any, moments: Any) -> None:
     """Take one row (3, W): write its luma (W + 2,), mirrored at both ends, and add to moments (9,).
 
@@ -60,7 +40,7 @@ def _add_moments(row: Any, luma: Any, moments: Any) -> None:
     luma[0], luma[width + 1] = luma[min(2, width)], luma[max(width - 1, 1)]
 
 
-@_compiled("void(int32[:, ::1], float64[::1])")
+@compiled("void(int32[:, ::1], float64[::1])", loosened=True)
 def _add_hues(row: Any, above: Any) -> None:
     """Take one row (3, W): add to above (9,) its saturation, in all and of the pixels at or beyond each edge of hue.
 
@@ -91,7 +71,7 @@ def _add_hues(row: Any, above: Any) -> None:
         above[position] += value
 
 
-@_compiled("void(uint8[:, :, ::1], int32[:, ::1], float64[::1], float64[::1])")
+@compiled("void(uint8[:, :, ::1], int32[:, ::1], float64[::1], float64[::1])", loosened=True)
 def _add_colours(frame: Any, luma: Any, moments: Any, above: Any) -> None:
     """Take a frame (H, W, 3): write its luma (H + 2, W + 2) with a mirrored border, and add to moments and above.
 
@@ -107,7 +87,7 @@ def _add_colours(frame: Any, luma: Any, moments: Any, above: Any) -> None:
     luma[0], luma[height + 1] = luma[min(2, height)], luma[max(height - 1, 1)]
 
 
-@_compiled("void(int32[:, ::1], float64[::1])")
+@compiled("void(int32[:, ::1], float64[::1])", loosened=True)
 def _add_laplacian(luma: Any, sums: Any) -> None:
     """Take a luma with its border (H + 2, W + 2): add its Laplacian and the square of that to sums (2,)."""
     for y in range(1, luma.shape[0] - 1):
@@ -121,7 +101,7 @@ def _add_laplacian(luma: Any, sums: Any) -> None:
         sums[1] += square
 
 
-@_compiled("float64(int32[:, ::1], int32[:, ::1])")
+@compiled("float64(int32[:, ::1], int32[:, ::1])", loosened=True)
 def _sum_of_steps(luma: Any, before: Any) -> float:
     """The sum of |Y - Y before| over what lies within the borders, for two lumas (H + 2, W + 2)."""
     total = 0.0

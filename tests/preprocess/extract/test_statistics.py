@@ -8,7 +8,6 @@ import math
 import sys
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,7 +15,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.extract import pixel_sums
 from preprocess.extract.statistics import ClipStatistics, _statistics_from, _sums_anywhere, measure_clip
 from shared.manifests import STATISTIC_COLUMNS
 
@@ -232,24 +230,6 @@ def test_without_numba_torch_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = measure_clip(frames)
     monkeypatch.setitem(sys.modules, "preprocess.extract.pixel_sums", None)
     assert_close(measure_clip(frames), dataclasses.asdict(compiled))
-
-
-def test_where_no_cache_can_be_written_the_loops_are_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """numba raises RuntimeError where neither the installation nor the home can be written to."""
-    tried = []
-
-    def njit(signature: str, *, cache: bool, **options: Any) -> Any:
-        def compile_it(function: Any) -> Any:
-            tried.append(cache)
-            if cache:
-                raise RuntimeError("cannot cache function: no locator available")
-            return numba.njit(signature, cache=False, **options)(function)
-
-        return compile_it
-
-    monkeypatch.setattr(pixel_sums, "njit", njit)
-    double = pixel_sums._compiled("int64(int64)")(lambda value: 2 * value)
-    assert (double(21), tried) == (42, [True, False])
 
 
 @pytest.mark.cuda
