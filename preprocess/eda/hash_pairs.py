@@ -107,9 +107,11 @@ def close_pairs(
         for mask in part.masks():
             value, place, done = 0, 0, done + 1
             while value < 2**part.width:
-                value, place, count = _join(
-                    ordered, own, starts, int(mask), value, place, max_distance, words[:number], radii[:number], found
-                )
+                with np.errstate(over="ignore"):  # as plain Python, without numba, numbers run over aloud
+                    value, place, count = _join(
+                        ordered, own, starts, int(mask), value, place, max_distance, words[:number], radii[:number],
+                        found,
+                    )  # fmt: skip
                 pairs = found[:count].copy()
                 pairs[:, :2] = np.sort(order[pairs[:, :2]], axis=1)
                 yield done / total, pairs
