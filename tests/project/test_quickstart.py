@@ -41,7 +41,8 @@ def test_its_commands_and_options_exist(notebook: nbformat.NotebookNode) -> None
         name: {option for names, _, _ in page.parameters(command) for option in re.findall(r"--[\w-]+", names)}
         for name, command in page.commands()
     }
-    lines = [line[1:] for cell in code_cells(notebook) for line in cell.source.splitlines() if line.startswith("!")]
+    sources = [cell.source.replace("\\\n", "") for cell in code_cells(notebook)]
+    lines = [line[1:] for source in sources for line in source.splitlines() if line.startswith("!")]
     assert len(lines) >= 6
     for line in lines:
         program, command, *words = shlex.split(line)
