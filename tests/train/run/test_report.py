@@ -119,6 +119,7 @@ def test_any_number_of_classes_fits_any_width(browser: Any, tmp_path: Path, num_
     path = write_report(
         tmp_path / "run", facts=facts, config=resolve(command_line={"device": "cpu"}, file={}), progress=progress
     )
+    assert path.stat().st_size < 2_000_000
     visit = Visit(browser, path)
     assert visit.page.locator(".matrix tbody th button").count() == min(60, num_classes)
     for width in (1400, 700, 400):
