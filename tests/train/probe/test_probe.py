@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -145,6 +146,22 @@ def test_several_splits_and_seeds_share_the_features(made: MadeDataset, weights:
     assert_same(states[0]["model"], states[1]["model"])  # here all splits are alike
     places = ["--shards", str(made.shards), "--manifests", str(made.manifests), "--runs", str(tmp_path)]
     assert "±" in succeed("lsvit-train", "evaluate", "a/seed1", *places)
+
+
+def test_where_a_head_stands_is_said(
+    made: MadeDataset,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.console.PLAIN_INTERVAL_SECONDS", 0.0)
+    probe(options(made, tmp_path, "a", init=str(weights), epochs=2))
+    said = capsys.readouterr().err
+    assert re.search(
+        r"split 1, seed 0: 12/24 clips, .*, epoch 1/2: run: \d+ s left; loss \d\.\d+, top-1 \d+\.\d%\n", said
+    )
+    assert re.search(r"split 1, seed 0: 24/24 clips, .*, epoch 2/2: run: 0 s left; .*, validation \d+\.\d%\n", said)
 
 
 def test_features_of_another_run_are_taken_over(
