@@ -211,17 +211,15 @@ def read_manifests(folder: Path | str) -> pd.DataFrame:
     tables = [_read_class_manifest(file, shards) for file in files]
     clip_ids = np.concatenate([table["clip_id"] for table in tables])
     order = np.argsort(clip_ids, kind="stable")
+    twice = np.flatnonzero(clip_ids[order][1:] == clip_ids[order][:-1])
+    if len(twice):
+        clip_id = clip_ids[order][twice[0]]
+        raise DataError(f"{folder}: clip {clip_id} stands in the manifests twice; run `hmdb-prep merge`")
     columns = {}
     for field in dataclasses.fields(ClipRow):  # column by column, so that the table is never twice in memory
         values = np.concatenate([table.pop(field.name) for table in tables])[order]
         columns[field.name] = pd.Series(values, dtype=_DTYPES[str(field.type)])
-    frame = pd.DataFrame(columns, copy=False)
-    twice = frame["clip_id"].duplicated()
-    if twice.any():
-        raise DataError(
-            f"{folder}: clip {frame['clip_id'][twice].iloc[0]} stands in the manifests twice; run `hmdb-prep merge`"
-        )
-    return frame
+    return pd.DataFrame(columns, copy=False)
 
 
 def _read_class_manifest(file: Path, shards: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
