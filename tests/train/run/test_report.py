@@ -100,6 +100,19 @@ def test_cells_show_validation_clips_as_moving_pictures(browser: Any, tmp_path: 
     visit.page.close()
 
 
+def test_a_report_without_validation_has_no_matrix(browser: Any, tmp_path: Path) -> None:
+    progress = Progress().after_step(loss_sum=1.0, num_right=1.0, num_clips=2.0)
+    progress = progress.after_epoch(None, learning_rate=0.1, epochs=1, patience=0)
+    config = resolve(command_line={"device": "cpu", "epochs": 1, "tracker": "none"}, file={})
+    path = write_report(tmp_path / "run", facts=make_run(tmp_path / "run").facts, config=config, progress=progress)
+    visit = Visit(browser, path)
+    assert visit.complaints == [] and visit.page.locator(".matrix").count() == 0
+    assert visit.page.locator("h2").all_inner_texts()[:3] == ["Curves", "Data", "Environment"]
+    assert "Nothing was set aside for validation" in visit.page.locator("header").inner_text()
+    assert "tensorboard --logdir" not in path.read_text()
+    visit.page.close()
+
+
 def test_without_its_data_a_report_says_why_nothing_moves(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     progress = validated(CLASSES, ["walk/a", "walk/b", "run/c"])
