@@ -135,12 +135,12 @@ def names_sha256(clip_ids: Iterable[str]) -> str:
 
 def real_samples(table: ClipTable, rows: Integers) -> Samples:
     """Every training clip once."""
-    return _samples(table, [_real_row(table, row) for row in rows.tolist()])
-
-
-def _real_row(table: ClipTable, row: int) -> PlanRow:
-    return PlanRow(
-        kind="real", class_name=table.class_name[row], label=int(table.label[row]), clip_id=table.clip_id[row]
+    return Samples(
+        clip=rows.astype(np.int64),
+        neighbor=np.full(len(rows), -1, dtype=np.int64),
+        lam=np.zeros(len(rows)),
+        label=table.label[rows],
+        key=np.array([clip_key(table.clip_id[row]) for row in rows.tolist()], dtype=np.uint64),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import weakref
@@ -215,6 +216,16 @@ def test_repetitions_show_other_frames(table: ClipTable) -> None:
     assert len(set(samples.key.tolist())) == 3
     plain = real_samples(table, np.array([0]))
     assert plain.key[0] in samples.key
+
+
+def test_real_samples_are_those_of_a_plan_that_names_every_clip_once(table: ClipTable) -> None:
+    rows = np.array([1, 4, 5, 20])
+    names = [(table.clip_id[row], table.class_name[row], int(table.label[row])) for row in rows]
+    plan = [dataclasses.replace(plan_row("real", name), class_name=kind, label=label) for name, kind, label in names]
+    planned, real = planned_samples(table, plan), real_samples(table, rows)
+    for field in dataclasses.fields(Samples):
+        found, expected = getattr(real, field.name), getattr(planned, field.name)
+        assert found.dtype == expected.dtype and np.array_equal(found, expected)
 
 
 def test_rows_keep_sources_apart_and_every_class_in_training(made: MadeDataset) -> None:
