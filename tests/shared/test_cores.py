@@ -1,4 +1,4 @@
-"""The cores that a process may use: affinity, quotas of control groups of both versions, and machines without either."""
+"""The cores that a process may use: affinity, quotas of control groups of both versions, machines without either."""
 
 from __future__ import annotations
 
