@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.console import say
+from shared.console import write_out
 from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, RemoteShards, ShardsPlace
 
 DEFAULT_SHARDS = Path("data/shards")
@@ -85,5 +85,5 @@ def say_next(after: str, words: Sequence[str] = (), *, places: Places) -> None:
 
 
 def say_next_line(command: str) -> None:
-    """The same for a command that is already made."""
-    say(f"next: {command}", to=sys.stderr)
+    """The same for a command that is already made. It is never broken into lines, so that it can be pasted."""
+    write_out(f"next: {command}", to=sys.stderr)

@@ -18,14 +18,15 @@ def after_prediction(run: str, video: str, *, places: Places) -> str:
 def after_timelines(run: str, timelines: Sequence[Timeline], *, places: Places) -> str:
     """The commands that cut the window with the most probable action out of its file, and explain it.
 
-    An explanation shows the frames of one answer, so one of a whole long video would say nothing of its windows. Empty
-    where no video is a file.
+    An explanation shows the frames of one answer, so one of a whole long video would say nothing of its windows. The
+    last window of a video may be cut short: one of less than half the frames is left out. Empty where no video is a
+    file.
     """
     found = [
         (float(window.probabilities.max()), timeline, window)
         for timeline in timelines
         if Path(timeline.video).is_file()
-        for window in timeline.windows
+        for window in _large(timeline)
         if window.probabilities is not None
     ]
     if not found:
@@ -35,6 +36,11 @@ def after_timelines(run: str, timelines: Sequence[Timeline], *, places: Places) 
         return after_prediction(run, timeline.video, places=places)
     piece = _for_ffmpeg(f"{Path(timeline.video).stem}-{window.start:g}s.mp4")
     return f"{_cut(timeline.video, window, piece)} && {next_command('predict', [run, piece], places=places)}"
+
+
+def _large(timeline: Timeline) -> list[WindowAnswer]:
+    most = max((window.num_frames for window in timeline.windows), default=0)
+    return [window for window in timeline.windows if 2 * window.num_frames >= most]
 
 
 def _cut(video: str, window: WindowAnswer, piece: str) -> str:

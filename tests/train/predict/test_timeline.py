@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import subprocess
@@ -373,5 +374,9 @@ def test_the_next_command_explains_the_clearest_window_of_a_file(ffmpeg: str, tm
     subprocess.run(["sh", "-c", cut], cwd=tmp_path, check=True)
     assert (tmp_path / "a:b-2s.mp4").stat().st_size
     assert after_timelines("r", [folder], places=Places()) == ""
+    cut_short = timeline_of([0, 2], video=video)
+    last = dataclasses.replace(cut_short.windows[1], num_frames=2)  # surer, and hardly anything to see
+    line = after_timelines("r", [dataclasses.replace(cut_short, windows=(cut_short.windows[0], last))], places=Places())
+    assert line.startswith("ffmpeg -v error -ss 0 -t 2 ")
     one = after_timelines("r", [timeline_of([2], video=video)], places=Places())
     assert one == f"lsvit-train explain r {video}"
