@@ -131,6 +131,22 @@ def test_many_rows(tmp_path: Path) -> None:
     assert all(0 < row["MB"] < 20 for row in content["figures"]["page of eda"].values())
 
 
+@pytest.mark.slow
+def test_many_shards(tmp_path: Path) -> None:
+    rows = run_quickly("many_shards", None, tmp_path)["figures"]["a training process"]
+    assert [row["mapped shards"] for row in rows.values()] == [2, 3]
+    assert all(row["own memory then, MiB"] > 0 and row["clips/s, random"] > 0 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_the_parent(tmp_path: Path) -> None:
+    figures = run_quickly("parent", None, tmp_path)["figures"]
+    assert set(figures) == {"planning, CPU seconds by number of videos", "fed at 224x304", "fed at 32x32"}
+    for title in ("fed at 224x304", "fed at 32x32"):
+        (row,) = figures[title].values()
+        assert row["parent, CPU ms a clip"] > 0
+
+
 def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
     calls: list[str] = []
     times = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
