@@ -30,16 +30,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never a part, whoever else writes it. The content is on the disk before
     the file gets its name. After an error nothing is left; what a killed process leaves, the next one removes.
+    Where ``path`` is a link, what it points to is written. Raises DataError where a folder, device or pipe is there.
     """
     begin()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers_once(path.parent.absolute())
-    temporary, descriptor = _create_temporary(path)
+    target = _target_of(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers_once(target.parent.absolute())
+    temporary, descriptor = _create_temporary(target.with_name(path.name))
     try:
         yield temporary
         os.fsync(descriptor)
-        temporary.rename(path)
-        synchronise(path.parent)
+        temporary.rename(target)
+        synchronise(target.parent)
     finally:
         os.close(descriptor)
         temporary.unlink(missing_ok=True)
@@ -72,6 +74,14 @@ def remove_leftovers(folder: Path) -> None:
                 entry.unlink()
             finally:
                 os.close(descriptor)
+
+
+def _target_of(path: Path) -> Path:
+    """What a rename may replace without harm: ``path``, or what it points to."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a device or a pipe"
+        raise DataError(f"{path} is {what} and no file; name a file")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @functools.cache
