@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shared.console import counted
 from train.evaluate.groups import FEATURE_NAMES, FEATURES, NUM_QUARTERS, QuarterResult, TagResult
+from train.evaluate.intervals import Interval
 from train.evaluate.results import SplitResult
 
 _HARDEST = 3
@@ -49,7 +50,10 @@ def _features(result: SplitResult) -> list[str]:
         low, high = quarters.get(1), quarters.get(NUM_QUARTERS)
         if low is None or high is None or min(low.num_clips, high.num_clips) < _SMALLEST_GROUP:
             continue
-        if _differ(low, high):
+        differ = _differ(low, high)
+        if differ is None:
+            continue
+        if differ:
             clear.append(
                 f"Of the {smallest} quarter of the clips {_percent(low.top1)} are right, of the {largest} "
                 f"{_percent(high.top1)}; the intervals do not overlap."
@@ -86,10 +90,19 @@ def _confidence(result: SplitResult) -> list[str]:
     ]
 
 
-def _differ(one: QuarterResult | TagResult, other: QuarterResult | TagResult) -> bool:
-    if one.interval is None or other.interval is None:
-        return False
-    return one.interval.high < other.interval.low or other.interval.high < one.interval.low
+def _differ(one: QuarterResult | TagResult, other: QuarterResult | TagResult) -> bool | None:
+    """Whether the intervals do not overlap; None where one is not known."""
+    first, second = _interval_of(one), _interval_of(other)
+    if first is None or second is None:
+        return None
+    return first.high < second.low or second.high < first.low
+
+
+def _interval_of(group: QuarterResult | TagResult) -> Interval | None:
+    """The interval of a group; of clips that are all right, or all wrong, every draw of the bootstrap says the same."""
+    if group.interval is None and group.top1 in (0.0, 1.0):
+        return Interval(low=group.top1, high=group.top1)
+    return group.interval
 
 
 def _percent(share: float) -> str:

@@ -29,6 +29,7 @@ from train.confusions.page_data import alike_together, page_data
 from train.evaluate.clip_results import read_clip_results
 from train.evaluate.command import EvaluateOptions, evaluate
 from train.evaluate.findings import findings
+from train.evaluate.intervals import Interval
 from train.evaluate.page import evaluation_page
 from train.trained.calibration import Calibration
 
@@ -268,6 +269,28 @@ def test_findings_name_what_stands_out() -> None:
     assert "No clear difference" in text
     perfect = made_result(num_clips=1, class_names=("only",))
     assert "No clip was taken for another class." in findings(perfect)
+
+
+def test_findings_know_quarters_that_are_all_right_or_all_wrong() -> None:
+    result = made_result(num_clips=300, class_names=NAMES)
+
+    def said(top1: float, interval: Interval | None) -> str:
+        """What is said where the highest quarter of every feature is like that, and the lowest all right."""
+        ends = {1: (1.0, None), 4: (top1, interval)}
+        quarters = [
+            dataclasses.replace(each, top1=ends[each.quarter][0], interval=ends[each.quarter][1])
+            for each in result.quarters
+            if each.quarter in ends
+        ]
+        return " ".join(findings(dataclasses.replace(result, quarters=tuple(quarters))))
+
+    for top1, interval in ((0.0, None), (0.7, Interval(low=0.6, high=0.8))):
+        text = said(top1, interval)
+        assert f"Of the darkest quarter of the clips 100.0 % are right, of the brightest {100 * top1:.1f} %" in text
+        assert "No clear difference" not in text
+    for top1, interval in ((1.0, None), (0.9, Interval(low=0.8, high=1.0))):
+        assert "No clear difference" in said(top1, interval) and "darkest" not in said(top1, interval)
+    assert "difference" not in said(0.5, None) and "darkest" not in said(0.5, None)  # clips of one source
 
 
 # The command
