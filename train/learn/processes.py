@@ -13,6 +13,8 @@ import torch.distributed as dist
 from shared.console import say
 from shared.errors import DataError, UsageError, first_line
 
+DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
@@ -60,7 +62,12 @@ class Processes:
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """auto: CUDA where there is a GPU, and never that of a Mac. Raises UsageError where what is asked for is absent."""
+    """auto: CUDA where there is a GPU, and never that of a Mac.
+
+    Raises UsageError for another name than auto, cpu, cuda and mps, and where what is asked for is absent.
+    """
+    if name not in DEVICE_NAMES:
+        raise UsageError(f"the device is {name!r}; it must be one of {', '.join(DEVICE_NAMES)}")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device is cuda, but torch finds no GPU; use --device cpu, or see `hmdb-prep doctor`")
     if name == "mps":

@@ -13,7 +13,7 @@ from torch import nn
 
 from shared.errors import UsageError
 from train.data.views import parse_views
-from train.learn.processes import choose_device
+from train.learn.processes import DEVICE_NAMES, choose_device
 from train.predict.answering import answer_all
 from train.predict.inputs import find_inputs
 from train.predict.output import Answer
@@ -83,12 +83,21 @@ def load_model(run: Video, *, runs: Video = "runs", device: torch.device | str =
     """The best model of a run, or one of the hub.
 
     run: a folder, a name (or ``<name>/split1``) below ``runs``, or ``hf:REPO``. device: as `lsvit-train predict` takes
-    it (``auto`` is a GPU where there is one), or one of torch. Raises DataError where there is no run with a
-    checkpoint, or it is damaged.
+    it (``auto`` is a GPU where there is one), the number of a GPU as in ``cuda:1``, or one of torch. Raises UsageError
+    where there is no such device; DataError where there is no run with a checkpoint, or it is damaged.
     """
+    device = _find_device(device) if isinstance(device, str) else device
     folder = find_run(os.fspath(run), runs=Path(runs))
-    device = choose_device(device) if isinstance(device, str) else device
     return TrainedModel(trained.load_model(folder, device=device)).eval()
+
+
+def _find_device(name: str) -> torch.device:
+    if name in DEVICE_NAMES:
+        return choose_device(name)
+    numbered = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if name not in numbered:
+        raise UsageError(f"device is {name!r}; here it must be one of {', '.join([*DEVICE_NAMES, *numbered])}")
+    return torch.device(name)
 
 
 def predict(

@@ -14,7 +14,9 @@ from media import HMDB_LIKE, make_video
 from shared.errors import DataError, UsageError
 from shared.video.decoding import decode_clip
 from shared.video.shape import DEFAULT_SHAPE, ClipShape
+from train.learn.processes import choose_device
 from train.predict.from_python import Prediction, TrainedModel, load_model, predict
+from train.trained.model import load_model as from_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,23 @@ def test_what_is_wrong_is_said(place: Path, model: TrainedModel) -> None:
         predict(model, "a.avi", views="0x1")
     with pytest.raises(DataError, match=r"no run with a checkpoint at other .* there are made"):
         load_model("other", runs=place / "runs")
+
+
+def test_a_device_is_the_one_that_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for absent in ("cuda:0", "cuda:x", "gpu", ""):
+        with pytest.raises(UsageError, match=f"device is '{absent}'; here it must be one of auto, cpu, cuda, mps$"):
+            load_model("made", runs=place / "runs", device=absent)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match=r"mps, cuda:0, cuda:1$"):
+        load_model("made", runs=place / "runs", device="cuda:2")
+    devices: list[torch.device] = []
+    found = from_checkpoint(place / "runs" / "made")
+    monkeypatch.setattr("train.trained.model.load_model", lambda folder, *, device: devices.append(device) or found)
+    load_model("made", runs=place / "runs", device="cuda:1")
+    assert devices == [torch.device("cuda", 1)]
+    with pytest.raises(UsageError, match="the device is 'cuda:1'"):
+        choose_device("cuda:1")
 
 
 def test_a_clip_has_the_shape_that_extract_stores_by_default(place: Path) -> None:
