@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from shared.errors import DataError
-from shared.files import whole_file, write_csv, write_text
+from shared.files import whole_file, write_bytes, write_csv, write_text
 from shared.shards.reader import ShardReader
 from train.data.augment import AugmentSettings, Statistics, augment, draw_changes
 from train.data.seeds import Purpose, generator, torch_seed
@@ -246,8 +246,7 @@ def save(
         states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
         torch.save({**facts, "losses": list(losses), **states}, temporary)
     weights = {name: tensor.contiguous() for name, tensor in model.backbone.state_dict().items()}
-    with whole_file(out / "model.safetensors") as temporary:
-        save_file(weights, temporary)
+    write_bytes(out / "model.safetensors", to_bytes(weights))
     write_text(out / "config.json", json.dumps({"pretrained_cfg": {"mean": HALF[0], "std": HALF[1]}}) + "\n")
     write_csv(out / "losses.csv", ("step", "loss"), enumerate(losses, start=1))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from shared.errors import DataError, UsageError, first_line
-from shared.files import whole_file, write_text
+from shared.files import write_bytes, write_text
 from shared.hub import HUB_PREFIX, client_error
 from train.model.portable import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from train.trained.calibration import read_calibration, write_calibration
@@ -54,11 +54,10 @@ def write_folder(folder: Path, loaded: LoadedModel, *, name: str, measures: Meas
 
 
 def _write_weights(path: Path, loaded: LoadedModel) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {key: value.contiguous().clone() for key, value in loaded.model.state_dict().items()}
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    write_bytes(path, save(tensors, metadata={"format": "pt"}))  # save_file would keep others from reading the file
 
 
 def _copy_calibration(loaded: LoadedModel, folder: Path) -> bool:

@@ -231,3 +231,10 @@ def test_a_push_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyP
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
     push = ["export", "one", "--runs", tmp_path, "--format", "hub", "--push", "me/model"]
     assert "the hub is out of reach" in fail_here(1, "lsvit-train", *push)
+
+
+def test_others_may_read_the_weights(tmp_path: Path) -> None:
+    make_run(tmp_path / "one")
+    out = export("one", ExportOptions(runs=tmp_path, form="hub", out=None))
+    modes = {file.name: file.stat().st_mode & 0o777 for file in out.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
