@@ -165,8 +165,9 @@ def _notes(
         )
     num_held_out = len(everything) - len(clips.clip_ids)
     if num_held_out:
+        verb = "is" if num_held_out == 1 else "are"
         notes.append(
-            f"{num_held_out} of {counted(len(everything), 'training clip')} are left to validation (--val-fraction "
+            f"{num_held_out} of {counted(len(everything), 'training clip')} {verb} left to validation (--val-fraction "
             f"{settings.val_fraction:g}, as `lsvit-train run` has it)"
         )
         whole = imbalance_ratio(Counter(everything["class_name"]))

@@ -92,7 +92,8 @@ def _how_to_continue(settings: ExtractionSettings, plan: ExtractionPlan) -> str:
     """What is there of an extraction that was interrupted, and how it goes on."""
     done = sum(is_finished(settings.shards, shard) for shard in plan.shards)
     call = "the same command without --overwrite" if settings.overwrite else "the same command"
-    return f"{done} of {counted(len(plan.shards), 'shard')} are complete in {settings.shards}; {call} continues"
+    verb = "is" if 1 in (done, len(plan.shards)) else "are"
+    return f"{done} of {counted(len(plan.shards), 'shard')} {verb} complete in {settings.shards}; {call} continues"
 
 
 def _rules(settings: ExtractionSettings, videos: list[Video]) -> FactRules:

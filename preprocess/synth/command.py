@@ -119,7 +119,8 @@ def synthesize(
 def _how_to_continue(destination: Path, specs: Sequence[ClipSpec]) -> str:
     """What is there of a set that was interrupted, and how it goes on."""
     done = sum((destination / spec.path).is_file() for spec in specs)
-    return f"{done} of {counted(len(specs), 'video')} are complete in {destination}; the same command continues"
+    verb = "is" if 1 in (done, len(specs)) else "are"
+    return f"{done} of {counted(len(specs), 'video')} {verb} complete in {destination}; the same command continues"
 
 
 def find_spec(folder: Path, clip_id: str) -> ClipSpec:
