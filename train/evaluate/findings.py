@@ -9,17 +9,43 @@ from train.evaluate.results import SplitResult
 
 _HARDEST = 3
 _CONFIDENCE_GAP = 0.03  # between mean confidence and accuracy, from which a model is called too sure or too modest
+_ONE_ANSWER = 0.9  # of all answers, from which a model nearly always names one class
 _SMALLEST_GROUP = 10  # clips; of fewer nothing is said
 
 
 def findings(result: SplitResult) -> list[str]:
-    """Sentences about the hardest classes, the worst confusion, the features and tags that matter, and confidence."""
+    """Sentences about answers that say little, hard classes, the worst confusion, features and tags, and confidence."""
     return [
+        *_one_answer(result),
+        *_no_better_than_the_largest(result),
         *_hardest_classes(result),
         *_worst_pair(result),
         *_features(result),
         *_sources(result),
         *_confidence(result),
+    ]
+
+
+def _one_answer(result: SplitResult) -> list[str]:
+    """Where nearly all clips are taken for one class, and it is not that nearly all are of it."""
+    total = result.metrics.num_clips
+    named = max(result.classes, key=lambda each: each.num_predicted)
+    if total < _SMALLEST_GROUP or named.num_predicted < _ONE_ANSWER * total or named.num_clips >= _ONE_ANSWER * total:
+        return []
+    of_all = f"{named.num_predicted} of {counted(total, 'clip')} are taken for {named.class_name}"
+    return [f"{of_all}: the model nearly always names that one class."]
+
+
+def _no_better_than_the_largest(result: SplitResult) -> list[str]:
+    """Where a model that names the class of most test clips every time would be right as often."""
+    total = result.metrics.num_clips
+    largest = max(result.classes, key=lambda each: each.num_clips)
+    share = largest.num_clips / total
+    if total < _SMALLEST_GROUP or largest.num_clips == total or result.metrics.top1 > share:
+        return []
+    return [
+        f"Naming {largest.class_name}, the largest class, for every clip would be right for {_percent(share)}, and the "
+        f"model is right for {_percent(result.metrics.top1)}: it is no better than that."
     ]
 
 
@@ -39,7 +65,8 @@ def _worst_pair(result: SplitResult) -> list[str]:
     pair = result.confused[0]
     total = next(each.num_clips for each in result.classes if each.class_name == pair.true_class)
     of_class = f"{len(pair.clip_ids)} of {counted(total, 'clip')} of {pair.true_class}"
-    return [f"{of_class} were taken for {pair.predicted_class}."]
+    verb = "was" if len(pair.clip_ids) == 1 else "were"
+    return [f"{of_class} {verb} taken for {pair.predicted_class}."]
 
 
 def _features(result: SplitResult) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_dataset import MadeDataset, make_dataset
-from made_results import made_evaluation, made_pictures, made_result
+from made_results import MODEL, clip_facts, made_evaluation, made_pictures, made_result
 from made_run import make_run
 from PIL import Image
 from visits import Visit
@@ -31,6 +31,7 @@ from train.evaluate.command import EvaluateOptions, evaluate
 from train.evaluate.findings import findings
 from train.evaluate.intervals import Interval
 from train.evaluate.page import evaluation_page
+from train.evaluate.results import split_result
 from train.trained.calibration import Calibration
 
 ATTACK = "<script>window.hacked=1</script>"
@@ -291,6 +292,40 @@ def test_findings_know_quarters_that_are_all_right_or_all_wrong() -> None:
     for top1, interval in ((1.0, None), (0.9, Interval(low=0.8, high=1.0))):
         assert "No clear difference" in said(top1, interval) and "darkest" not in said(top1, interval)
     assert "difference" not in said(0.5, None) and "darkest" not in said(0.5, None)  # clips of one source
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "one_answer", "no_better"),
+    [
+        ([0] * 18 + [1] * 2, [0] * 10 + [1] * 10, True, False),  # 12 of 20 are right, the largest class has 10
+        ([0] * 20, [0] * 10 + [1] * 10, True, True),
+        ([1] * 10 + [0] * 10, [0] * 10 + [1] * 10, False, True),
+        ([0] * 19 + [1], [0] * 19 + [1], False, False),  # nearly all are of that class
+        ([0] * 20, [0] * 20, False, False),
+        ([0] * 6, [0, 1] * 3, False, False),  # too few to say anything
+    ],
+)
+def test_findings_name_answers_that_say_little(
+    answers: list[int], labels: list[int], one_answer: bool, no_better: bool
+) -> None:
+    names = ("walk", "run")
+    result = split_result(
+        split="1", model=MODEL, class_names=names, clips=clip_facts(np.array(labels), names),
+        probabilities=np.eye(2)[answers], remarks=(),
+    )  # fmt: skip
+    text = " ".join(findings(result))
+    of_all = f"{answers.count(0)} of 20 clips are taken for walk: the model nearly always names that one class."
+    assert (of_all in text) == one_answer
+    assert ("for every clip would be right for 50.0 %" in text) == no_better == ("no better than that" in text)
+
+
+def test_findings_of_one_clip_are_in_the_singular() -> None:
+    names = ("walk", "run")
+    result = split_result(
+        split="1", model=MODEL, class_names=names, clips=clip_facts(np.array([0]), names),
+        probabilities=np.array([[0.25, 0.75]]), remarks=(),
+    )  # fmt: skip
+    assert "1 of 1 clip of walk was taken for run." in findings(result)
 
 
 # The command
