@@ -278,8 +278,9 @@ def export_command(
         typer.Option("--out", metavar="PATH", help="File or folder to write; default: model.* or hub in the run."),
     ] = None,
     push: Annotated[
-        str, typer.Option("--push", metavar="OWNER/NAME", help="With --format hub: upload it to this repository.")
-    ] = "",
+        str | None,
+        typer.Option("--push", metavar="OWNER/NAME", help="With --format hub: upload it to this repository."),
+    ] = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """A portable model, checked against the original; preprocessing and classes are inside. hub: for others to use."""

@@ -45,8 +45,8 @@ class ExportOptions:
     form: Format
     out: Path | None
     """None for ``model.onnx``, ``model.pt2`` or ``hub`` in the run's folder."""
-    push: str = ""
-    """OWNER/NAME on the hub, to which a folder for it is uploaded; empty for nowhere."""
+    push: str | None = None
+    """OWNER/NAME on the hub, to which a folder for it is uploaded; None for nowhere."""
 
 
 class Probabilities(nn.Module):
@@ -63,10 +63,10 @@ class Probabilities(nn.Module):
 
 def export(run: str, options: ExportOptions) -> Path:
     """Write the model and check it; returns its file or folder. Raises DataError where its answers differ."""
-    repo = options.push.removeprefix(HUB_PREFIX)
-    if repo and options.form != "hub":
-        raise UsageError(f"--push goes with --format hub, not with {options.form}")
-    if repo:
+    repo = (options.push or "").removeprefix(HUB_PREFIX)
+    if options.push is not None:
+        if options.form != "hub":
+            raise UsageError(f"--push goes with --format hub, not with {options.form}")
         check_push(repo)
     folder = find_run(run, runs=options.runs, written="" if options.out else "the model (unless --out says where)")
     loaded = load_model(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 
 from shared.errors import DataError, UsageError, first_line
-from shared.files import write_bytes, write_text
+from shared.files import synchronise, write_bytes, write_text
 from shared.hub import HUB_PREFIX, client_error
 from train.model.portable import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from train.trained.calibration import read_calibration, write_calibration
@@ -19,6 +20,7 @@ from train.trained.card import Measures, model_card
 from train.trained.model import LoadedModel, load_model
 from train.trained.portable import CALIBRATION_FILE, config_content, is_portable
 
+_UNFINISHED = ".tmp-export"  # a folder within that of the model: what is written, until all of it is
 _FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, CALIBRATION_FILE)
 
 
@@ -30,27 +32,47 @@ def check_place(folder: Path, *, source: Path) -> None:
     if folder.resolve() == source.resolve():
         raise UsageError(f"--out is {folder}, the folder of the model itself; name another one")
     taken = [name for name in _FILES if (folder / name).exists()]
+    is_ours = is_portable(folder) or (folder / _UNFINISHED).is_dir()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out is {folder}, which is a file; name a folder for the model")
-    if taken and not is_portable(folder):
+    if taken and not is_ours:
         raise UsageError(
             f"{folder} holds {', '.join(taken)}, and no exported model; name another folder with --out, or move them"
         )
 
 
 def write_folder(folder: Path, loaded: LoadedModel, *, name: str, measures: Measures | None, repo: str) -> None:
-    """Write the model; what an earlier export has left is replaced. config.json, without which it is none, comes last.
+    """Write the model; an earlier export stays as it is until the new one is whole, and is replaced then.
 
     name: of the run. Raises DataError where it does not read back as it is, bit for bit.
     """
+    unfinished = folder / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
+    try:
+        _write_weights(unfinished / WEIGHTS_FILE, loaded)
+        write_text(unfinished / CARD_FILE, model_card(loaded, name=name, measures=measures, repo=repo))
+        calibrated = _copy_calibration(loaded, unfinished)
+        content = config_content(loaded.facts, loaded.origin, run=name, calibrated=calibrated)
+        write_text(unfinished / CONFIG_FILE, json.dumps(content, indent=2) + "\n")
+        _check_same(loaded, load_model(unfinished))
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _move_in(unfinished, folder)
+
+
+def _move_in(unfinished: Path, folder: Path) -> None:
+    """Put the new files in the place of the old ones: never new weights beside the old config.json.
+
+    A folder that a kill leaves in between is no model, and ``unfinished`` tells the next export that it is ours.
+    """
     for old in (CONFIG_FILE, CALIBRATION_FILE):
         (folder / old).unlink(missing_ok=True)
-    _write_weights(folder / WEIGHTS_FILE, loaded)
-    write_text(folder / CARD_FILE, model_card(loaded, name=name, measures=measures, repo=repo))
-    calibrated = _copy_calibration(loaded, folder)
-    content = config_content(loaded.facts, loaded.origin, run=name, calibrated=calibrated)
-    write_text(folder / CONFIG_FILE, json.dumps(content, indent=2) + "\n")
-    _check_same(loaded, load_model(folder))
+    for name in (WEIGHTS_FILE, CARD_FILE, CALIBRATION_FILE, CONFIG_FILE):  # config.json makes it a model
+        if (unfinished / name).exists():
+            (unfinished / name).replace(folder / name)
+    synchronise(folder)
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_weights(path: Path, loaded: LoadedModel) -> None:
@@ -75,7 +97,7 @@ def _check_same(loaded: LoadedModel, again: LoadedModel) -> None:
     same = before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
     if not same or loaded.facts != again.facts or loaded.origin != again.origin:
         raise DataError(
-            f"the model in {again.folder} does not read back as the one in {loaded.folder}; please report this with "
+            f"the exported model does not read back as the one in {loaded.folder}; please report this with "
             "the versions that `hmdb-prep doctor` prints"
         )
 

@@ -210,6 +210,7 @@ def test_to_the_hub_and_back(hub: type[MadeHub], tmp_path: Path, video: Path, mo
     [
         ("me/model", "", 2, "needs a token with the right to write"),
         ("model", TOKEN, 2, "write OWNER/NAME"),
+        ("", TOKEN, 2, "write OWNER/NAME"),
         ("me/a b", TOKEN, 2, "no repository name"),
         ("me/model", "hf_wrong", 1, "may not write to hf:me/model (HTTP 401)"),
         ("other/model", TOKEN, 1, "may not write to hf:other/model (HTTP 403)"),
@@ -238,3 +239,46 @@ def test_others_may_read_the_weights(tmp_path: Path) -> None:
     out = export("one", ExportOptions(runs=tmp_path, form="hub", out=None))
     modes = {file.name: file.stat().st_mode & 0o777 for file in out.iterdir()}
     assert modes["model.safetensors"] == modes["config.json"]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_an_export_that_is_interrupted_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "one")
+    options = ExportOptions(runs=tmp_path, form="hub", out=tmp_path / "out")
+    before = files_of(export("one", options))
+    with monkeypatch.context() as patched:
+        patched.setattr("train.trained.hub_folder._copy_calibration", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            export("one", options)
+    assert files_of(tmp_path / "out") == before
+
+
+def interrupt(*_: object) -> bool:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", ["_copy_calibration", "_move_in"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_export_that_is_killed_is_made_again(
+    step: str, earlier: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "one")
+    options = ExportOptions(runs=tmp_path, form="hub", out=tmp_path / "out")
+    before = files_of(export("one", options)) if earlier else {}
+    with monkeypatch.context() as patched:
+        patched.setattr("train.trained.hub_folder.shutil.rmtree", lambda *_, **__: None)  # a kill cleans nothing up
+        patched.setattr(f"train.trained.hub_folder.{step}", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            export("one", options)
+    assert (tmp_path / "out" / ".tmp-export" / "model.safetensors").exists()
+    (tmp_path / "out" / ".tmp-export" / "calibration.json").write_text("of the killed one")
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
+    if step == "_move_in":  # in its midst
+        (tmp_path / "out" / "config.json").unlink(missing_ok=True)
+        (tmp_path / "out" / ".tmp-export" / "model.safetensors").replace(tmp_path / "out" / "model.safetensors")
+    after = files_of(export("one", options))
+    assert sorted(after) == ["README.md", "config.json", "model.safetensors"]
+    assert not earlier or after == before
