@@ -164,6 +164,8 @@ def _check_options(options: PredictOptions) -> None:
             if value is not None:
                 raise UsageError(f"{name} is for predictions over time; it needs --window SECONDS")
         return
+    if options.picture is not None and options.picture.suffix.lower() != ".png":
+        raise UsageError(f"--picture is {options.picture}; it is written as PNG, so its name must end with .png")
     if options.fps is not None and not 0 < options.fps <= FASTEST_FPS:
         raise UsageError(f"--fps is {options.fps:g}; it must be above 0 and at most {FASTEST_FPS:g}")
     if options.csv_format == "competition":

@@ -351,6 +351,7 @@ def test_command_line_prints_a_table_over_time(scene: Path) -> None:
         (("--window", "1", "--stride", "2"), 2, "at most 1"),
         (("--window", "1", "--csv-format", "competition"), 2, "one row a video"),
         (("--picture", "x.png"), 2, "--picture is for predictions over time"),
+        (("--window", "1", "--picture", "x.jpg"), 2, "--picture is x.jpg; it is written as PNG"),
         (("--fps", "30"), 2, "--fps is for predictions over time"),
         (("--window", "1", "--fps", "0"), 2, "--fps is 0"),
     ],
