@@ -203,6 +203,9 @@ HARMLESS_ON_RESUME = frozenset(
     }
 )
 
+SPLITS = ("1", "2", "3", "full", "all")
+"""Those that a run may train on, in the order in which they are listed."""
+
 # What leaves a choice to the program; the configuration that a run saves holds the choice that was made.
 _LEFT_OPEN: Mapping[str, Value] = {
     "preset": "auto",
@@ -321,7 +324,7 @@ def requested_splits(split: str, *, option: str = "--split") -> tuple[str, ...]:
     """The splits that an option names, in order. Raises UsageError for an unknown or repeated one."""
     names = tuple(part.strip() for part in split.split(","))
     for name in names:
-        if name not in ("1", "2", "3", "full", "all") or names.count(name) > 1:
+        if name not in SPLITS or names.count(name) > 1:
             raise UsageError(f"{option} is {split!r}; use 1, 2, 3, full or all, or several such as 1,2,3, each once")
     return names
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from shared.errors import DataError, UsageError
 from shared.hub import HUB_PREFIX
 from train.model.weight_files import CHECKPOINTS_FOLDER, find_beside, find_weights
-from train.run.folder import seed_folders
+from train.run.config import SPLITS
+from train.run.folder import seed_folders, split_folder
 from train.trained.portable import CALIBRATION_FILE, is_calibrated, is_portable
 
 HUB_FOLDER = "hub"
 EVALUATION_FOLDER = "evaluation"
 EVALUATION_JSON = "metrics.json"
 _CACHED = "models--"  # how the hub's cache begins the names of folders
-_SPLIT_FOLDER = re.compile(r"split([123])|full|all")
+_SPLIT_FOLDER = re.compile(r"split[123]|full|all")
 
 
 def find_run(run: str, *, runs: Path, written: str = "") -> Path:
@@ -61,14 +62,8 @@ def _find_on_hub(run: str, *, written: str) -> Path:
 
 def split_folders(folder: Path) -> dict[str, Path]:
     """The splits that a run over several splits has a checkpoint of: split -> folder, in the order of the splits."""
-    if not folder.is_dir():
-        return {}
-    found = {}
-    for entry in sorted(folder.iterdir()):
-        match = _SPLIT_FOLDER.fullmatch(entry.name)
-        if match and _holds_checkpoint(entry):
-            found[match[1] or entry.name] = entry
-    return found
+    places = {split: split_folder(folder, split) for split in SPLITS}
+    return {split: place for split, place in places.items() if _holds_checkpoint(place)}
 
 
 def run_name(folder: Path) -> str:

@@ -32,6 +32,7 @@ from train.evaluate.command import EvaluateOptions, evaluate
 from train.evaluate.groups import TAG_MEANINGS
 from train.evaluate.results import SplitResult, split_result, summary
 from train.trained.clips import check_dataset, stored_probabilities
+from train.trained.folders import split_folders
 
 NAMES = tuple("abcdefgh")
 
@@ -203,6 +204,15 @@ def test_several_splits_give_mean_and_deviation(
     make_run(tmp_path / "two" / "split1")
     with pytest.raises(DataError, match="no split 2, it has 1"):
         evaluate("two", options_of(made, tmp_path, splits="1,2"))
+
+
+def test_splits_are_listed_in_one_order(tmp_path: Path) -> None:
+    for split, name in (("full", "full"), ("all", "all"), ("3", "split3"), ("1", "split1")):
+        make_run(tmp_path / name, split=split)
+    (tmp_path / "split2").mkdir()
+    found = split_folders(tmp_path)
+    assert list(found) == ["1", "3", "full", "all"] and found["3"] == tmp_path / "split3"
+    assert split_folders(tmp_path / "absent") == {}
 
 
 def test_split_all_is_labelled_a_sanity_check(
