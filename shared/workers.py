@@ -231,7 +231,7 @@ class WorkerPool:
         if self._failed_starts >= _MAX_FAILED_STARTS:
             raise DataError(
                 f"worker processes end with exit code {worker.process.exitcode} before they start; "
-                "run `hmdb-prep doctor`"
+                'run `hmdb-prep doctor`; a script of your own starts them below `if __name__ == "__main__":`'
             )
 
     def _settle(self, worker: _Worker, outcome: object) -> None:

@@ -126,7 +126,7 @@ def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch:
     monkeypatch.setattr("shared.workers._serve", crash_at_once)
     with (
         WorkerPool(num_workers=1, timeout_seconds=5, preload=[]) as pool,
-        pytest.raises(DataError, match="hmdb-prep doctor"),
+        pytest.raises(DataError, match=r'hmdb-prep doctor`; .* `if __name__ == "__main__":`'),
     ):
         pool.wait(pool.submit(double, 1))
 
