@@ -67,6 +67,8 @@ def _find(argument: str) -> Inputs:
             if found.videos
             else _nothing(argument, "no videos in this folder, nor numbered pictures", found.left_out)
         )
+    if "://" in argument and not path.exists():
+        return _nothing(argument, "an address; videos are files: download it first", ())
     if path.exists() or not glob.has_magic(argument):
         return Inputs(videos=(Input(name=argument),), left_out=())
     matches = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]  # noqa: PTH207 (takes any pattern)

@@ -142,3 +142,9 @@ def test_one_frame_folder_is_explained(dumped: Path) -> None:
     said = succeed("lsvit-train", "explain", "one", "test/1.5", cwd=dumped)
     assert "1 number missing between its pictures 00001.png and 00030.png, 7 first" in said
     assert len(list((dumped / "runs" / "one" / "explanations" / "1.5").glob("*/index.html"))) == 1
+
+
+@pytest.mark.parametrize("address", ["http://host/x.mp4", "https://host/x.mp4?a=[1]", "s3://bucket/x.avi"])
+def test_addresses_are_no_videos(address: str) -> None:
+    (video,) = find_inputs([address]).videos
+    assert (video.name, video.error) == (address, "an address; videos are files: download it first")
