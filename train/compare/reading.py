@@ -18,7 +18,8 @@ from train.run.folder import saved_config
 from train.run.progress import EpochRow, read_metrics, read_timing
 from train.trained.folders import find_run, run_name, split_folders
 
-_NO_CHOICE = ("name", "runs", "shards", "manifests", "device", "workers", "tracker")  # they make no other model
+_NO_CHOICE = ("name", "split", "runs", "shards", "manifests", "device", "workers", "tracker")
+"""What makes no other model; runs are compared split by split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class SplitEvaluation:
     """By clip_id."""
     parameters: int
     epochs: int
-    """After which the model was measured."""
+    """After which the model was measured: of best.pt the best epoch."""
     minutes: float
     """Of training, as far as it was noted."""
     history: tuple[EpochRow, ...]
@@ -55,12 +56,12 @@ def read_run(run: str, *, runs: Path) -> EvaluatedRun:
     """Read a run by its path or its name below ``runs``. Raises DataError where it was not evaluated in one view."""
     folder = find_run(run, runs=runs, written="the evaluation that is compared")
     parts = list(split_folders(folder).values()) or [folder]
-    evaluations = [each for part in parts if (each := _read_split(part)) is not None]
-    if not evaluations:
+    found = {part: each for part in parts if (each := _read_split(part)) is not None}
+    if not found:
         where = evaluation_folder(parts[0], views=Views(), calibrated=False) / CLIPS_CSV
         raise DataError(f"{run_name(folder)} was not evaluated: no {where}; run `lsvit-train evaluate {run}`")
     return EvaluatedRun(
-        name=run_name(folder), splits={each.split: each for each in evaluations}, options=_options(folder)
+        name=run_name(folder), splits={each.split: each for each in found.values()}, options=_options(next(iter(found)))
     )
 
 
@@ -103,6 +104,7 @@ def _changed(checkpoint: Path, evaluation: Path) -> bool:
 
 
 def _options(folder: Path) -> dict[str, str]:
+    """Of a run's part: there stands what was chosen, in the folder of several splits what was asked for."""
     config = saved_config(folder)
     if config is None:
         return {}

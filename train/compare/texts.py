@@ -17,7 +17,7 @@ RUN_COLUMNS = (
     "top-5 %",
     "mean class accuracy %",
     "parameters",
-    "epochs",
+    "best epoch",
     "minutes",
 )
 PAIR_COLUMNS = ("run", "against", "split", "gained", "lost", "top-1 difference", "95 % interval", "p (McNemar)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -27,6 +28,7 @@ from train.compare.texts import comparison_json, pair_rows, run_rows, verdict
 from train.evaluate.clip_results import clip_results
 from train.evaluate.command import EvaluateOptions, evaluate
 from train.evaluate.intervals import drawn_weights
+from train.run.config import RunConfig, write_config
 from train.run.progress import EpochRow
 
 NAMES = tuple("abcdefgh")
@@ -220,11 +222,24 @@ def test_what_evaluate_wrote_is_read_back(runs: Path) -> None:
     assert read_run("two", runs=runs).splits["1"].is_old
 
 
+def test_options_are_read_where_they_were_settled(runs: Path, tmp_path: Path) -> None:
+    """The folder of a run over several splits notes what was asked for, those of its splits what was chosen."""
+    asked = RunConfig(split="1,2", lr=0.5)
+    chosen = dataclasses.replace(asked, name="split1", split="1", sampling="tsn", img_size=32)
+    shutil.copytree(runs / "one", tmp_path / "many" / "split1")
+    shutil.copytree(runs / "one", tmp_path / "single")
+    write_config(tmp_path / "many" / "config.toml", asked)
+    write_config(tmp_path / "many" / "split1" / "config.toml", chosen)
+    write_config(tmp_path / "single" / "config.toml", dataclasses.replace(chosen, name="single", lr=0.25))
+    comparison = compare_runs([read_run(name, runs=tmp_path) for name in ("many", "single")])
+    assert comparison.options == {"lr": ("0.5", "0.25")}
+
+
 def test_the_command_prints_tables_json_and_a_page(runs: Path, tmp_path: Path) -> None:
     page = tmp_path / "deep" / "compare.html"
     out = succeed("lsvit-train", "compare", "one", "two", "--runs", runs, "--out", page)
     assert out.splitlines()[-1] == f"wrote {page}"
-    for expected in ("Against one", "p (McNemar)", "split 1: two against one: ", "nothing about HMDB51"):
+    for expected in ("Against one", "p (McNemar)", "split 1: two against one: ", "nothing about HMDB51", "best epoch"):
         assert expected in out
     content = json.loads(succeed("lsvit-train", "compare", "one", "two", "--runs", runs, "--json"))
     assert content["runs"] == ["one", "two"]
