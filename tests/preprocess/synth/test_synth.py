@@ -19,7 +19,7 @@ import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
 from preprocess.synth.actions import ACTIONS
-from preprocess.synth.command import find_spec, synthesize
+from preprocess.synth.command import _how_to_continue, find_spec, synthesize
 from preprocess.synth.encode import ClipJob, encode, write_clip
 from preprocess.synth.scene import render_clip
 from preprocess.synth.specs import (
@@ -253,3 +253,11 @@ def test_an_interrupted_run_leaves_only_whole_videos(tmp_path: Path, kill: signa
     for video in videos:
         spec = find_spec(tmp_path, video.clip_id)
         assert len(list(OpenVideo(tmp_path / video.path).read_frames())) == spec.num_frames
+
+
+def test_what_is_there_is_said_in_the_number_that_it_has(tmp_path: Path) -> None:
+    assert _how_to_continue(tmp_path, DEFAULT[:1]).startswith("0 of 1 video is complete in")
+    assert _how_to_continue(tmp_path, DEFAULT[:2]).startswith("0 of 2 videos are complete in")
+    (tmp_path / DEFAULT[0].path).parent.mkdir()
+    (tmp_path / DEFAULT[0].path).touch()
+    assert _how_to_continue(tmp_path, DEFAULT[:2]).startswith("1 of 2 videos is complete in")
