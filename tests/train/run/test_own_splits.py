@@ -175,7 +175,7 @@ def test_a_run_does_not_go_on_with_a_changed_split(
         raise ConnectionError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        patch.setattr("train.run.loop.measure", stop)  # after the steps of the first epoch
+        patch.setattr("train.run.loop.clip_answers", stop)  # after the steps of the first epoch
         train(made, tmp_path, "a", **OPTIONS)
     old = shutil.copytree(tmp_path / "a", tmp_path / "old")
     change_parts(made, {"run/clip01": "test"})
