@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from numbers import Integral
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,6 +48,11 @@ def _check_known(given: Any, known: Any, place: str) -> None:
             _check_known(item, known_item, place)
     elif isinstance(given, str) and any("\ud800" <= character <= "\udfff" for character in given):
         raise ValueError(f"{place[:-1]} is {given!r}")
+
+
+def is_whole(value: object, *, low: int, high: int) -> bool:
+    """Whether a value is a whole number, of Python or of NumPy, from ``low`` to ``high``."""
+    return isinstance(value, Integral) and low <= int(value) <= high
 
 
 def check_name(text: str, *, num_parts: int | None = 1) -> None:

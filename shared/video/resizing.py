@@ -5,21 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from shared.checks import is_whole
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
 Fit = Literal["crop", "squash", "pad"]
+_LARGEST_SIDE = 65536  # videos are stored at up to 8192, or as they are
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSize:
-    """The stored height and width in pixels, and how a picture of another shape is fitted into it."""
+    """The stored height and width in pixels, and how a picture of another shape is fitted into it.
+
+    Raises UsageError where a side is no whole number from 1 to 65536, or fit is none of crop, squash and pad.
+    """
 
     height: int
     width: int
     fit: Fit = "crop"
+
+    def __post_init__(self) -> None:
+        for name, side in (("height", self.height), ("width", self.width)):
+            if not is_whole(side, low=1, high=_LARGEST_SIDE):
+                raise UsageError(f"{name} is {side!r}; it must be a whole number from 1 to {_LARGEST_SIDE}")
+        if self.fit not in get_args(Fit):
+            raise UsageError(f"fit is {self.fit!r}; it must be one of {', '.join(get_args(Fit))}")
 
 
 def parse_size(text: str, *, fit: str) -> FrameSize | None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from shared.errors import UsageError
 from shared.video.resizing import FrameSize, parse_size, resize_frames, scaled_size
+from shared.video.shape import ClipShape
 
 sides = st.integers(1, 700)
 
@@ -76,3 +77,35 @@ def test_sizes_as_text() -> None:
             parse_size(text, fit="crop")
     with pytest.raises(UsageError, match="--fit"):
         parse_size("64", fit="stretch")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"height": 0}, "height is 0; it must be a whole number from 1 to 65536"),
+        ({"width": -5}, "width is -5"),
+        ({"width": 10**6}, "width is 1000000"),
+        ({"height": 64.0}, "height is 64.0"),
+        ({"width": "64"}, "width is '64'"),
+        ({"fit": "Crop"}, "fit is 'Crop'; it must be one of crop, squash, pad"),
+    ],
+)
+def test_a_size_that_cannot_be(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FrameSize(**{"height": 64, "width": 80, **values})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_segments": 0}, "num_segments is 0; it must be a whole number from 1 to 4096"),
+        ({"num_segments": 5000}, "num_segments is 5000"),
+        ({"num_segments": 2.5}, "num_segments is 2.5"),
+        ({"frames_per_segment": -1}, "frames_per_segment is -1"),
+        ({"frames_per_segment": 2}, "frames_per_segment is 2; it must be odd"),
+        ({"size": (64, 80)}, r"size is \(64, 80\); it must be a FrameSize"),
+    ],
+)
+def test_a_shape_that_cannot_be(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ClipShape(**{"num_segments": 4, "frames_per_segment": 1, "size": None, **values})  # type: ignore[arg-type]
