@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, default_collate
 
+from shared.checks import is_whole
 from shared.errors import DataError, UsageError
 from shared.manifests import read_dataset, read_manifests
 from shared.shards.format import ShardLayout
@@ -65,7 +68,7 @@ class ClipDataset(Dataset[tuple[Any, int]]):
         seed: int = 0,
         val_fraction: float = 0.1,
     ) -> None:
-        _check(split=str(split), part=part, frames=frames, val_fraction=val_fraction)
+        _check(split=str(split), part=part, frames=frames, seed=seed, val_fraction=val_fraction)
         dataset, everything = read_dataset(Path(manifests)), read_manifests(Path(manifests))
         clips = _choose(everything, split=str(split), part=part, val_fraction=val_fraction)
         self.classes = dataset.class_names
@@ -108,7 +111,9 @@ class ClipDataset(Dataset[tuple[Any, int]]):
         return len(self.clip_ids)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.__getitems__([range(len(self))[index]])[0]  # the range raises the IndexError that ends a loop
+        return self.__getitems__([range(len(self))[operator.index(index)]])[
+            0
+        ]  # the range raises the IndexError that ends a loop
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, int]]:
         """The items of a batch, which DataLoader asks for at once: parts of one piece of memory."""
@@ -183,13 +188,15 @@ def _in_one_piece(clips: Sequence[Any]) -> bool:
     )
 
 
-def _check(*, split: str, part: str, frames: str, val_fraction: float) -> None:
+def _check(*, split: str, part: str, frames: str, seed: object, val_fraction: object) -> None:
     """Raise UsageError where an argument has no such value."""
     for name, value, allowed in (("split", split, _SPLITS), ("part", part, _PARTS), ("frames", frames, _CHOICES)):
         if value not in allowed:
             raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-    if not 0 <= val_fraction <= 0.5:
-        raise UsageError(f"val_fraction is {val_fraction}; it must be from 0 to 0.5")
+    if not is_whole(seed, low=0, high=2**64 - 1):
+        raise UsageError(f"seed is {seed!r}; it must be a whole number, at least 0 and below 2**64")
+    if not isinstance(val_fraction, Real) or not 0 <= float(val_fraction) <= 0.5:
+        raise UsageError(f"val_fraction is {val_fraction!r}; it must be a number from 0 to 0.5")
 
 
 def _choose(everything: pd.DataFrame, *, split: str, part: Part, val_fraction: float) -> pd.DataFrame:

@@ -182,7 +182,11 @@ def test_arguments_that_are_wrong(made: MadeDataset, still: MadeDataset) -> None
         ({"split": "4"}, "split is '4'; it must be one of 1, 2, 3, full, all"),
         ({"part": "training"}, "part is 'training'; it must be one of train, val, test, unused"),
         ({"frames": "first"}, "frames is 'first'; it must be one of middle, tsn"),
-        ({"val_fraction": 0.7}, "val_fraction is 0.7; it must be from 0 to 0.5"),
+        ({"val_fraction": 0.7}, "val_fraction is 0.7; it must be a number from 0 to 0.5"),
+        ({"val_fraction": "0.1"}, "val_fraction is '0.1'"),
+        ({"seed": -1}, r"seed is -1; it must be a whole number, at least 0 and below 2\*\*64"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"seed": 0.5}, "seed is 0.5"),
     ]
     for options, message in wrong:
         with pytest.raises(UsageError, match=message):
@@ -191,6 +195,9 @@ def test_arguments_that_are_wrong(made: MadeDataset, still: MadeDataset) -> None
         ClipDataset(still.shards, still.manifests, frames="tsn")
     with pytest.raises(UsageError, match="the epoch is -1"):
         ClipDataset(made.shards, made.manifests).set_epoch(-1)
+    for index in (slice(0, 2), "0", [0, 1]):
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+            ClipDataset(made.shards, made.manifests)[index]  # type: ignore[index]
 
 
 def test_data_that_is_wrong(made: MadeDataset, tmp_path: Path) -> None:
