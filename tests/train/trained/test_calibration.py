@@ -163,7 +163,8 @@ def test_a_run_without_validation_is_refused_in_one_line(made: MadeDataset, tmp_
 def test_other_validation_clips_are_refused(made: MadeDataset, run_folder: Path, key: str, value: float) -> None:
     loaded = load_model(run_folder)
     assert isinstance(loaded.measured, EpochRow)
-    other = dataclasses.replace(loaded, measured=dataclasses.replace(loaded.measured, **{key: value}))
+    measured = dataclasses.replace(loaded.measured, **{key: value})
+    other = dataclasses.replace(loaded, origin=dataclasses.replace(loaded.origin, measured=measured))
     with pytest.raises(DataError, match="validated on other clips than these manifests give"):
         calibrate(other, read_manifests(made.manifests), shards=made.shards, batch_size=3)
 
