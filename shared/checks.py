@@ -12,6 +12,7 @@ import msgspec
 Instance = TypeVar("Instance")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_NAMES = frozenset(("", ".", ".."))
 FORMULA_SIGNS = ("=", "+", "-", "@")  # a cell that begins with one is run by a spreadsheet
 
 
@@ -64,9 +65,9 @@ def check_name(text: str, *, num_parts: int | None = 1) -> None:
     parts = text.split("/")
     if num_parts is not None and len(parts) != num_parts:
         raise ValueError(f"{text!r} is not {'a name' if num_parts == 1 else 'a folder and a name'}")
-    if any(len(part.encode(errors="replace")) > 255 for part in parts):
+    if len(text) > 63 and any(len(part.encode(errors="replace")) > 255 for part in parts):
         raise ValueError(f"{text[:60]!r}... is longer than file names can be")
-    if any(part in ("", ".", "..") for part in parts):
+    if not _NO_NAMES.isdisjoint(parts):
         raise ValueError(f"{text!r} leads out of its folder")
     if _CONTROL.search(text):
         raise ValueError(f"{text!r} has control characters")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shared.checks import FORMULA_SIGNS
 from shared.files import write_csv
-from shared.manifests import read_texts
+from shared.manifest_columns import read_texts
 
 if TYPE_CHECKING:
     import pandas as pd

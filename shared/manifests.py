@@ -8,17 +8,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.checks import check_clip_names, check_name, from_builtins, parse_json
-from shared.errors import DataError
+from shared.errors import DataError, UsageError
 from shared.files import read_versioned_json, write_csv, write_text
+from shared.manifest_columns import DTYPES, REMEDY, read_columns, read_texts, remade
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ class ClipRow:
 MANIFEST_COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(ClipRow))
 _values = operator.attrgetter(*MANIFEST_COLUMNS)  # of a row, in order; dataclasses.astuple would copy each of them
 _LATER_COLUMNS = {"decode_errors": "0"}  # which manifests written before lack, and what is read there
-_DTYPES = {"str": "str", "int": "int64", "float": "float64"}
+_KINDS = {field.name: str(field.type) for field in dataclasses.fields(ClipRow)}
 STATISTIC_COLUMNS: tuple[str, ...] = MANIFEST_COLUMNS[MANIFEST_COLUMNS.index("brightness") :]
 
 
@@ -194,103 +194,52 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
     write_text(folder / DATASET_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_manifests(folder: Path | str) -> pd.DataFrame:
+def read_manifests(folder: Path | str, *, columns: Collection[str] = MANIFEST_COLUMNS) -> pd.DataFrame:
     """All clips of all classes, sorted by clip_id: the columns of ``ClipRow``, texts as str (empty, never missing).
 
-    Raises DataError where there are no manifests, or a file misses columns or holds a value of another type.
+    columns: the names of those to read, which takes less time and memory than all; they come in the manifests' order.
+    Values are checked where they are read.
+    Raises UsageError for the name of no column; DataError where there are no manifests, or a file misses columns or
+    holds a value of another type.
     """
     import pandas as pd
 
+    _check_columns(columns)
     folder = Path(folder)
     files = sorted((folder / CLIPS_FOLDER).glob("*.csv"))
     if not files:
         raise DataError(
             f"no manifests in {folder / CLIPS_FOLDER}; run `hmdb-prep extract`, or name the folder with --manifests"
         )
+    wanted = {"clip_id", "class_name", *columns}  # rows are sorted and checked by these two
     shards: dict[str, str] = {}
-    tables = [_read_class_manifest(file, shards) for file in files]
+    tables = [read_columns(file, kinds=_KINDS, later=_LATER_COLUMNS, wanted=wanted, shards=shards) for file in files]
     clip_ids = np.concatenate([table["clip_id"] for table in tables])
     order = np.argsort(clip_ids, kind="stable")
     twice = np.flatnonzero(clip_ids[order][1:] == clip_ids[order][:-1])
     if len(twice):
         clip_id = clip_ids[order][twice[0]]
         raise DataError(f"{folder}: clip {clip_id} stands in the manifests twice; run `hmdb-prep merge`")
-    columns = {}
-    for field in dataclasses.fields(ClipRow):  # column by column, so that the table is never twice in memory
-        values = np.concatenate([table.pop(field.name) for table in tables])[order]
-        columns[field.name] = pd.Series(values, dtype=_DTYPES[str(field.type)])
-    return pd.DataFrame(columns, copy=False)
+    series = {}
+    for name in MANIFEST_COLUMNS:  # column by column, so that the table is never twice in memory
+        if name in columns:
+            values = np.concatenate([table.pop(name) for table in tables])[order]
+            series[name] = pd.Series(values, dtype=DTYPES[_KINDS[name]])
+    return pd.DataFrame(series, copy=False)
 
 
-def _read_class_manifest(file: Path, shards: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
-    """The columns of one file, texts as object arrays. shards: the names of shards read so far, each held once."""
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
-        raise _remade(f"{file} cannot be read as a manifest ({error})") from error
-    if len(frame.columns) < 2:
-        raise _remade(f"{file} is not separated by commas (spreadsheets may save semicolons or tabs)")
-    for column, text in _LATER_COLUMNS.items():
-        if column not in frame:
-            frame[column] = text
-    missing = [column for column in MANIFEST_COLUMNS if column not in frame]
-    if missing:
-        raise _remade(f"{file} lacks the column {missing[0]}")
-    columns = {}
-    for field in dataclasses.fields(ClipRow):
-        texts = frame[field.name].to_numpy(dtype=object)
-        try:
-            columns[field.name] = _converted(texts, str(field.type))
-        except (ValueError, OverflowError) as error:
-            raise _remade(f"{file}: column {field.name}: {error}") from error
-        if field.name in ("label", "row") and columns[field.name].min(initial=0) < 0:
-            raise _remade(f"{file}: column {field.name}: {columns[field.name].min()} is negative")
-    columns["shard"] = np.array([shards.setdefault(name, name) for name in columns["shard"]], dtype=object)
-    _check_names(file, columns)
-    return columns
-
-
-def _converted(texts: npt.NDArray[np.object_], kind: str) -> npt.NDArray[Any]:
-    """Texts as what a field's type says. Python converts: pandas' reader is off in the last digit in some versions."""
-    if kind == "str":
-        return texts
-    converter: Callable[[str], float] = int if kind == "int" else float
-    return np.array([converter(text) for text in texts], dtype=_DTYPES[kind])
-
-
-def _check_names(file: Path, columns: dict[str, Any]) -> None:
-    names = zip(columns["class_name"], columns["clip_id"], columns["path"], columns["shard"], strict=True)
-    for class_name, clip_id, path, shard in names:
-        try:
-            check_clip_names(class_name=class_name, clip_id=clip_id, path=path, shard=shard)
-        except ValueError as error:
-            raise _remade(f"{file}: {error}") from error
-
-
-_REMEDY = "run `hmdb-prep merge` to make it again"
-
-
-def _remade(message: str) -> DataError:
-    return DataError(f"{message}; {_REMEDY}")
+def _check_columns(columns: Collection[str]) -> None:
+    names = [columns] if isinstance(columns, str) else columns
+    unknown = [name for name in names if name not in MANIFEST_COLUMNS]
+    if unknown:
+        raise UsageError(f"columns names {unknown[0]!r}, which manifests have not; docs/format.md lists their columns")
+    if isinstance(columns, str):
+        raise UsageError(f"columns is {columns!r}; it must be a list of names: columns=[{columns!r}]")
 
 
 def read_quarantine(folder: Path) -> pd.DataFrame:
     """The quarantined videos: columns path, stage, error, all str. Empty where there is no such file."""
     return read_texts(folder / QUARANTINE_FILE, QUARANTINE_COLUMNS)
-
-
-def read_texts(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file of texts. Empty where there is no such file; raises DataError where it is damaged."""
-    import pandas as pd
-
-    if not file.is_file():
-        return pd.DataFrame({column: pd.Series(dtype=str) for column in columns})
-    try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")[list(columns)]
-    except (ValueError, KeyError, OSError) as error:
-        raise _remade(f"{file} cannot be read ({error})") from error
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -301,14 +250,14 @@ def read_dataset(folder: Path) -> Dataset:
         kind=DATASET_FORMAT,
         version=DATASET_VERSION,
         absent="run `hmdb-prep extract`, or name the folder with --manifests",
-        remedy=_REMEDY,
+        remedy=REMEDY,
     )
     try:
         dataset = from_builtins(Dataset, content)
         for name in (*dataset.class_names, *(entry.file for entry in dataset.shards)):
             check_name(name)
     except ValueError as error:
-        raise _remade(f"{file} is damaged ({error})") from error
+        raise remade(f"{file} is damaged ({error})") from error
     return dataset
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.files import write_csv
-from shared.manifests import read_texts
+from shared.manifest_columns import read_texts
 
 if TYPE_CHECKING:
     import pandas as pd

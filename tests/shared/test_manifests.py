@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_rows import clip_row
 
-from shared.errors import DataError
+from shared.errors import DataError, UsageError
 from shared.files import write_text
 from shared.manifests import (
     MANIFEST_COLUMNS,
@@ -63,6 +64,23 @@ def test_reading_back_gives_exactly_what_was_written(tmp_path: Path) -> None:
     frame = read_manifests(tmp_path)
     found = [ClipRow(**values) for values in frame.to_dict("records")]  # type: ignore[misc]
     assert found == sorted(rows, key=lambda row: row.clip_id)
+
+
+@pytest.mark.parametrize("columns", [["motion", "clip_id", "motion"], ["shard", "label"], {"path"}, MANIFEST_COLUMNS])
+def test_some_columns_are_what_pandas_reads_there(tmp_path: Path, columns: Collection[str]) -> None:
+    write_clip_manifests(tmp_path, [clip_row(f"{name} ,é'") for name in "ba"] + [clip_row(class_name="run")])
+    found = read_manifests(tmp_path, columns=columns)
+    assert list(found.columns) == [name for name in DESIGN_COLUMNS if name in columns]
+    texts = {field.name: str for field in dataclasses.fields(ClipRow) if str(field.type) == "str"}
+    files = [tmp_path / "clips" / f"{name}.csv" for name in ("run", "walk")]
+    oracle = pd.concat([pd.read_csv(file, dtype=texts, keep_default_na=False) for file in files], ignore_index=True)
+    pd.testing.assert_frame_equal(found, oracle.sort_values("clip_id", ignore_index=True)[list(found.columns)])
+
+
+@pytest.mark.parametrize(("columns", "message"), [(["label", "lable"], "'lable'"), ("label", r"columns=\['label'\]")])
+def test_columns_that_manifests_have_not_are_refused(tmp_path: Path, columns: Collection[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_manifests(tmp_path, columns=columns)
 
 
 @given(text=st.text(max_size=30), number=st.floats(allow_nan=False), integer=st.integers(-(2**63), 2**63 - 1))
@@ -116,6 +134,9 @@ def test_classes_that_are_no_more_lose_their_manifest(tmp_path: Path) -> None:
         (lambda text: "", "cannot be read"),
         (lambda text: text.replace(",7,", f",{2**70},", 1), "column label"),
         (lambda text: text.replace(",7,", ",-1,", 1), "column label: -1 is negative"),
+        (lambda text: text.rstrip() + ",1\n", f"line 2 has {len(DESIGN_COLUMNS) + 1} cells"),
+        (lambda text: text.rpartition(",")[0] + "\n", f"line 2 has {len(DESIGN_COLUMNS) - 1} cells"),
+        (lambda text: text.replace(",7,", ',"7,', 1), "cannot be read"),
     ],
 )
 def test_edited_manifests_are_refused(tmp_path: Path, edit, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -124,6 +145,8 @@ def test_edited_manifests_are_refused(tmp_path: Path, edit, message: str) -> Non
     file.write_text(edit(file.read_text()))
     with pytest.raises(DataError, match=message):
         read_manifests(tmp_path)
+    with pytest.raises(DataError, match=message):
+        read_manifests(tmp_path, columns=["label"])
 
 
 def test_a_spreadsheets_line_ends_and_byte_order_mark_are_read(tmp_path: Path) -> None:

@@ -48,8 +48,18 @@ def with_column(cells: Cells, name: str, change: Callable[[str], str]) -> Cells:
         lambda cells: saved([cells[0], *cells[:0:-1]]).encode(),
         lambda cells: saved([row[::-1] for row in cells]).encode(),
         lambda cells: saved([[*row, "note"] for row in cells]).encode(),
+        lambda cells: saved([[*cells[0], "note"], *cells[1:], []]).encode(),
     ],
-    ids=["crlf", "byte order mark", "cr", "quoted", "rows sorted", "columns moved", "a column more"],
+    ids=[
+        "crlf",
+        "byte order mark",
+        "cr",
+        "quoted",
+        "rows sorted",
+        "columns moved",
+        "a column more",
+        "its cells left out",
+    ],
 )
 def test_what_changes_no_value_is_read(made: MadeDataset, write: Callable[[Cells], bytes]) -> None:
     before = read_manifests(made.manifests)

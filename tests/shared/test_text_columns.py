@@ -20,7 +20,8 @@ from media import HMDB_LIKE, make_video
 from shared.balancing_plans import PlanRow
 from shared.errors import DataError
 from shared.files import write_csv
-from shared.manifests import ClipRow, read_manifests, read_texts, write_clip_manifests
+from shared.manifest_columns import read_texts
+from shared.manifests import ClipRow, read_manifests, write_clip_manifests
 from shared.splits import official_splits
 from shared.videos import list_videos
 

@@ -29,7 +29,7 @@ from train.ablate.table import (
 from train.data.balancing import find_plan
 from train.data.samples import table_of_split
 from train.data.views import Views
-from train.evaluate.command import evaluate_split, remarks_on
+from train.evaluate.command import EVALUATION_COLUMNS, evaluate_split, remarks_on
 from train.run.command import check_run
 from train.run.command import run as run_training
 from train.run.config import RunConfig, continued_with, differences, read_config, requested_splits, resolve
@@ -79,7 +79,7 @@ class Study:
     rows: list[GridRow]
     dataset: Dataset
     frame: pd.DataFrame
-    """All manifest rows."""
+    """All manifest rows, with EVALUATION_COLUMNS."""
 
     def command_line(self, cell: Cell) -> dict[str, Value]:
         """The keys of `run` for a cell."""
@@ -135,7 +135,7 @@ def _open_study(options: AblateOptions) -> Study:
         folder=options.runs / options.name,
         rows=default_grid(base=base) if options.grid is None else read_grid(options.grid, base=base),
         dataset=read_dataset(options.manifests),
-        frame=read_manifests(options.manifests),
+        frame=read_manifests(options.manifests, columns=EVALUATION_COLUMNS),
     )
 
 

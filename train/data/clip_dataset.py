@@ -22,6 +22,7 @@ from shared.manifests import read_dataset, read_manifests
 from shared.shards.format import ShardLayout
 from shared.splits import Part, part_of, train_and_val
 from shared.video.sampling import clip_key, evaluation_rows, training_rows
+from train.data.columns import columns_of_split
 from train.data.memory import ReusedMemory
 from train.data.reader import ClipReader
 from train.data.samples import make_table
@@ -69,7 +70,8 @@ class ClipDataset(Dataset[tuple[Any, int]]):
         val_fraction: float = 0.1,
     ) -> None:
         _check(split=str(split), part=part, frames=frames, seed=seed, val_fraction=val_fraction)
-        dataset, everything = read_dataset(Path(manifests)), read_manifests(Path(manifests))
+        dataset = read_dataset(Path(manifests))
+        everything = read_manifests(Path(manifests), columns=columns_of_split(str(split)))
         clips = _choose(everything, split=str(split), part=part, val_fraction=val_fraction)
         self.classes = dataset.class_names
         self._shards, self._dataset_id = Path(shards).absolute(), dataset.dataset_id

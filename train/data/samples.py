@@ -74,7 +74,7 @@ class Samples:
 
 
 def make_table(frame: pd.DataFrame) -> ClipTable:
-    """The table of a manifest frame (``shared.manifests.read_manifests``), in its order."""
+    """The table of a manifest frame (``shared.manifests.read_manifests``) with CLIP_COLUMNS, in its order."""
     return ClipTable(
         clip_id=tuple(frame["clip_id"]),
         class_name=_shared_texts(frame["class_name"]),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shared.errors import DataError, UsageError
-from shared.manifests import read_dataset, read_manifests
+from shared.manifests import SPLIT_COLUMNS, read_dataset, read_manifests
 from shared.shards.places import ShardsPlace
 from shared.splits import part_of
 from train.confusions.answers import telling_order
 from train.confusions.films import clip_pictures
+from train.data.columns import CLIP_COLUMNS
 from train.data.views import Views, parse_views
 from train.evaluate.groups import FEATURES
 from train.evaluate.output import print_evaluation, write_pictures, write_texts
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 
 _NAME_TAGS = ("body", "camera_motion", "viewpoint", "quality", "num_people")  # columns of the manifests
+EVALUATION_COLUMNS = (*CLIP_COLUMNS, *SPLIT_COLUMNS, *_NAME_TAGS, *FEATURES, "num_frames")
+"""What ``evaluate_split`` asks for, whatever the split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ def evaluate(run: str, options: EvaluateOptions) -> Evaluation:
     """Measure the run, write its evaluation folders and print the result."""
     views = parse_views(options.views)
     folder = find_run(run, runs=options.runs, written="the evaluation")
-    dataset, frame = read_dataset(options.manifests), read_manifests(options.manifests)
+    dataset, frame = read_dataset(options.manifests), read_manifests(options.manifests, columns=EVALUATION_COLUMNS)
     results: list[SplitResult] = []
     folders: list[Path] = []
     chosen = _chosen_folders(folder, options.splits)
@@ -135,7 +138,10 @@ def evaluate_split(
     batch_size: int,
     calibration: Calibration | None = None,
 ) -> SplitResult:
-    """Measure a model on the test clips of its split, all clips for split ``all``. frame: all manifest rows."""
+    """Measure a model on the test clips of its split, all clips for split ``all``.
+
+    frame: all manifest rows, with EVALUATION_COLUMNS.
+    """
     test, training = _test_and_training(frame, split=loaded.facts.split)
     return split_result(
         split=loaded.facts.split,

@@ -18,6 +18,7 @@ from shared.split_warnings import warnings_on_splits
 from shared.splits import has_val_rows, split_column
 from shared.video.resizing import Fit, FrameSize
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
+from train.data.columns import training_columns
 from train.data.reader import ClipReader
 from train.data.samples import (
     ClipTable,
@@ -82,7 +83,7 @@ def open_data(config: RunConfig, weights: Weights | None = None) -> tuple[RunCon
     manifests = Path(config.manifests)
     dataset = read_dataset(manifests)
     _check_classes(config, dataset)
-    frame = read_manifests(manifests)
+    frame = read_manifests(manifests, columns=training_columns(config.split))
     table = make_table(frame)
     has_own = has_val_rows(frame, split=config.split)
     rows = choose_rows(frame, split=config.split, val_fraction=config.val_fraction)

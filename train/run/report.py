@@ -19,6 +19,7 @@ from shared.tables import markdown_table
 from train.confusions.films import ClipPictures, clip_pictures, explain_command
 from train.confusions.page_data import TEMPLATES, page_data
 from train.confusions.picture import write_confusion
+from train.data.columns import CLIP_COLUMNS
 from train.run.checkpoint import RunFacts
 from train.run.config import RunConfig, place_of_shards
 from train.run.pictures import curves_address, draw_curves
@@ -190,7 +191,7 @@ def _clip_pictures(folder: Path, facts: RunFacts, config: RunConfig, progress: P
         clip_ids = [each.clip_id for each in progress.best_answers]
         return clip_pictures(
             clip_ids,
-            read_manifests(manifests),
+            read_manifests(manifests, columns=CLIP_COLUMNS),
             run=folder,
             shards=shards,
             manifests=manifests,

@@ -11,6 +11,7 @@ from shared.console import counted, say
 from shared.files import whole_file
 from shared.manifests import read_dataset, read_manifests
 from shared.shards.places import ShardsPlace
+from train.data.columns import CLIP_COLUMNS
 from train.learn.processes import choose_device
 from train.trained.clips import check_dataset, stored_features
 from train.trained.folders import find_run
@@ -39,7 +40,7 @@ def embed(run: str, options: EmbedOptions) -> Path:
     )
     loaded = load_model(folder, device=choose_device(options.device))
     check_dataset(loaded, read_dataset(options.manifests))
-    frame = read_manifests(options.manifests)
+    frame = read_manifests(options.manifests, columns=CLIP_COLUMNS)
     features = stored_features(loaded, frame, shards=options.shards, batch_size=options.batch_size)
     out = options.out or folder / FEATURES_FILE
     with whole_file(out) as temporary, temporary.open("wb") as file:
