@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ def official_names() -> list[str]:
     """24 clips of three classes: two of a class test in each split and in no other, two test in none."""
     names = []
     for class_name in CLASSES:
-        clips = {clip: vars(parts) for clip, parts in official_splits().items() if clip.startswith(f"{class_name}/")}
+        clips = {clip: asdict(parts) for clip, parts in official_splits().items() if clip.startswith(f"{class_name}/")}
         best_first = sorted(clips, key=lambda clip: (-list(clips[clip].values()).count("train"), not _is_real(clip)))
         for tested in ({"split1"}, {"split2"}, {"split3"}, set[str]()):
             names += [clip for clip in best_first if _splits_with(clips[clip], "test") == tested][:2]

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 
 import pandas as pd
@@ -285,7 +286,7 @@ def test_300_clips_beside_official_names(video: Path, tmp_path: Path) -> None:
     assert f"{len(official)} videos of HMDB51 with its official splits, 300 others" in out
     rows = rows_of(folder)
     for clip_id, name in zip(official, shown, strict=True):
-        assert tuple(rows.loc[name, list(SPLIT_COLUMNS)]) == tuple(vars(official_splits()[clip_id]).values())
+        assert tuple(rows.loc[name, list(SPLIT_COLUMNS)]) == astuple(official_splits()[clip_id])
         assert rows.loc[name, "source"] == source_of(clip_id)
     altered = sum(clip_id != name for clip_id, name in zip(official, shown, strict=True))
     assert altered and f"{altered} name{'s' if altered > 1 else ''} of HMDB51 altered, such as " in out
