@@ -139,13 +139,12 @@ def steps(bench: Bench, preset: str, *, compiled: bool) -> Iterator[Row]:
         raise SkipError("--quick does not compile")
     if compiled and bench.seconds_left() < _LEAST_COMPILING:
         raise SkipError("no time was left to compile")
-    words = [*(["--compiled"] if compiled else []), *(["--quick"] if bench.quick else [])]
+    words = ["--compiled"] if compiled else []
     count = 0
     try:
-        for line in bench.lines("-m", "benchmarks.gpu_steps", preset, "--device", bench.device, *words):
-            if line.startswith(PREFIX):
-                yield json.loads(line.removeprefix(PREFIX))
-                count += 1
+        for row in rows_of(bench, "benchmarks.gpu_steps", preset, *words):
+            yield row
+            count += 1
     except TimeUpError as error:
         if not compiled or not count:
             raise
@@ -154,8 +153,13 @@ def steps(bench: Bench, preset: str, *, compiled: bool) -> Iterator[Row]:
 
 def memory(bench: Bench, preset: str) -> Iterator[Row]:
     """What a clip takes, as `benchmarks.gpu_memory` measures it."""
-    words = ("--device", bench.device, *(["--quick"] if bench.quick else []))
-    for line in bench.lines("-m", "benchmarks.gpu_memory", preset, *words):
+    yield from rows_of(bench, "benchmarks.gpu_memory", preset)
+
+
+def rows_of(bench: Bench, module: str, *words: str) -> Iterator[Row]:
+    """The rows that another benchmark prints, one by one."""
+    quick = ["--quick"] if bench.quick else []
+    for line in bench.lines("-m", module, *words, "--device", bench.device, *quick):
         if line.startswith(PREFIX):
             yield json.loads(line.removeprefix(PREFIX))
 

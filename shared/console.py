@@ -16,11 +16,11 @@ import typer
 
 from shared.errors import DataError, UsageError
 from shared.interrupts import end, interrupted_line
+from shared.missing_packages import PACKAGE
 from shared.startup import EXIT_INTERRUPTED, end_at_once
 from shared.streams import is_terminal, replace_standard_streams, width_of, wrapped
 from shared.tables import table_text
 
-_PACKAGE = "hmdb51-lsvit"
 PLAIN_INTERVAL_SECONDS = 10.0
 _MEGABYTE = 1_000_000
 
@@ -214,7 +214,7 @@ def _with_fitting_help(group: Any) -> Any:
 def show_version(is_asked: bool) -> None:
     """Callback of ``--version``: print the version of the package and end."""
     if is_asked:
-        say(f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)}")
+        say(f"{PACKAGE} {importlib.metadata.version(PACKAGE)}")
         raise typer.Exit
 
 

@@ -88,26 +88,25 @@ def _spreads(starts: Any, classes: Any, counts: Any, num_classes: int) -> Any:
     return spreads
 
 
+@compiled("float64(float64[::1], boolean)")
+def _sum(values: Any, paired: bool) -> Any:
+    """The sum of all values, in pairs as NumPy adds neighbours in memory, or one after the other."""
+    if paired:
+        return _paired_sum(values, 0, len(values))
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
 @compiled("float64(float64[::1], float64[::1], boolean)")
 def _deviation(shares: Any, squares: Any, paired: bool) -> Any:
     """The standard deviation of a class's shares over the folds. squares: room for as many numbers."""
     length = len(shares)
-    total = 0.0
-    if paired:
-        total = _paired_sum(shares, 0, length)
-    else:
-        for fold in range(length):
-            total += shares[fold]
-    mean = total / length
+    mean = _sum(shares, paired) / length
     for fold in range(length):
         squares[fold] = (shares[fold] - mean) * (shares[fold] - mean)
-    total = 0.0
-    if paired:
-        total = _paired_sum(squares, 0, length)
-    else:
-        for fold in range(length):
-            total += squares[fold]
-    return np.sqrt(total / length)
+    return np.sqrt(_sum(squares, paired) / length)
 
 
 @compiled("int64[::1](int64[::1], int64[::1], int64[::1], float64[::1], float64[::1], int64)")

@@ -16,7 +16,7 @@ from preprocess.doctor.probe import NUM_FRAMES, PACKAGES, PREFIX, STAGES
 from shared.console import print_table, say
 from shared.cores import available_cores
 from shared.errors import first_line, last_line
-from shared.system_packages import install
+from shared.missing_packages import install
 
 State = Literal["ok", "warn", "bad"]
 Facts = Mapping[str, object]

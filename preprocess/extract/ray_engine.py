@@ -27,6 +27,7 @@ from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_f
 from shared.console import progress, say
 from shared.cores import available_cores
 from shared.errors import DataError, UsageError, first_line
+from shared.missing_packages import install_extra
 
 _MAX_RETRIES = 10  # of a task whose process or node died; a video cannot do that, it is decoded in another process
 _MAX_IN_FLIGHT = 1000
@@ -39,10 +40,7 @@ _ANSWER_SECONDS = 20.0
 def require_ray() -> None:
     """Raise UsageError where Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
-        raise UsageError(
-            "--engine ray needs Ray; install the extra: pip install 'hmdb51-lsvit[ray]' "
-            "(in a checkout: pip install -e '.[ray]'), or use --engine local"
-        )
+        raise UsageError(f"--engine ray needs Ray; {install_extra('ray')}, or use --engine local")
 
 
 def extract_on_ray(extraction: Extraction, shards: Sequence[PlannedShard], *, gpus_per_task: float) -> DecoderCounts:

@@ -20,7 +20,7 @@ import rarfile
 from preprocess.fetch.members import ByteSource, Member, check_member
 from preprocess.fetch.rar_tools import read_with_bsdtar, read_with_unar
 from shared.errors import DataError
-from shared.system_packages import install
+from shared.missing_packages import install
 
 _PLAIN_TYPES = (0, stat.S_IFREG, stat.S_IFDIR)
 rarfile.RAR_MAX_COMMENT = -1  # no comment is read: rarfile would give it to a tool, without limit of time or size

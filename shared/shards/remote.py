@@ -18,6 +18,7 @@ from typing import Any
 
 from shared.errors import DataError, UsageError, first_line
 from shared.files import whole_file
+from shared.missing_packages import install_extra
 from shared.shards.format import SHARD_NAMES
 from shared.shards.places import RemoteShards
 
@@ -106,10 +107,7 @@ def _system(address: str) -> tuple[Any, str]:
 
         system, root = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        raise UsageError(
-            f"--shards {address}: {first_line(error)}; install the extra: pip install 'hmdb51-lsvit[remote]' "
-            "(in a checkout: pip install -e '.[remote]')"
-        ) from error
+        raise UsageError(f"--shards {address}: {first_line(error)}; {install_extra('remote')}") from error
     except ValueError as error:
         raise UsageError(f"--shards {address}: {first_line(error)}; name a folder, or an address like s3://") from error
     return system, str(root).rstrip("/")

@@ -18,8 +18,8 @@ from trained import TINY
 
 from preprocess.doctor.probe import libavutil_files
 from shared.files import take_room
+from shared.missing_packages import install
 from shared.startup import let_macs_fall_back
-from shared.system_packages import install
 from shared.workers import WorkerPool
 
 BARE_UNIX = Path(__file__).parents[1] / "helpers" / "bare_unix.py"  # never imported here: it takes calls away

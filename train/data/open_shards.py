@@ -103,8 +103,10 @@ class OpenShards:
 
     def _map(self, name: str) -> _Mapped:
         place = self._places.get(name)
-        if place is None or (isinstance(self._shards, RemoteShards) and not place.is_unchanged()):  # no copy any more
-            self._let_go_of_deleted()
+        is_copy = isinstance(self._shards, RemoteShards)
+        if place is None or (is_copy and not place.is_unchanged()):  # no copy any more
+            if is_copy:
+                self._let_go_of_deleted()
             place = self._places[name] = self._checked(name)
         return _Mapped(place=place, frames=place.map())
 

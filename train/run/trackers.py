@@ -20,13 +20,14 @@ from typing import Protocol
 from shared.console import say
 from shared.errors import DataError, UsageError, first_line
 from shared.files import write_text
+from shared.missing_packages import PACKAGE, install_extra
 from train.run.config import RunConfig
 from train.run.folder import run_folder
 from train.run.progress import EpochRow
 
 TENSORBOARD_FOLDER = "tensorboard"
 RECORD_FILE = "tracker_id.txt"
-PROJECT = "hmdb51-lsvit"
+PROJECT = PACKAGE
 _EXTRAS = ("wandb", "trackio")
 _UPLOAD_SECONDS = 120.0
 
@@ -51,8 +52,7 @@ def check_tracker(name: str) -> None:
     found = find_spec(name)
     if found is None or found.origin is None:  # the latter is a folder of that name, as wandb makes one
         raise UsageError(
-            f"--tracker is {name}, and {name} is not installed; install the extra: pip install "
-            f"'hmdb51-lsvit[{name}]' (in a checkout: pip install -e '.[{name}]'), or use --tracker tensorboard"
+            f"--tracker is {name}, and {name} is not installed; {install_extra(name)}, or use --tracker tensorboard"
         )
 
 

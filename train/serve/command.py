@@ -10,13 +10,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from shared.console import say
 from shared.errors import DataError, UsageError, first_line
 from shared.interrupts import explained
+from shared.missing_packages import check_extra
 from shared.workers import WorkerPool, start_server
 from train.explain.command import origin_notes
 from train.learn.processes import choose_device
@@ -49,7 +49,7 @@ class ServeOptions:
 
 def serve(run: str, options: ServeOptions) -> NoReturn:
     """Serve the page until Ctrl-C. Raises UsageError where the port is taken or the extra is missing."""
-    _check_extra()
+    check_extra("serve", _EXTRA, what="serve")
     folder = find_run(run, runs=options.runs)
     start_server(_PRELOAD)  # its imports go on while the model is read
     loaded = load_model(folder, device=choose_device(options.device))
@@ -114,12 +114,3 @@ def _answering_requests(app: Starlette, listener: socket.socket) -> Iterator[thr
     finally:
         server.should_exit = True
         thread.join(_CLOSING_SECONDS)
-
-
-def _check_extra() -> None:
-    missing = [name for name in _EXTRA if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"serve needs {', '.join(missing)}; install the extra: pip install 'hmdb51-lsvit[serve]' "
-            "(in a checkout: pip install -e '.[serve]')"
-        )

@@ -7,7 +7,6 @@ import json
 import logging
 import warnings
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,7 @@ from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.files import whole_file
 from shared.hub import HUB_PREFIX
+from shared.missing_packages import check_extra
 from train.model.lsvit import LSViT
 from train.trained.card import read_measures
 from train.trained.folders import HUB_FOLDER, find_run, run_name
@@ -91,7 +91,7 @@ def _export_folder(loaded: LoadedModel, folder: Path, *, out: Path, repo: str) -
 
 def _export_file(loaded: LoadedModel, folder: Path, *, form: FileFormat, out: Path | None) -> Path:
     if form == "onnx":
-        _check_extra()
+        check_extra("export", _EXTRA, what="--format onnx", otherwise=", or use --format torch")
     out = out or folder / f"model.{_SUFFIXES[form]}"
     metadata = json.dumps(model_metadata(loaded, run=run_name(folder)), indent=2)
     with whole_file(out) as temporary:
@@ -210,12 +210,3 @@ def _run_program(path: Path, video: Tensor) -> np.ndarray:
     with path.open("rb") as file:
         answer: Tensor = torch.export.load(file).module()(video)
     return answer.numpy()
-
-
-def _check_extra() -> None:
-    missing = [name for name in _EXTRA if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"--format onnx needs {', '.join(missing)}; install the extra: pip install 'hmdb51-lsvit[export]' "
-            "(in a checkout: pip install -e '.[export]'), or use --format torch"
-        )

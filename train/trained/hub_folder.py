@@ -18,7 +18,7 @@ from train.model.portable import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from train.trained.calibration import read_calibration, write_calibration
 from train.trained.card import Measures, model_card
 from train.trained.model import LoadedModel, load_model
-from train.trained.portable import CALIBRATION_FILE, config_content, is_portable
+from train.trained.portable import CALIBRATION_FILE, LIBRARY, config_content, is_portable
 
 _UNFINISHED = ".tmp-export"  # a folder within that of the model: what is written, until all of it is
 _FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, CALIBRATION_FILE)
@@ -130,7 +130,7 @@ def push(folder: Path, repo: str) -> str:
     """
     from huggingface_hub import HfApi
 
-    api = HfApi(library_name="hmdb51-lsvit")
+    api = HfApi(library_name=LIBRARY)
     with _push_errors(folder, repo):
         address = api.create_repo(repo, repo_type="model", exist_ok=True)
         message = "Model exported by lsvit-train"

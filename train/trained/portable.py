@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shared.checks import from_builtins
 from shared.errors import DataError, UsageError
+from shared.missing_packages import PACKAGE
 from train.model.portable import CONFIG_FILE, FORMAT, VERSION, WEIGHTS_FILE, read_config
 from train.model.weight_files import read_weights
 from train.run.checkpoint import RunFacts, check_content
@@ -19,7 +20,7 @@ from train.run.progress import EpochRow
 
 CALIBRATION_FILE = "calibration.json"
 PIPELINE_TAG = "video-classification"  # as the hub calls it
-LIBRARY = "hmdb51-lsvit"
+LIBRARY = PACKAGE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from loading import load_pretrained
+from made_hub import open_hub
 from safetensors.torch import save, save_file
 from torch import Tensor
 
@@ -310,54 +309,18 @@ def hub_files() -> dict[str, bytes]:
     }
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The part of the Hugging Face hub's protocol that fetches a file of a repository."""
-
-    files = hub_files()
-
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self.answer(with_body=True)
-
-    def answer(self, *, with_body: bool) -> None:
-        repo, _, name = self.path.lstrip("/").partition("/resolve/main/")
-        content = self.files.get(f"{repo}/{name}")
-        if content is None:
-            known = any(path.startswith(f"{repo}/") for path in self.files)
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("ETag", f'"{name}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with open_hub() as made:
+        made.files.update(hub_files())
+        yield made.endpoint
 
 
 LOAD_FROM_HUB = """
 import json, sys
 from shared.errors import DataError
 from loading import load_pretrained
+from made_hub import open_hub
 from train.model.lsvit import LSViT, ModelConfig
 sources, cache = sys.argv[2:], sys.argv[1]
 config = ModelConfig(num_classes=5, image_size=32, embed_dim=32, depth=2, num_heads=2, num_frames=4)

@@ -178,5 +178,5 @@ def test_a_taken_port_and_a_missing_run(served: Served, monkeypatch: pytest.Monk
     assert f"--port {port} is taken" in fail_here(2, "lsvit-train", *taken)
     assert "no run with a checkpoint" in fail_here(1, "lsvit-train", "serve", "two", "--runs", served.folder / "runs")
     assert served.process.poll() is None
-    monkeypatch.setattr("train.serve.command.find_spec", lambda name: None)
+    monkeypatch.setattr("shared.missing_packages.find_spec", lambda name: None)
     assert "hmdb51-lsvit[serve]" in fail_here(2, "lsvit-train", *taken)

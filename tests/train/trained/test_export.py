@@ -85,6 +85,6 @@ def test_missing_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run(tmp_path / "one")
-    monkeypatch.setattr(export_module, "find_spec", lambda name: None)
+    monkeypatch.setattr("shared.missing_packages.find_spec", lambda name: None)
     assert export_command(tmp_path, "onnx") == 2
     assert "hmdb51-lsvit[export]" in capsys.readouterr().err
