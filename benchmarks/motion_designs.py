@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 import train.model.lsvit
 from train.cli import main as lsvit_train
-from train.model.config import LMI_HEADS, MotionInit
+from train.model.config import LMI_HEADS, ModelConfig, MotionInit
 from train.model.lmi import DirectionalLMI
+from train.model.lsvit import Backbone
 from train.model.smif import DirectionalSMIF
 
 
@@ -112,9 +113,35 @@ DESIGNS: dict[str, type[nn.Module]] = {
 }
 
 
+PLACES: dict[str, tuple[float, float]] = {
+    "lmi-first": (0, 1 / 3),
+    "lmi-middle": (1 / 3, 2 / 3),
+    "lmi-last": (2 / 3, 1),
+    "lmi-first-two": (0, 2 / 3),
+}
+
+
+def keep_lmi(place: tuple[float, float]) -> None:
+    """Make backbones whose LMI is in the blocks of this part of the depth alone; all start values stay as they were."""
+    make = Backbone.__init__
+
+    def make_with_few(self: Backbone, config: ModelConfig) -> None:
+        make(self, config)
+        start, end = (round(share * config.depth) for share in place)
+        for number, block in enumerate(self.blocks):
+            if not start <= number < end:
+                block.lmim = None
+
+    Backbone.__init__ = make_with_few  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Put the design in place and go on as `lsvit-train`."""
     name = sys.argv.pop(1)
+    if name in PLACES:
+        keep_lmi(PLACES[name])
+        lsvit_train()
+        return
     setattr(train.model.lsvit, "DirectionalSMIF" if name.endswith("smif") else "DirectionalLMI", DESIGNS[name])
     lsvit_train()
 

@@ -1,11 +1,12 @@
 """What do the motion modules bring? Trains each combination on the embedded data set, all on as many clips.
 
     hmdb-prep synth --clips 800 && hmdb-prep extract --frames-per-segment 3 --size 96x128
-    OMP_NUM_THREADS=1 python -m benchmarks.motion_modules --seeds 3 --jobs 2 [--designs]
+    OMP_NUM_THREADS=1 python -m benchmarks.motion_modules --seeds 3 --jobs 2 [--designs] [--places]
 
 Compared on split full, on held-out sources: top-1, mean class accuracy, and the accuracy on the pairs that differ only
 in the arrow of time (sit and stand, throw and catch: the larger of the pair's two probabilities decides; chance is
-50 %). --designs: other designs of the directional modules (benchmarks/motion_designs.py) instead of the combinations.
+50 %). --designs: other designs of the directional modules (benchmarks/motion_designs.py) instead of the combinations;
+--places: LMI in some blocks only.
 Finished runs are kept, so a broken study continues. Numbers on this data set say nothing about HMDB51.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.training_runs import call, call_python, markdown_row, run_all, study_options
+from benchmarks.training_runs import lsvit_train, markdown_row, run_all, study_options
 
 PAIRS = (("sit", "stand"), ("throw", "catch"))
 RECIPE = Path(__file__).parent.parent / "recipes" / "demo.toml"
@@ -44,6 +45,12 @@ COMBINATIONS = (
     Row(name="+ LMI, directional", smif="none"),
     Row(name="both, directional"),
 )
+PLACES = (
+    Row(name="both, LMI in the first third", design="lmi-first"),
+    Row(name="both, LMI in the middle third", design="lmi-middle"),
+    Row(name="both, LMI in the last third", design="lmi-last"),
+    Row(name="both, LMI in the first two thirds", design="lmi-first-two"),
+)
 DESIGNS = (
     Row(name="SMIF without signs (both)", design="signless-smif"),
     Row(name="SMIF without noise floor (both)", design="linear-smif"),
@@ -66,11 +73,6 @@ def train(row: Row, seed: int, arguments: argparse.Namespace) -> tuple[float, ..
     return 100 * measured["top1"], 100 * measured["mean_class_accuracy"], 100 * pair_accuracy(predictions)
 
 
-def lsvit_train(design: str, *words: str) -> str:
-    """`lsvit-train`, with another design in place where one is named."""
-    return call_python("-m", "benchmarks.motion_designs", design, *words) if design else call("lsvit-train", *words)
-
-
 def pair_accuracy(predictions: pd.DataFrame) -> float:
     """Share of the clips of PAIRS whose own class is the more probable of its pair."""
     right = []
@@ -86,8 +88,9 @@ def main() -> None:
     parser = study_options(__doc__)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--designs", action="store_true")
+    parser.add_argument("--places", action="store_true")
     arguments = parser.parse_args()
-    rows = DESIGNS if arguments.designs else COMBINATIONS
+    rows = DESIGNS if arguments.designs else PLACES if arguments.places else COMBINATIONS
     runs = [partial(train, row, seed, arguments) for row in rows for seed in range(arguments.seeds)]
     results = run_all(runs, num_seeds=arguments.seeds, jobs=arguments.jobs)
     print("| model | top-1 % | mean class accuracy % | arrow-of-time pairs % |\n| --- | --- | --- | --- |")

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.training_runs import call, run_all, study_options
+from benchmarks.training_runs import call, lsvit_train, run_all, study_options
 from shared.checks import parse_json
 from shared.errors import DataError
 from shared.files import sha256_of, write_csv, write_text
@@ -57,6 +57,10 @@ class Row:
     is_frozen: bool = False
     """Whether the ViT stays as it is, so that there must be weights."""
     command: str = "run"
+    design: str = ""
+    """A design of benchmarks/motion_designs.py, empty for the model's own."""
+    needs_plan: bool = False
+    """Whether each fold's own SMOTE plan is made before."""
 
 
 PLAIN = ("--smif", "none", "--lmi", "none")
@@ -78,6 +82,31 @@ ROWS = (
     Row(name="probe-mean", words=("--head", "mean"), is_frozen=True, command="probe"),
     Row(name="probe-attention", words=("--head", "attention"), is_frozen=True, command="probe"),
     Row(name="probe-directional", words=("--head", "directional"), is_frozen=True, command="probe"),
+)
+# Directional with one thing changed. The study's own choices: TSN, DropPath 0.1, smoothing 0.1, cross-entropy, frames'
+# mean over time, patches' mean over space, normalisation by a half, crops of 0.4 to 1, no mixing, no plan.
+ABLATIONS = (
+    Row(name="lmi-first", design="lmi-first"),
+    Row(name="lmi-middle", design="lmi-middle"),
+    Row(name="lmi-last", design="lmi-last"),
+    Row(name="lmi-first-two", design="lmi-first-two"),
+    Row(name="active-start", words=("--motion-init", "active")),
+    Row(name="drop-path-0", words=("--drop-path", "0")),
+    Row(name="drop-path-0.3", words=("--drop-path", "0.3")),
+    Row(name="smoothing-0", words=("--smoothing", "0")),
+    Row(name="mixup", words=("--mixup", "0.8")),
+    Row(name="cutmix", words=("--cutmix", "1.0")),
+    Row(name="plan-smote", words=("--plan", "auto"), needs_plan=True),
+    Row(name="class-balanced", words=("--loss", "class-balanced")),
+    Row(name="focal", words=("--loss", "focal")),
+    Row(name="normalisation-dataset", words=("--normalisation", "dataset")),
+    Row(name="temporal-attention", words=("--temporal-pool", "attention")),
+    Row(name="temporal-directional", words=("--temporal-pool", "directional")),
+    Row(name="spatial-cls", words=("--spatial-pool", "cls")),
+    Row(name="spatial-heatmap", words=("--spatial-pool", "heatmap")),
+    Row(name="augmentation-0", words=("--aug-strength", "0")),
+    Row(name="augmentation-2", words=("--aug-strength", "2")),
+    Row(name="weight-decay-0.3", words=("--weight-decay", "0.3")),
 )
 ROAD = ("directional", "motion", "head", "probe-mean", "probe-attention", "probe-directional")
 
@@ -158,12 +187,15 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
     predictions = study.runs / name / EVALUATION_FOLDER / PREDICTIONS_CSV
     if not predictions.exists():
         places = ["--shards", str(study.shards), "--manifests", str(manifests), "--runs", str(study.runs)]
-        words = [*PARTS, *study.shared, *entry.row.words, "--seed", str(seed), "--name", name]
+        if entry.row.needs_plan:
+            val = study.shared[study.shared.index("--val-fraction") + 1]
+            call("hmdb-prep", "balance", "--split", SPLIT, "--val-fraction", val, *places[:4])
+        words = [*PARTS, *study.shared, "--seed", str(seed), "--name", name]
         if entry.row.command == "run":
             words += [*TRAINING, "--epochs", str(study.epochs)]
         words += study.shape if entry.start == SCRATCH else ("--init", entry.start)
-        call("lsvit-train", entry.row.command, *words, *places)
-        call("lsvit-train", "evaluate", name, *places)
+        lsvit_train(entry.row.design, entry.row.command, *words, *places, *entry.row.words)  # the last word counts
+        lsvit_train(entry.row.design, "evaluate", name, *places)
     with predictions.open(encoding="utf-8", newline="") as file:
         return {row["clip_id"]: row["true"] == row["predicted"] for row in csv.DictReader(file)}
 
@@ -238,7 +270,8 @@ def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds:
 def main() -> None:
     """Read the options, train and print the table as Markdown."""
     parser = study_options(__doc__)
-    names = [row.name for row in ROWS]
+    rows = (*ROWS, *ABLATIONS)
+    names = [row.name for row in rows]
     parser.add_argument("--rows", nargs="+", choices=names, default=ROAD, metavar="ROW", help=", ".join(names))
     parser.add_argument("--start", nargs="+", default=[SCRATCH], help="scratch, files of weights, or both")
     parser.add_argument("--epochs", type=int, default=8, help="of every training; a probe has its own")
@@ -259,7 +292,7 @@ def main() -> None:
         ),
         epochs=arguments.epochs,
     )  # fmt: skip
-    entries = make_entries([row for row in ROWS if row.name in arguments.rows], arguments.start)
+    entries = make_entries([row for row in rows if row.name in arguments.rows], arguments.start)
     run_study(entries, study, arguments.manifests, folds=arguments.folds, seeds=arguments.seeds, jobs=arguments.jobs)
 
 

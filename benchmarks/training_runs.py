@@ -35,6 +35,11 @@ def call_python(*words: str) -> str:
     return subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def lsvit_train(design: str, *words: str) -> str:
+    """`lsvit-train`, with another design of the motion modules in place where one is named; its standard output."""
+    return call_python("-m", "benchmarks.motion_designs", design, *words) if design else call("lsvit-train", *words)
+
+
 def run_all(runs: Sequence[Callable[[], Measured]], *, num_seeds: int, jobs: int) -> list[list[Measured]]:
     """What every run measures, ``jobs`` at a time, in groups of ``num_seeds``."""
     with ThreadPoolExecutor(jobs) as pool:
