@@ -23,7 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from preprocess.extract.statistics import measure_clip
-from shared.console import print_table, say
+from shared.terminal.console import print_table, say
 
 
 def measure_with_opencv(frames: npt.NDArray[np.uint8]) -> list[float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.settings import ExtractionSettings
-from shared.videos import VIDEO_SUFFIXES
+from shared.video.listing import VIDEO_SUFFIXES
 
 REAL_VIDEOS = Path(os.environ.get("HMDB51_REAL_VIDEOS", Path(__file__).resolve().parents[2] / "shared" / "real"))
 

@@ -30,7 +30,7 @@ from benchmarks.decoding_peers import PEERS, clip_with, count_frames, is_install
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
 from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
 from preprocess.extract.statistics import ClipStatistics, measure_clip
-from shared.manifests import QuarantineRow
+from shared.manifests.files import QuarantineRow
 from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize
 from shared.video.shape import ClipShape

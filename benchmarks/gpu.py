@@ -30,8 +30,8 @@ from benchmarks.gpu_decoding import agreement
 from benchmarks.gpu_report import Bench, PartError, Report, Row, SkipError, TimeUpError, run_part
 from benchmarks.gpu_steps import BATCHES, PREFIX
 from benchmarks.timing import benchmark_options, describe_machine, workplace
-from shared.console import say
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
+from shared.terminal.console import say
 from train.run.progress import read_timing
 
 SECONDS = 480.0

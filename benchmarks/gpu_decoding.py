@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
 
 ROUNDING = 3.0  # grey levels, mean: the colour conversions of NVDEC and swscale differ in the last digits

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from shared.console import say
 from shared.errors import DataError
 from shared.files import write_text
+from shared.terminal.console import say
 
 Row = Mapping[str, float | str]
 State = Literal["passed", "failed", "skipped"]

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from preprocess.synth.command import find_spec
 from preprocess.synth.stage import figure_boxes
 from shared.video.decoding import decode_clip
+from shared.video.listing import list_videos
 from shared.video.resizing import FrameSize, scaled_size
-from shared.videos import list_videos
 from train.data.views import square_boxes
 from train.explain.maps import Explanation, Floats, explain_clip
 from train.trained.folders import find_run

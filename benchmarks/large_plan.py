@@ -17,9 +17,16 @@ from typing import TypeVar
 from preprocess.extract.extraction_plan import ExtractionParameters, clip_facts, make_plan
 from preprocess.extract.merge import summarise
 from preprocess.extract.state import read_extraction_plan, write_extraction_plan
-from shared.manifests import ClipRow, read_manifests, row_from_json, row_to_json, write_clip_manifests, write_dataset
-from shared.splits import ClipSplits
-from shared.videos import Video
+from shared.manifests.files import (
+    ClipRow,
+    read_manifests,
+    row_from_json,
+    row_to_json,
+    write_clip_manifests,
+    write_dataset,
+)
+from shared.splits.parts import ClipSplits
+from shared.video.listing import Video
 
 Result = TypeVar("Result")
 

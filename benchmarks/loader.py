@@ -27,8 +27,8 @@ from PIL import Image
 from benchmarks.clips_on_disk import REAL_VIDEOS, Extracted, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.timing import Results, benchmark_options, start, take_turns, workplace
 from benchmarks.torch_loader import compare_doors
-from shared.cores import available_cores
-from shared.manifests import read_dataset, read_manifests
+from shared.machine.cores import available_cores
+from shared.manifests.files import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
 from shared.video.resizing import FrameSize
 from shared.video.shape import ClipShape

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from benchmarks.clips_on_disk import Extracted
 from shared.classes import HMDB51_CLASSES
-from shared.manifests import (
+from shared.manifests.files import (
     STATISTIC_COLUMNS,
     ClipRow,
     ColourStatistics,

@@ -27,10 +27,10 @@ import numpy as np
 from benchmarks.large_plan import made_row, made_videos
 from benchmarks.scaling import DATASET_ID, Cost, _status_mib, add_growth
 from benchmarks.timing import Results, benchmark_options, start, workplace
-from shared.manifests import ColourStatistics, Dataset, ShardEntry, write_clip_manifests, write_dataset
+from shared.manifests.files import ColourStatistics, Dataset, ShardEntry, write_clip_manifests, write_dataset
 from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
 from shared.shards.writer import PendingShard
-from shared.splits import ClipSplits
+from shared.splits.parts import ClipSplits
 
 CLIPS, HEIGHT, WIDTH = 64, 224, 304
 BATCH_SIZE, SHARDS_IN_TURN = 16, 8

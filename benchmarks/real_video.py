@@ -30,8 +30,8 @@ from benchmarks.training_runs import call, lsvit_train, run_all, study_options
 from shared.checks import parse_json
 from shared.errors import DataError
 from shared.files import sha256_of, write_csv, write_text
-from shared.manifests import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
-from shared.tables import markdown_table
+from shared.manifests.files import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
+from shared.terminal.tables import markdown_table
 from train.evaluate.intervals import mean_interval
 from train.evaluate.output import PREDICTIONS_CSV
 from train.evaluate.texts import interval_text

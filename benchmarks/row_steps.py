@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.large_plan import made_videos
-from shared.default_splits import assign_splits
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
+from shared.splits.defaults import assign_splits
 
 
 def split_videos(count: int, classes: int) -> None:

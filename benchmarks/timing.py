@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from shared.console import print_table, say
-from shared.cores import available_cores
+from shared.machine.cores import available_cores
+from shared.terminal.console import print_table, say
 
 _PACKAGES = ("torch", "torchcodec", "numpy", "h5py", "opencv-python-headless", "av", "decord", "pillow")
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from benchmarks.clips_on_disk import REAL_VIDEOS, extract, link_videos, synthetic_videos, videos_below
 from benchmarks.straightforward_classic import StraightforwardClassic
 from benchmarks.timing import Results, Times, benchmark_options, start, take_turns, workplace
-from shared.cores import available_cores
+from shared.machine.cores import available_cores
 from train.data.augment import AugmentSettings, Statistics, augment, draw_changes
 from train.model.config import ModelConfig, Variant, make_config
 from train.model.describe import describe

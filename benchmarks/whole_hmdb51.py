@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from shared.splits import official_splits
-from shared.videos import VIDEO_SUFFIXES
+from shared.splits.parts import official_splits
+from shared.video.listing import VIDEO_SUFFIXES
 
 
 def lay_out(originals: list[Path], videos: Path) -> None:

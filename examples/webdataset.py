@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.manifests import read_dataset, read_manifests
+from shared.manifests.files import read_dataset, read_manifests
 from shared.shards.clips import clips_in_shards
-from shared.splits import split_column
+from shared.splits.parts import split_column
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -10,7 +10,7 @@ from hmdb51_lsvit.names import check_names
 TYPE_CHECKING = False  # of typing, which takes longer to import than all the rest, before Ctrl-C is one line
 if TYPE_CHECKING:
     from shared.errors import DataError, UsageError
-    from shared.manifests import read_manifests
+    from shared.manifests.files import read_manifests
     from shared.video.decoding import DecodedClip, decode_clip
     from shared.video.resizing import FrameSize
     from shared.video.shape import ClipShape
@@ -52,7 +52,7 @@ _MODULES = {
     "decode_clip": "shared.video.decoding",
     "load_model": "train.predict.from_python",
     "predict": "train.predict.from_python",
-    "read_manifests": "shared.manifests",
+    "read_manifests": "shared.manifests.files",
 }
 
 

@@ -1,6 +1,6 @@
 """Where hmdb-prep begins: from its first line on Ctrl-C is one line, also while the rest is being imported."""
 
-from shared.startup import end_at_once
+from shared.terminal.startup import end_at_once
 
 
 def main() -> None:

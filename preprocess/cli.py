@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from shared.console import run_app, show_version
 from shared.next_command import DEFAULT_SHARDS, Places, say_next
+from shared.terminal.console import run_app, show_version
 
 app = typer.Typer(
     name="hmdb-prep",
@@ -70,7 +70,7 @@ def synth(
 ) -> None:
     """Render the embedded data set: encoded videos of stick figures in HMDB51's layout."""
     from preprocess.synth.command import synthesize
-    from shared.console import say
+    from shared.terminal.console import say
 
     summary = synthesize(
         destination, num_clips=clips, num_classes=classes, difficulty=difficulty, seed=seed, num_workers=workers
@@ -201,8 +201,8 @@ def merge(
     from preprocess.extract.merge_tasks import merge_task
     from preprocess.extract.rules import AskedRules, say_warnings
     from preprocess.extract.tasks import make_task
-    from shared.console import counted, say
-    from shared.videos import is_synthetic
+    from shared.terminal.console import counted, say
+    from shared.video.listing import is_synthetic
 
     asked = AskedRules(source_pattern=source_pattern, splits=splits)
     task, synthetic = make_task(num_tasks=num_tasks, task_id=task_id), is_synthetic(videos)
@@ -229,9 +229,9 @@ def verify(
     from preprocess.extract.tasks import make_task
     from preprocess.extract.verify import remedies
     from preprocess.extract.verify import verify as verify_shards
-    from shared.console import counted, progress, say
     from shared.errors import DataError
-    from shared.manifests import read_dataset
+    from shared.manifests.files import read_dataset
+    from shared.terminal.console import counted, progress, say
 
     task, dataset = make_task(num_tasks=num_tasks, task_id=task_id), read_dataset(manifests)
     num_clips = sum(entry.num_clips for number, entry in enumerate(dataset.shards) if task.owns(number))

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 
-from shared.console import say
+from shared.terminal.console import say
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from shared.checks import parse_json
 from shared.errors import DataError
-from shared.interrupts import begin
+from shared.terminal.interrupts import begin
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)
 _PIECE_BYTES = 1 << 20

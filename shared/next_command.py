@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.console import write_out
 from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, RemoteShards, ShardsPlace
+from shared.terminal.console import write_out
 
 DEFAULT_SHARDS = Path("data/shards")
 

@@ -85,5 +85,5 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "fonts"
     folder.mkdir()
     monkeypatch.setattr(fontManager, "ttflist", list(fontManager.ttflist))
-    monkeypatch.setattr("shared.fonts.findSystemFonts", lambda: [str(file) for file in folder.iterdir()])
+    monkeypatch.setattr("shared.pages.fonts.findSystemFonts", lambda: [str(file) for file in folder.iterdir()])
     return folder

@@ -1,6 +1,6 @@
 """Where lsvit-train begins: from its first line on Ctrl-C is one line, also while the rest is being imported."""
 
-from shared.startup import end_at_once, let_macs_fall_back
+from shared.terminal.startup import end_at_once, let_macs_fall_back
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from shared.console import run_app, show_version
-from shared.cores import available_cores
 from shared.errors import UsageError
+from shared.machine.cores import available_cores
 from shared.next_command import Places, say_next
 from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, shards_place
+from shared.terminal.console import run_app, show_version
 from train.probe.options import add_probe_command
 from train.run.options import add_run_command
 
@@ -343,7 +343,7 @@ def describe_command(
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw the figure of the stages to this file too.")] = None,
 ) -> None:
     """The architecture without reading any data: shapes before and after each stage, parameters and FLOPs."""
-    from shared.console import print_table, say, write_out
+    from shared.terminal.console import print_table, say, write_out
     from train.model.config import make_config
     from train.model.describe import COLUMNS, describe, to_json, to_table
     from train.model.families import load_weights

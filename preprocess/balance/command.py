@@ -24,12 +24,12 @@ from preprocess.balance.rows import (
     plan_changes,
     target_count,
 )
-from shared.balancing_plans import Plan, PlanInfo, PlanRow, imbalance_ratio, plan_path, read_plan, write_plan
-from shared.console import counted, print_table, progress, say
 from shared.errors import DataError, UsageError
-from shared.manifests import Dataset, read_dataset, read_manifests
+from shared.manifests.balancing_plans import Plan, PlanInfo, PlanRow, imbalance_ratio, plan_path, read_plan, write_plan
+from shared.manifests.files import Dataset, read_dataset, read_manifests
 from shared.shards.data_sets import look_at, what_is_wrong
-from shared.splits import part_of, train_and_val
+from shared.splits.parts import part_of, train_and_val
+from shared.terminal.console import counted, print_table, progress, say
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DataError
-from shared.manifests import STATISTIC_COLUMNS
+from shared.manifests.files import STATISTIC_COLUMNS
 from shared.shards.clips import clips_in_shards
 from shared.video.luma import luma_of_array
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from shared.balancing_plans import PlanInfo, PlanRow
-from shared.figures import drawn_in
 from shared.files import whole_file
-from shared.fonts import find_letters, note_on_missing
+from shared.manifests.balancing_plans import PlanInfo, PlanRow
+from shared.pages.figures import drawn_in
+from shared.pages.fonts import find_letters, note_on_missing
 
 _BEFORE, _KEPT, _REPEATED, _SYNTHETIC = "#c4c8ce", "#2f6f9f", "#8a6fb0", "#e08a2e"
 _CLASS_HEIGHT_INCHES = 0.24

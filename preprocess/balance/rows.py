@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from shared.balancing_plans import PlanRow
 from shared.errors import UsageError
+from shared.manifests.balancing_plans import PlanRow
 
 Strategy = Literal["smote", "oversample", "undersample", "none"]
 STRATEGIES: tuple[Strategy, ...] = ("smote", "oversample", "undersample", "none")

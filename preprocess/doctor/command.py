@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from preprocess.doctor.probe import NUM_FRAMES, PACKAGES, PREFIX, STAGES
-from shared.console import print_table, say
-from shared.cores import available_cores
 from shared.errors import first_line, last_line
+from shared.machine.cores import available_cores
 from shared.missing_packages import install
+from shared.terminal.console import print_table, say
 
 State = Literal["ok", "warn", "bad"]
 Facts = Mapping[str, object]

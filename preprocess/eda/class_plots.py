@@ -18,7 +18,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from shared.figures import BLUE, FAINT, GREY, INK, ORANGE
+from shared.pages.figures import BLUE, FAINT, GREY, INK, ORANGE
 
 WIDTH = 5.5
 MAX_ROWS = 60  # of more classes the first and the last are drawn, a half each

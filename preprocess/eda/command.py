@@ -15,15 +15,15 @@ from preprocess.eda.plots import draw_plots
 from preprocess.eda.report import render_report, shown_clips
 from preprocess.eda.summary import summarize
 from preprocess.eda.tables import print_summary
-from shared.console import progress, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
-from shared.fonts import find_letters, note_on_missing
-from shared.left_out import read_left_out
-from shared.manifests import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
+from shared.manifests.files import STATISTIC_COLUMNS, read_dataset, read_manifests, read_quarantine
+from shared.manifests.left_out import read_left_out
+from shared.manifests.notes import read_notes
 from shared.next_command import Places, folder_options
-from shared.notes import read_notes
+from shared.pages.fonts import find_letters, note_on_missing
 from shared.shards.data_sets import what_is_wrong
+from shared.terminal.console import progress, say
 
 
 def run_eda(*, manifests: Path, shards: Path, out: Path) -> Path:

@@ -10,8 +10,8 @@ import pandas as pd
 from preprocess.eda.findings import Finding, Link, listed
 from preprocess.eda.near_duplicates import NearDuplicates
 from preprocess.eda.summary import SHORTFALL_SHARE, Summary
-from shared.console import counted
-from shared.manifests import SPLIT_COLUMNS
+from shared.manifests.files import SPLIT_COLUMNS
+from shared.terminal.console import counted
 
 BALANCED_RATIO = 1.5  # largest by smallest class of the training clips up to which balancing is not advised
 _USES = {"train": "train on", "test": "test on"}

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.compiled import compiled
+from shared.machine.compiled import compiled
 
 _BITS = 256
 _WIDEST = 22  # bits of a part: the table of its values has 4 million rows

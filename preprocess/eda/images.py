@@ -11,9 +11,9 @@ import pandas as pd
 from PIL import Image
 
 from preprocess.eda.near_duplicates import FRAMES_A_CLIP, Looks, looks_of, small_pictures
-from shared.console import progress
-from shared.pages import data_address
+from shared.pages.page import data_address
 from shared.shards.clips import clips_in_shards
+from shared.terminal.console import progress
 
 THUMBNAIL_HEIGHT = 108
 _JPEG_QUALITY = 82

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from preprocess.eda.hash_pairs import close_pairs
-from shared.manifests import SPLIT_COLUMNS
+from shared.manifests.files import SPLIT_COLUMNS
 from shared.video.luma import luma_of_array
 
 FRAMES_A_CLIP = 3

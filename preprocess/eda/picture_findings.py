@@ -11,7 +11,7 @@ from preprocess.eda.findings import Finding, Link, listed
 from preprocess.eda.names import shown_name
 from preprocess.eda.offsets import AUGMENTED_COLUMNS, MAX_STRENGTH, PICTURE_COLUMNS, strengths_of
 from preprocess.eda.summary import Summary
-from shared.console import counted
+from shared.terminal.console import counted
 
 NARROW_BRIGHTNESS = 30.0  # of 255: where the middle 90 % of the clips span less, the light hardly differs
 MOST_FLAGS = 8  # classes that a command names

@@ -24,9 +24,9 @@ from preprocess.eda.class_plots import (
 from preprocess.eda.names import head_name, shown_name
 from preprocess.eda.offsets import PICTURE_COLUMNS
 from preprocess.eda.summary import Summary
-from shared.console import counted
-from shared.figures import BLUE, INK, ORANGE, house_style, svg_address
-from shared.manifests import SPLIT_COLUMNS
+from shared.manifests.files import SPLIT_COLUMNS
+from shared.pages.figures import BLUE, INK, ORANGE, house_style, svg_address
+from shared.terminal.console import counted
 
 CHANNELS = {"red": "#d64545", "green": "#3f9142", "blue": "#2f6fb5"}
 
@@ -42,7 +42,7 @@ class Plot:
 def draw_plots(summary: Summary, *, families: Sequence[str]) -> dict[str, Plot]:
     """All figures by name: classes, frames, splits, colour, hue, correlations, each of PICTURE_COLUMNS.
 
-    families: the fonts, as `shared.fonts.find_letters` finds them for the names of the classes.
+    families: the fonts, as `shared.pages.fonts.find_letters` finds them for the names of the classes.
     """
     clips = summary.clips
     with house_style(families=families):

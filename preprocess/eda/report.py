@@ -1,6 +1,6 @@
 """The report as one HTML file: no request leaves it, and no name in the data can run as a script.
 
-``shared.pages`` escapes the names and forbids every other script; plots and thumbnails are data URIs.
+``shared.pages.page`` escapes the names and forbids every other script; plots and thumbnails are data URIs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from preprocess.eda.offsets import APART, PICTURE_COLUMNS, STANDARD_ERRORS
 from preprocess.eda.plots import Plot
 from preprocess.eda.summary import OUTLIERS, SHORTFALL_SHARE, Outliers, Summary, extreme_clips
 from preprocess.eda.tables import MAX_PAGE_ROWS, cell_text
-from shared.manifests import SPLIT_COLUMNS
-from shared.page_tables import Cell, Table
-from shared.pages import render_page
+from shared.manifests.files import SPLIT_COLUMNS
+from shared.pages.page import render_page
+from shared.pages.tables import Cell, Table
 
 CLIPS_A_KIND = 12  # thumbnails of each kind of outlier, at most; of a small data set a quarter of its clips
 PAIRS_SHOWN = 12  # near duplicates with thumbnails

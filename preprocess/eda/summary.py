@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from preprocess.eda.offsets import PICTURE_COLUMNS, apart_of, offsets_of
-from shared.manifests import SPLIT_COLUMNS, Dataset
-from shared.split_warnings import warnings_on_splits
+from shared.manifests.files import SPLIT_COLUMNS, Dataset
+from shared.splits.warnings import warnings_on_splits
 from shared.video.resizing import parse_size, scaled_size
 
 CORRELATED_COLUMNS = (

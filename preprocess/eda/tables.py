@@ -11,7 +11,7 @@ from preprocess.eda.names import EXPLANATION, head_name
 from preprocess.eda.near_duplicates import NearDuplicates
 from preprocess.eda.offsets import APART, PICTURE_COLUMNS
 from preprocess.eda.summary import SHORTFALL_SHARE, Summary
-from shared.console import counted, print_table, say, write_out
+from shared.terminal.console import counted, print_table, say, write_out
 
 BAR_WIDTH = 32
 MAX_ROWS = 20

@@ -15,17 +15,17 @@ import torch
 
 from preprocess.extract.facts import ClipFacts
 from preprocess.extract.statistics import ClipStatistics, measure_clip
-from shared.console import counted
 from shared.errors import first_line
-from shared.manifests import ClipRow, QuarantineRow
-from shared.notes import NoteRow
+from shared.manifests.files import ClipRow, QuarantineRow
+from shared.manifests.notes import NoteRow
 from shared.shards.format import crc32_of
 from shared.shards.writer import ClipPlace, write_clip_frames
+from shared.terminal.console import counted
 from shared.video.decoding import decode_clip, picture_size
+from shared.video.listing import Video
 from shared.video.sampling import evaluation_slice
 from shared.video.shape import FASTEST_FPS, ClipShape
 from shared.video.streams import VideoError, VideoHeader
-from shared.videos import Video
 
 _ALMOST_SQUARE = 0.01  # nobody sees it, and containers round
 _ALMOST_UPRIGHT = 1.0  # degrees

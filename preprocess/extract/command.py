@@ -50,14 +50,14 @@ from preprocess.extract.state import (
     remove_extraction,
     remove_temporary_files,
 )
-from shared.console import counted, say
 from shared.errors import DataError, UsageError
-from shared.interrupts import explained
-from shared.left_out import LEFT_OUT_FILE, LeftOut, left_out_line, write_left_out
-from shared.manifests import Dataset, QuarantineRow, read_dataset
-from shared.notes import NOTES_FILE
-from shared.videos import Video, is_synthetic, list_videos
-from shared.workers import start_server
+from shared.machine.workers import start_server
+from shared.manifests.files import Dataset, QuarantineRow, read_dataset
+from shared.manifests.left_out import LEFT_OUT_FILE, LeftOut, left_out_line, write_left_out
+from shared.manifests.notes import NOTES_FILE
+from shared.terminal.console import counted, say
+from shared.terminal.interrupts import explained
+from shared.video.listing import Video, is_synthetic, list_videos
 
 _SPARE_BYTES = 64 * 1000**2  # manifests, checksums and the file system's own needs
 

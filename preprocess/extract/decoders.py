@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.console import counted, say
+from shared.terminal.console import counted, say
 
 
 @dataclass(frozen=True, kw_only=True)

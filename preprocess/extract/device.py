@@ -14,8 +14,8 @@ from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
 from preprocess.extract.decoders import DecoderCounts
 from preprocess.extract.extraction_plan import Extraction
 from preprocess.extract.shards import clip_job, decoder_of, decoding_pool
-from shared.console import say
 from shared.errors import DataError
+from shared.terminal.console import say
 
 _NUM_TRIAL_VIDEOS = 16
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from preprocess.extract.facts import ClipFacts, FactRules, facts_of
 from shared.errors import UsageError
-from shared.manifests import QuarantineRow
+from shared.manifests.files import QuarantineRow
 from shared.shards.format import MAX_FRAME_BYTES, SHARD_VERSION, ShardLayout, shard_name
+from shared.video.listing import Video, is_video_name
 from shared.video.resizing import FrameSize, parse_size
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import FASTEST_FPS, ClipShape
-from shared.videos import Video, is_video_name
 
 # What decoding processes import before their first job. Names, because this process need not import it all.
 DECODING_MODULES = ("preprocess.extract.clips", "preprocess.extract.pixel_sums", "torchcodec.decoders")

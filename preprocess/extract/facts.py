@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.default_splits import assign_splits
-from shared.manifests import ClipRow
-from shared.official_names import read_name
-from shared.sources import NameTags
-from shared.split_files import SplitTable
-from shared.splits import ClipSplits
-from shared.videos import Video
+from shared.manifests.files import ClipRow
+from shared.splits.defaults import assign_splits
+from shared.splits.official_names import read_name
+from shared.splits.own_files import SplitTable
+from shared.splits.parts import ClipSplits
+from shared.splits.sources import NameTags
+from shared.video.listing import Video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,9 @@ class FactRules:
     """By which rules clips get their sources and splits. They are kept beside the shards and may change later."""
 
     source_pattern: str = ""
-    """The regular expression whose first group is the source; empty: the rules of ``shared/sources.py``."""
+    """The regular expression whose first group is the source; empty: the rules of ``shared/splits/sources.py``."""
     table: SplitTable | None = None
-    """Splits of one's own; None: those of ``shared/default_splits.py``."""
+    """Splits of one's own; None: those of ``shared/splits/defaults.py``."""
 
 
 @dataclass(frozen=True, kw_only=True)

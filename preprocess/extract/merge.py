@@ -17,11 +17,10 @@ from preprocess.extract.facts import FactRules, with_facts
 from preprocess.extract.ownership import check_owner
 from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, remarks, rules_for, sha256_of_table
 from preprocess.extract.state import is_finished, read_extraction_plan, read_outcome
-from shared.console import say
-from shared.cores import available_cores
 from shared.errors import DataError
 from shared.files import sha256_of
-from shared.manifests import (
+from shared.machine.cores import available_cores
+from shared.manifests.files import (
     CLIPS_FOLDER,
     QUARANTINE_FILE,
     SPLIT_COLUMNS,
@@ -35,9 +34,10 @@ from shared.manifests import (
     write_dataset,
     write_quarantine,
 )
-from shared.notes import NoteRow, write_notes
+from shared.manifests.notes import NoteRow, write_notes
 from shared.shards.data_sets import short_id
 from shared.shards.reader import ShardReader
+from shared.terminal.console import say
 
 _COLOURS = ("red", "green", "blue")
 

@@ -11,10 +11,10 @@ from preprocess.extract.merge import merge, read_shards, ready_plan
 from preprocess.extract.rules import AS_KEPT, AskedRules, rules_for, sha256_of_table
 from preprocess.extract.tasks import Task
 from shared.checks import from_builtins, parse_json
-from shared.console import counted, say
 from shared.errors import DataError
 from shared.files import write_text
-from shared.manifests import Dataset
+from shared.manifests.files import Dataset
+from shared.terminal.console import counted, say
 
 
 @dataclass(frozen=True, kw_only=True)

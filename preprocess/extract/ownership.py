@@ -9,7 +9,7 @@ from pathlib import Path
 
 from preprocess.extract.state import read_extraction_plan
 from shared.errors import DataError
-from shared.manifests import DATASET_FILE, peek_dataset_id, read_dataset
+from shared.manifests.files import DATASET_FILE, peek_dataset_id, read_dataset
 from shared.shards.data_sets import data_set_text, short_id
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import read_dataset_id

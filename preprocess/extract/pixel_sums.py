@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import float32, int32, int64
 
-from shared.compiled import compiled
+from shared.machine.compiled import compiled
 from shared.video.luma import LUMA_THOUSANDTHS
 
 NUM_MOMENTS = 9

@@ -24,10 +24,10 @@ from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
 from preprocess.extract.extraction_plan import Extraction, PlannedShard
 from preprocess.extract.facts import ClipFacts
 from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_files
-from shared.console import progress, say
-from shared.cores import available_cores
 from shared.errors import DataError, UsageError, first_line
+from shared.machine.cores import available_cores
 from shared.missing_packages import install_extra
+from shared.terminal.console import progress, say
 
 _MAX_RETRIES = 10  # of a task whose process or node died; a video cannot do that, it is decoded in another process
 _MAX_IN_FLIGHT = 1000

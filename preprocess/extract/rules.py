@@ -11,15 +11,14 @@ from pathlib import Path
 from preprocess.extract.extraction_plan import ExtractionPlan
 from preprocess.extract.facts import ClipFacts, FactRules, facts_of, name_tags, repeated_numbers
 from preprocess.extract.state import STATE_FILE, write_extraction_plan
-from shared.console import counted, say
 from shared.errors import DataError, UsageError
-from shared.manifests import Dataset, read_manifests
-from shared.official_names import official_clip_id
-from shared.sources import compile_source_pattern, matches
-from shared.split_files import SplitTable, mismatches, read_kept_table, read_split_table, write_split_table
-from shared.split_warnings import warnings_on_splits
-from shared.splits import SPLITS_FILE
-from shared.videos import Video
+from shared.manifests.files import SPLITS_FILE, Dataset, read_manifests
+from shared.splits.official_names import official_clip_id
+from shared.splits.own_files import SplitTable, mismatches, read_kept_table, read_split_table, write_split_table
+from shared.splits.sources import compile_source_pattern, matches
+from shared.splits.warnings import warnings_on_splits
+from shared.terminal.console import counted, say
+from shared.video.listing import Video
 
 AUTO = "auto"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.rules import AS_KEPT, AskedRules
 from preprocess.extract.tasks import make_task
-from shared.cores import available_cores
 from shared.errors import UsageError
+from shared.machine.cores import available_cores
 
 DEVICES = ("cpu", "cuda", "auto")
 ENGINES = ("local", "ray")

@@ -16,15 +16,15 @@ from preprocess.extract.clips import ClipJob, MeasuredClip, clip_row, extract_cl
 from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
 from preprocess.extract.extraction_plan import DECODING_MODULES, Extraction, PlannedShard
 from preprocess.extract.state import ShardOutcome, write_outcome
-from shared.console import progress
 from shared.files import sha256_of
-from shared.interrupts import held
-from shared.manifests import QuarantineRow, row_to_json
-from shared.notes import NoteRow
+from shared.machine.workers import Ticket, WorkerDied, WorkerOverran, WorkerPool
+from shared.manifests.files import QuarantineRow, row_to_json
+from shared.manifests.notes import NoteRow
 from shared.shards.format import ClipRecord
 from shared.shards.writer import ClipPlace, PendingShard, remove_pending_shards
-from shared.videos import Video
-from shared.workers import Ticket, WorkerDied, WorkerOverran, WorkerPool
+from shared.terminal.console import progress
+from shared.terminal.interrupts import held
+from shared.video.listing import Video
 
 _NUM_SHARDS_AHEAD = 2
 Done = TypeVar("Done")

@@ -17,16 +17,16 @@ from pathlib import Path
 
 from preprocess.extract.extraction_plan import ExtractionParameters, ExtractionPlan, PlannedShard, dataset_id_of
 from shared.checks import check_name, from_builtins, parse_json
-from shared.console import counted
 from shared.errors import DataError
 from shared.files import remove_leftovers, write_text
-from shared.manifests import QuarantineRow
-from shared.notes import NoteRow
+from shared.manifests.files import QuarantineRow
+from shared.manifests.notes import NoteRow
 from shared.shards.data_sets import short_id
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
 from shared.shards.writer import remove_pending_shards
-from shared.videos import Video
+from shared.terminal.console import counted
+from shared.video.listing import Video
 
 STATE_FILE = "extraction.json"
 _LOCK_FILE = ".lock"

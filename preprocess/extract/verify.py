@@ -16,10 +16,10 @@ from preprocess.extract.facts import with_facts
 from preprocess.extract.rules import kept_rules, made_by
 from preprocess.extract.state import read_extraction_plan
 from preprocess.extract.tasks import ALL, Task
-from shared.cores import available_cores
 from shared.errors import DataError
 from shared.files import sha256_of
-from shared.manifests import (
+from shared.machine.cores import available_cores
+from shared.manifests.files import (
     DATASET_FILE,
     MANIFEST_COLUMNS,
     ClipRow,

@@ -18,13 +18,14 @@ from preprocess.fetch.members import Budget, Limits
 from preprocess.fetch.sources import bring, check_form
 from preprocess.fetch.summary import FetchSummary
 from preprocess.fetch.unpack import Tally, Unpacker
-from shared.console import progress_in_megabytes, say
 from shared.errors import DataError, UsageError
-from shared.interrupts import explained
-from shared.split_files import SplitTable, read_split_table, write_split_table
-from shared.splits import SPLITS_FILE, Part, official_splits
+from shared.manifests.files import SPLITS_FILE
+from shared.splits.own_files import SplitTable, read_split_table, write_split_table
+from shared.splits.parts import Part, official_splits
+from shared.terminal.console import progress_in_megabytes, say
+from shared.terminal.interrupts import explained
 from shared.video.frame_names import PICTURE_SUFFIXES
-from shared.videos import is_synthetic, list_videos
+from shared.video.listing import is_synthetic, list_videos
 
 _STAGING = ".fetch-partial"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")

@@ -26,9 +26,9 @@ from urllib.parse import unquote, urlsplit
 from preprocess.fetch.archives import kind_of
 from preprocess.fetch.web_pages import HEAD_BYTES, is_web_page, page_name
 from shared.checks import from_builtins, parse_json
-from shared.console import counted, progress_in_megabytes, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
+from shared.terminal.console import counted, progress_in_megabytes, say
 
 _CHUNK_BYTES = 1 << 18
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})

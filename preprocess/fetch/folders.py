@@ -9,7 +9,7 @@ from pathlib import Path
 
 from preprocess.fetch.members import Member, check_member
 from shared.errors import DataError
-from shared.videos import SYNTHETIC_MARKER
+from shared.video.listing import SYNTHETIC_MARKER
 
 
 def list_folder(folder: Path, *, without: Path) -> list[Member]:

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from preprocess.fetch.layout import ARCHIVE_SUFFIXES, archive_stem, is_wanted
 from preprocess.fetch.members import safe_parts
-from shared.console import counted, say
 from shared.errors import DataError, UsageError
 from shared.hub import HUB_PREFIX, hub_errors
-from shared.videos import VIDEO_SUFFIXES
+from shared.terminal.console import counted, say
+from shared.video.listing import VIDEO_SUFFIXES
 
 _SOURCE = re.compile(
     re.escape(HUB_PREFIX) + r"(?:datasets/)?(?P<repo>[^/@]+/[^/@]+)"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from shared.classes import HMDB51_CLASSES
-from shared.split_files import SplitTable
-from shared.splits import Part
-from shared.videos import VIDEO_SUFFIXES
+from shared.splits.own_files import SplitTable
+from shared.splits.parts import Part
+from shared.video.listing import VIDEO_SUFFIXES
 
 ARCHIVE_SUFFIXES = (".rar", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _PARTS: Mapping[str, Part] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.fetch.unpack import Tally
-from shared.console import counted, say
+from shared.terminal.console import counted, say
 
 _NUM_SHOWN = 5
 

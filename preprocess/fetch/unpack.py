@@ -15,8 +15,8 @@ from preprocess.fetch.folders import link_or_copy
 from preprocess.fetch.layout import Place, archive_stem, is_wanted, place_of, wrapper_of
 from preprocess.fetch.members import Budget, ByteSource, HostileArchiveError, Limits, Member, safe_parts
 from shared.errors import DataError
-from shared.splits import Part
-from shared.videos import SYNTHETIC_MARKER
+from shared.splits.parts import Part
+from shared.video.listing import SYNTHETIC_MARKER
 
 
 @dataclass

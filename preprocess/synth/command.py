@@ -25,13 +25,13 @@ from preprocess.synth.specs import (
     clip_specs,
 )
 from shared.checks import from_builtins, parse_json
-from shared.console import counted, progress
-from shared.cores import available_cores
 from shared.errors import DataError, UsageError
 from shared.files import write_text
-from shared.interrupts import explained
-from shared.videos import SYNTHETIC_MARKER, frames_of, is_synthetic, is_video_name, look_into
-from shared.workers import WorkerDied, WorkerOverran, WorkerPool
+from shared.machine.cores import available_cores
+from shared.machine.workers import WorkerDied, WorkerOverran, WorkerPool
+from shared.terminal.console import counted, progress
+from shared.terminal.interrupts import explained
+from shared.video.listing import SYNTHETIC_MARKER, frames_of, is_synthetic, is_video_name, look_into
 
 GENERATOR = "hmdb-prep synth"
 GENERATOR_VERSION = 2  # rises whenever the same parameters give other pixels, bytes or names

@@ -24,10 +24,10 @@ from scripts.hmdb51.options import (
 from scripts.hmdb51.report import write_report
 from scripts.hmdb51.roads import Road, memory_options
 from scripts.hmdb51.stages import data_stages, fetch_stages, model_stages, settles_training, weights_stage
-from shared.console import counted, exit_code_of, print_table, say
 from shared.errors import UsageError
 from shared.files import sha256_of
-from shared.manifests import DATASET_FILE, read_dataset, read_manifests
+from shared.manifests.files import DATASET_FILE, read_dataset, read_manifests
+from shared.terminal.console import counted, exit_code_of, print_table, say
 
 
 def main(words: Sequence[str], environment: Mapping[str, str] | None = None) -> int:

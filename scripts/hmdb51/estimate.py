@@ -14,11 +14,11 @@ from scripts.hmdb51.options import SIZE, Options
 from scripts.hmdb51.roads import Road
 from scripts.hmdb51.stages import CANDIDATES, is_videos
 from shared.classes import HMDB51_NUM_VIDEOS
-from shared.console import duration_text, say
 from shared.errors import DataError
-from shared.splits import official_splits
+from shared.splits.parts import official_splits
+from shared.terminal.console import duration_text, say
+from shared.video.listing import VIDEO_SUFFIXES
 from shared.video.resizing import parse_size
-from shared.videos import VIDEO_SUFFIXES
 
 ARCHIVE_BYTES = 2.1e9  # of hmdb51_org.rar
 NUM_FRAMES = 16

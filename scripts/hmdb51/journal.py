@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.checks import from_builtins
-from shared.console import duration_text, say
 from shared.errors import DataError
 from shared.files import read_versioned_json, write_text
+from shared.terminal.console import duration_text, say
 
 _FILE = "hmdb51.json"
 _LOCK = ".hmdb51.lock"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from scripts.hmdb51.journal import Journal, last_begun, read_journal
 from scripts.hmdb51.roads import ROADS, Road, suiting_road
 from shared.errors import DataError, UsageError
-from shared.splits import Part, part_of
+from shared.splits.parts import Part, part_of
 from shared.video.resizing import parse_size
 
 if TYPE_CHECKING:

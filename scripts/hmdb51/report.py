@@ -16,13 +16,13 @@ from scripts.hmdb51.options import Options
 from scripts.hmdb51.roads import ROOT, Road
 from scripts.hmdb51.stages import is_videos, split_folder
 from shared.classes import HMDB51_CLASSES, HMDB51_NUM_VIDEOS
-from shared.console import counted, duration_text
 from shared.errors import DataError
 from shared.files import write_text
-from shared.manifests import Dataset, read_dataset, read_manifests
-from shared.official_names import official_clip_id
-from shared.pages import data_address, render_page
-from shared.tables import markdown_table
+from shared.manifests.files import Dataset, read_dataset, read_manifests
+from shared.pages.page import data_address, render_page
+from shared.splits.official_names import official_clip_id
+from shared.terminal.console import counted, duration_text
+from shared.terminal.tables import markdown_table
 
 COLUMNS = ("method", "HMDB51", "source")  # of README's table of the literature
 MEASURES: Mapping[str, str] = {"top1": "top-1 %", "top5": "top-5 %", "mean_class_accuracy": "mean class accuracy %"}

@@ -8,13 +8,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.console import counted
 from shared.errors import DataError
-from shared.manifests import Dataset
+from shared.manifests.files import Dataset
 from shared.shards.format import SHARD_NAMES
 from shared.shards.places import RemoteShards, ShardsPlace
 from shared.shards.reader import ShardReader, read_dataset_id
 from shared.shards.remote import copy_of, names_at
+from shared.terminal.console import counted
 
 _NUM_DIGITS = 12  # of a dataset_id, as people are shown it
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import counted
+from shared.terminal.console import counted
 from shared.video.frame_folders import OpenFrameFolder
 from shared.video.resizing import resize_frames
 from shared.video.sampling import candidate_frames, num_padded_frames

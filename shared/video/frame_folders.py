@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 
-from shared.console import counted
 from shared.errors import first_line
+from shared.terminal.console import counted
 from shared.video.frame_names import frame_order, is_frame
 from shared.video.streams import EVERY_FRAME, Choice, VideoError, VideoFrame, VideoHeader
 

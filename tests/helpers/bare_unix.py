@@ -21,7 +21,7 @@ for module, names in LINUX_ALONE:
 
 
 def main() -> None:
-    from shared import workers
+    from shared.machine import workers
 
     workers.START_METHOD = "spawn"  # as on macOS
     program = sys.argv.pop(1)

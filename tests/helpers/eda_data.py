@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.eda.summary import Summary, summarize
-from shared.left_out import read_left_out
-from shared.manifests import (
+from shared.manifests.files import (
     STATISTIC_COLUMNS,
     ClipRow,
     ColourStatistics,
@@ -22,11 +21,12 @@ from shared.manifests import (
     write_dataset,
     write_quarantine,
 )
-from shared.notes import read_notes
+from shared.manifests.left_out import read_left_out
+from shared.manifests.notes import read_notes
 from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
 from shared.shards.writer import PendingShard
-from shared.sources import parse_name
-from shared.splits import ClipSplits, official_splits
+from shared.splits.parts import ClipSplits, official_splits
+from shared.splits.sources import parse_name
 
 DATASET_ID = "0123456789abcdef" * 4
 NUM_SEGMENTS, HEIGHT, WIDTH = 4, 48, 64

@@ -24,14 +24,21 @@ from preprocess.extract.state import (
     write_outcome,
 )
 from preprocess.extract.verify import verify
-from shared.balancing_plans import read_plan as read_balancing_plan
 from shared.files import sha256_of
-from shared.manifests import read_dataset, read_manifests, read_quarantine, row_from_json, row_to_json, write_quarantine
+from shared.manifests.balancing_plans import read_plan as read_balancing_plan
+from shared.manifests.files import (
+    read_dataset,
+    read_manifests,
+    read_quarantine,
+    row_from_json,
+    row_to_json,
+    write_quarantine,
+)
 from shared.shards.format import ClipRecord
 from shared.shards.reader import ShardReader
 from shared.shards.writer import PendingShard
-from shared.split_files import PARTS, mismatches, read_split_table
-from shared.videos import Video
+from shared.splits.own_files import PARTS, mismatches, read_split_table
+from shared.video.listing import Video
 from train.data.balancing import read_training_plan
 from train.run.config import resolve
 from train.run.data import open_data

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from shared.workers import WorkerPool
+from shared.machine.workers import WorkerPool
 
 
 def be_killed_while_a_job_hangs(note: str) -> None:

@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 
 from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
-from shared.manifests import QuarantineRow
+from shared.manifests.files import QuarantineRow
 
 SPARE_BYTES = 160 * 1024**2
 

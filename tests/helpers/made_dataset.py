@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.files import sha256_of
-from shared.manifests import (
+from shared.manifests.files import (
     ClipRow,
     ColourStatistics,
     Dataset,

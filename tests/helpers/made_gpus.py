@@ -11,7 +11,7 @@ import torch
 
 from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
 from preprocess.extract.statistics import ClipStatistics, measure_clip
-from shared.manifests import QuarantineRow
+from shared.manifests.files import QuarantineRow
 from shared.video.decoding import DecodedClip, decode_clip
 from shared.video.shape import ClipShape
 

@@ -11,7 +11,7 @@ from media import REAL_JHMDB
 from rar_writer import RarMember, write_rar4
 
 from preprocess.synth.command import synthesize
-from shared.splits import official_splits
+from shared.splits.parts import official_splits
 from train.model.config import ModelConfig
 from train.model.lsvit import LSViT
 

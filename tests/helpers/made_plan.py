@@ -8,7 +8,7 @@ from pathlib import Path
 
 from made_dataset import CLASSES, DATASET_ID
 
-from shared.balancing_plans import PlanInfo, PlanRow, RowKind, imbalance_ratio, write_plan
+from shared.manifests.balancing_plans import PlanInfo, PlanRow, RowKind, imbalance_ratio, write_plan
 
 
 def plan_row(kind: RowKind, clip_id: str, neighbor_id: str = "", *, lam: float = 0.0) -> PlanRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.manifests import ClipRow
+from shared.manifests.files import ClipRow
 
 
 def clip_row(stem: str = "a_walk_f_cm_np1_le_goo_3", *, class_name: str = "walk", tagged: bool = True) -> ClipRow:

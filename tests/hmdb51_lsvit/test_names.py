@@ -87,10 +87,11 @@ def test_torchrun(folder: Path) -> None:
 
 
 CODE = """
-from shared.workers import WorkerPool
+from shared.machine.workers import WorkerPool
 
 if __name__ == "__main__":
-    with WorkerPool(num_workers=1, timeout_seconds=100, preload=["shared.workers", "train", "preprocess"]) as pool:
+    preload = ["shared.machine.workers", "train", "preprocess"]
+    with WorkerPool(num_workers=1, timeout_seconds=100, preload=preload) as pool:
         print(pool.wait(pool.submit(abs, -7)))
 """
 

@@ -24,7 +24,7 @@ from benchmarks.straightforward_classic import StraightforwardClassic
 from benchmarks.timing import Results, Times, start, take_turns
 from preprocess.eda.images import read_looks
 from preprocess.eda.near_duplicates import find_near_duplicates
-from shared.manifests import read_dataset, read_manifests
+from shared.manifests.files import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
 from shared.video.shape import ClipShape
 from train.model.config import make_config

@@ -15,7 +15,7 @@ from commands import run, succeed
 from media import HMDB_LIKE, make_video
 from script_files import load_script
 
-from shared.manifests import MANIFEST_COLUMNS, Dataset, QuarantineRow
+from shared.manifests.files import MANIFEST_COLUMNS, Dataset, QuarantineRow
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -28,8 +28,8 @@ from scripts.hmdb51.report import SplitFigures, make_report, markdown, read_figu
 from scripts.hmdb51.roads import ROADS, memory_options, suiting_road
 from scripts.hmdb51.stages import data_stages, fetch_stages, model_stages, settles_training, weights_stage
 from shared.errors import DataError, UsageError
-from shared.manifests import Dataset
-from shared.splits import official_splits
+from shared.manifests.files import Dataset
+from shared.splits.parts import official_splits
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

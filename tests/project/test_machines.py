@@ -18,9 +18,9 @@ from trained import TINY
 
 from preprocess.doctor.probe import libavutil_files
 from shared.files import take_room
+from shared.machine.workers import WorkerPool
 from shared.missing_packages import install
-from shared.startup import let_macs_fall_back
-from shared.workers import WorkerPool
+from shared.terminal.startup import let_macs_fall_back
 
 BARE_UNIX = Path(__file__).parents[1] / "helpers" / "bare_unix.py"  # never imported here: it takes calls away
 
@@ -89,7 +89,7 @@ def test_the_chain_needs_nothing_of_linux_alone(tmp_path: Path, ffmpeg: str) -> 
 
 
 def test_workers_may_be_fresh_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.workers.START_METHOD", "spawn")
+    monkeypatch.setattr("shared.machine.workers.START_METHOD", "spawn")
     with WorkerPool(num_workers=1, timeout_seconds=60.0, preload=[]) as pool:
         tickets = [pool.submit(operator.neg, number) for number in range(5)]
         assert [pool.wait(ticket) for ticket in tickets] == [0, -1, -2, -3, -4]

@@ -11,7 +11,7 @@ import pytest
 from commands import fail, succeed
 from media import make_video
 
-from shared.manifests import read_dataset, read_manifests
+from shared.manifests.files import read_dataset, read_manifests
 from train.run.checkpoint import read_checkpoint
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-videos.md"

@@ -14,7 +14,7 @@ from made_run import make_run
 from media import HMDB_LIKE, make_video
 
 import hmdb51_lsvit
-from shared.splits import part_of
+from shared.splits.parts import part_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "python.md"

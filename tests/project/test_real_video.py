@@ -41,7 +41,7 @@ from benchmarks.real_video import (
     write_table,
 )
 from shared.errors import DataError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
 from train.evaluate.intervals import share_intervals
 from train.model.config import make_config

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from made_dataset import MadeDataset, make_dataset
 
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "webdataset.py"

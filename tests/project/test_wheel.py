@@ -32,16 +32,16 @@ def files_of(folder: Path) -> set[Path]:
 
 
 def test_nothing_is_missing_and_nothing_else_is_in_it(wheel: Path) -> None:
-    assert files_of(wheel) == files_of(ROOT) | {Path("shared/hmdb51_splits.csv")}
+    assert files_of(wheel) == files_of(ROOT) | {Path("shared/splits/hmdb51_splits.csv")}
     assert sum(file.suffix in {".j2", ".css", ".js", ".toml"} for file in files_of(wheel)) >= 6
 
 
 CODE = """
 import sys
 sys.path.insert(0, WHEEL)
-import shared.splits, train.ablate.grid
-assert shared.splits.__file__.startswith(WHEEL)
-assert len(shared.splits.official_splits()) == 6766
+import shared.splits.parts, train.ablate.grid
+assert shared.splits.parts.__file__.startswith(WHEEL)
+assert len(shared.splits.parts.official_splits()) == 6766
 assert train.ablate.grid.default_grid(base={})
 """
 

@@ -25,7 +25,7 @@ from preprocess.extract import shards as extract_shards
 from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import make_parameters
 from preprocess.extract.settings import ExtractionSettings
-from shared.manifests import read_manifests, read_quarantine
+from shared.manifests.files import read_manifests, read_quarantine
 
 pytestmark = pytest.mark.stress
 MODEL = "--img-size 32 --patch-size 16 --embed-dim 64 --depth 2 --num-heads 2 --batch-size 4 --workers 1".split()

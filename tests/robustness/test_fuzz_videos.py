@@ -20,7 +20,7 @@ from extraction import places
 from media import real_video_files
 from mutations import mutate_bytes
 
-from shared.manifests import read_manifests, read_quarantine
+from shared.manifests.files import read_manifests, read_quarantine
 
 SEED = int(os.environ.get("FUZZ_SEED", "1000"))
 NUM_FILES = int(os.environ.get("FUZZ_CASES", "2400"))

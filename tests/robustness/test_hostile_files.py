@@ -15,10 +15,10 @@ from made_run import make_run
 
 from preprocess.extract.state import read_extraction_plan
 from preprocess.extract.verify import verify
-from shared.balancing_plans import read_plan_info
 from shared.checks import check_clip_names
 from shared.errors import DataError
-from shared.manifests import read_dataset, read_manifests, row_from_json, row_to_json
+from shared.manifests.balancing_plans import read_plan_info
+from shared.manifests.files import read_dataset, read_manifests, row_from_json, row_to_json
 from train.ablate.grid import read_grid
 from train.model.weight_files import read_weights
 from train.run.config import read_config

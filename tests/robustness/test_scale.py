@@ -21,7 +21,7 @@ from extraction import OPTIONS, content, places
 from made_dataset import DATASET_ID, make_dataset
 from trained import training_words
 
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from train.data.open_shards import files_allowed
 from train.data.reader import ClipReader
 from train.data.samples import make_table

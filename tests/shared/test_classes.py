@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shared.classes import HMDB51_CLASSES, HMDB51_NUM_VIDEOS
-from shared.sources import parse_name
-from shared.splits import official_splits
+from shared.splits.parts import official_splits
+from shared.splits.sources import parse_name
 
 
 def test_all_official_names_parse() -> None:

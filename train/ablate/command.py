@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.checks import parse_json
-from shared.console import counted, say
 from shared.errors import DataError, UsageError
 from shared.files import write_text
-from shared.manifests import Dataset, read_dataset, read_manifests
+from shared.manifests.files import Dataset, read_dataset, read_manifests
 from shared.shards.places import RemoteShards, ShardsPlace
+from shared.terminal.console import counted, say
 from train.ablate.grid import SETTLED_KEYS, GridRow, default_grid, read_grid
 from train.ablate.table import (
     RESULTS_FILE,

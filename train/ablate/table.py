@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.console import print_table
 from shared.files import whole_file, write_csv, write_text
-from shared.tables import markdown_table
+from shared.terminal.console import print_table
+from shared.terminal.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,8 +170,8 @@ def print_ablation(ablation: Ablation) -> None:
 
 
 def _write_plot(path: Path, ablation: Ablation, summaries: Sequence[RowSummary]) -> None:
-    from shared.figures import drawn_in
-    from shared.fonts import find_letters
+    from shared.pages.figures import drawn_in
+    from shared.pages.fonts import find_letters
 
     with drawn_in(find_letters([ablation.title, *ablation.compared_to]).families), whole_file(path) as temporary:
         _draw_plot(ablation, summaries).savefig(temporary)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.console import print_table, say, write_out
 from shared.errors import UsageError
 from shared.files import write_text
+from shared.terminal.console import print_table, say, write_out
 from train.compare.comparison import Comparison, compare_runs
 from train.compare.page import comparison_page
 from train.compare.plots import draw_curves

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shared.page_tables import Cell, Table
-from shared.pages import render_page
+from shared.pages.page import render_page
+from shared.pages.tables import Cell, Table
 from train.compare.comparison import ChangedClip, ClassRow, Comparison, PairResult
 from train.compare.texts import (
     PAIR_COLUMNS,

@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from shared.figures import house_style, svg_address
+from shared.pages.figures import house_style, svg_address
 from train.compare.reading import EvaluatedRun
 from train.run.progress import EpochRow
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.console import progress
-from shared.manifests import Dataset
+from shared.manifests.files import Dataset
 from shared.next_command import Places, folder_options
-from shared.pages import data_address
+from shared.pages.page import data_address
 from shared.shards.clips import clips_in_shards
 from shared.shards.places import ShardsPlace
+from shared.terminal.console import progress
 
 if TYPE_CHECKING:
     import pandas as pd

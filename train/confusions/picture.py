@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from shared.figures import drawn_in
 from shared.files import whole_file
-from shared.fonts import find_letters
+from shared.pages.figures import drawn_in
+from shared.pages.fonts import find_letters
 
 _MOST_NAMED_CLASSES = 60  # beyond, names and counts cannot be read
 _LARGEST_SIDE = 17.0  # inches; as many as 60 names need

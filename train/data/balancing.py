@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.balancing_plans import PlanRow, plan_path, read_plan, read_plan_info
 from shared.errors import DataError, UsageError
+from shared.manifests.balancing_plans import PlanRow, plan_path, read_plan, read_plan_info
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ from torch.utils.data import Dataset, default_collate
 
 from shared.checks import is_whole
 from shared.errors import DataError, UsageError
-from shared.manifests import read_dataset, read_manifests
+from shared.manifests.files import read_dataset, read_manifests
 from shared.shards.format import ShardLayout
-from shared.splits import Part, part_of, train_and_val
+from shared.splits.parts import Part, part_of, train_and_val
 from shared.video.sampling import clip_key, evaluation_rows, training_rows
 from train.data.columns import columns_of_split
 from train.data.memory import ReusedMemory

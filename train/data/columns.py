@@ -5,7 +5,7 @@ With 650,000 clips the start of a process is mostly the reading of manifests, an
 
 from __future__ import annotations
 
-from shared.splits import split_column
+from shared.splits.parts import split_column
 
 CLIP_COLUMNS = (
     *("clip_id", "class_name", "label", "source", "shard", "row"),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from shared.balancing_plans import PlanRow
 from shared.errors import DataError
-from shared.split_files import SplitTable
-from shared.splits import part_of, split_column, train_and_val
+from shared.manifests.balancing_plans import PlanRow
+from shared.splits.own_files import SplitTable
+from shared.splits.parts import part_of, split_column, train_and_val
 from shared.video.sampling import clip_key
 from train.data.augment import Statistics
 
@@ -74,7 +74,7 @@ class Samples:
 
 
 def make_table(frame: pd.DataFrame) -> ClipTable:
-    """The table of a manifest frame (``shared.manifests.read_manifests``) with CLIP_COLUMNS, in its order."""
+    """The table of a manifest frame (``shared.manifests.files.read_manifests``) with CLIP_COLUMNS, in its order."""
     return ClipTable(
         clip_id=tuple(frame["clip_id"]),
         class_name=_shared_texts(frame["class_name"]),

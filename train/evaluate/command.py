@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shared.errors import DataError, UsageError
-from shared.manifests import SPLIT_COLUMNS, read_dataset, read_manifests
+from shared.manifests.files import SPLIT_COLUMNS, read_dataset, read_manifests
 from shared.shards.places import ShardsPlace
-from shared.splits import part_of
+from shared.splits.parts import part_of
 from train.confusions.answers import telling_order
 from train.confusions.films import clip_pictures
 from train.data.columns import CLIP_COLUMNS

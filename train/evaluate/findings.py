@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.console import counted
+from shared.terminal.console import counted
 from train.evaluate.groups import FEATURE_NAMES, FEATURES, NUM_QUARTERS, QuarterResult, TagResult
 from train.evaluate.intervals import Interval
 from train.evaluate.results import SplitResult

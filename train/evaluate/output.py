@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared.console import counted, print_table, say, write_out
 from shared.files import write_csv, write_text
+from shared.terminal.console import counted, print_table, say, write_out
 from train.confusions.films import ClipPictures
 from train.confusions.picture import write_confusion
 from train.data.views import Views

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.page_tables import Cell, Table
-from shared.pages import render_page
+from shared.pages.page import render_page
+from shared.pages.tables import Cell, Table
 from train.confusions.answers import MOST_CLIPS, telling_answers
 from train.confusions.films import ClipPictures
 from train.confusions.page_data import TEMPLATES, page_data

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from shared.figures import BLUE, INK, ORANGE, house_style, svg_address
+from shared.pages.figures import BLUE, INK, ORANGE, house_style, svg_address
 from train.learn.metrics import ReliabilityBin
 
 

@@ -6,8 +6,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from shared.console import counted
-from shared.tables import markdown_table
+from shared.terminal.console import counted
+from shared.terminal.tables import markdown_table
 from train.evaluate.groups import FEATURE_NAMES, FEATURES, TAG_MEANINGS, TAG_NAMES, QuarterResult, TagResult
 from train.evaluate.intervals import NUM_DRAWS, Interval
 from train.evaluate.results import MEASURES, ConfusedPair, Evaluation, SplitResult, summary

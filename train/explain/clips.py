@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from shared.console import counted
 from shared.errors import DataError
-from shared.manifests import ClipRow, read_dataset, read_manifests
+from shared.manifests.files import ClipRow, read_dataset, read_manifests
 from shared.shards.data_sets import check_place, open_shard
 from shared.shards.places import ShardsPlace
+from shared.terminal.console import counted
 from shared.video.decoding import decode_clip
+from shared.video.listing import stem_of
 from shared.video.sampling import evaluation_slice
-from shared.videos import stem_of
 from train.trained.answers import printable
 from train.trained.clips import check_dataset
 from train.trained.model import LoadedModel

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.console import say
 from shared.errors import UsageError
+from shared.terminal.console import say
 from train.data.views import square_boxes
 from train.explain.clips import DataFolders, ShownClip, find_clip
 from train.explain.maps import Explanation, explain_clip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.files import write_text
-from shared.pages import data_address, render_page
+from shared.pages.page import data_address, render_page
 from train.explain.maps import Explanation
 from train.explain.pictures import HeatLayer, Pictures, jpeg, looks_picture, overlay, strip_picture
 from train.trained.answers import ranked

@@ -20,9 +20,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont
 
 from shared.errors import DataError
-from shared.figures import drawn_in
 from shared.files import whole_file
-from shared.fonts import OWN_FAMILY, find_letters
+from shared.pages.figures import drawn_in
+from shared.pages.fonts import OWN_FAMILY, find_letters
 from shared.video.luma import luma_of_array
 from train.explain.maps import Explanation, Floats
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from shared.console import say
 from shared.errors import DataError, UsageError, first_line
+from shared.terminal.console import say
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 

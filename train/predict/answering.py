@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import progress
+from shared.terminal.console import progress
 from shared.video.shape import ClipShape
 from shared.video.streams import VideoError
 from train.data.views import Views, candidate_rows, evaluation_views

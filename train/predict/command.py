@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from shared.console import counted, say
 from shared.errors import UsageError
-from shared.left_out import left_out_line
+from shared.manifests.left_out import left_out_line
 from shared.next_command import Places, say_next_line
+from shared.terminal.console import counted, say
 from shared.video.shape import FASTEST_FPS
 from train.data.views import parse_views
 from train.learn.processes import choose_device

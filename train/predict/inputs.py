@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.left_out import LeftOut
-from shared.videos import FolderContent, files_below, frames_of, left_out_of, look_into, stem_of
+from shared.manifests.left_out import LeftOut
+from shared.video.listing import FolderContent, files_below, frames_of, left_out_of, look_into, stem_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from shared.console import counted, print_table, say, write_out
 from shared.files import write_csv
+from shared.terminal.console import counted, print_table, say, write_out
 from train.predict.inputs import ids_of
 from train.trained.answers import printable, ranked
 

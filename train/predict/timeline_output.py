@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared.console import print_table, say, write_out
 from shared.files import write_csv
+from shared.terminal.console import print_table, say, write_out
 from train.predict.output import as_predictions, bar, say_errors
 from train.predict.timeline import NOTHING_SHOWN, Stretch, Timeline, WindowAnswer, stretches
 from train.trained.answers import printable, ranked

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from shared.figures import GREY, house_style
 from shared.files import whole_file
-from shared.fonts import find_letters
+from shared.pages.figures import GREY, house_style
+from shared.pages.fonts import find_letters
 from train.predict.timeline import Timeline, WindowAnswer
 from train.trained.answers import printable
 

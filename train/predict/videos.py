@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from shared.machine.workers import Ticket, WorkerDied, WorkerOverran, WorkerPool
 from shared.video.decoding import decode_clip
 from shared.video.shape import ClipShape
 from shared.video.streams import VideoError
-from shared.workers import Ticket, WorkerDied, WorkerOverran, WorkerPool
 
 Frames = npt.NDArray[np.uint8]
 TIMEOUT_SECONDS = 300.0

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import counted, progress
+from shared.terminal.console import counted, progress
 from shared.video.decoding import EARLIEST_SECONDS, open_video
 from shared.video.frame_folders import OpenFrameFolder
 from shared.video.resizing import FrameSize, resize_frames

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import counted, say
 from shared.errors import UsageError
-from shared.interrupts import explained
 from shared.next_command import say_next
-from shared.split_files import write_split_table
+from shared.splits.own_files import write_split_table
+from shared.terminal.console import counted, say
+from shared.terminal.interrupts import explained
 from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, choose_device
@@ -38,7 +38,7 @@ from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
 from train.run.progress import Progress, Timing, append_timing, write_metrics
-from train.run.report import REPORT_FILE, write_report
+from train.run.report.output import REPORT_FILE, write_report
 from train.run.session import Pace, make_checkpoint
 from train.run.start import init_weights, make_model, with_shape_of
 from train.run.trackers import check_tracker, log_epoch, open_tracker

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import progress
 from shared.errors import DataError, first_line
 from shared.files import synchronise, whole_file
+from shared.terminal.console import progress
 from train.data.reader import BatchReader
 from train.data.samples import ClipTable
 from train.data.views import Views, candidate_rows, evaluation_views

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from shared.console import progress as show_progress
+from shared.terminal.console import progress as show_progress
 from shared.video.sampling import evaluation_rows, training_rows
 from train.data.batches import Step, epoch_steps
 from train.learn.lessons import Lessons

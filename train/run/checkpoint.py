@@ -16,9 +16,9 @@ from typing import Any, Literal
 import torch
 
 from shared.checks import from_builtins
-from shared.console import counted
 from shared.errors import DataError, UsageError, first_line
 from shared.files import synchronise, whole_file
+from shared.terminal.console import counted
 from shared.video.resizing import FrameSize
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import ClipShape

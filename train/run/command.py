@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.console import counted
 from shared.errors import DataError, UsageError
-from shared.interrupts import explained
+from shared.manifests.files import SPLITS_FILE
 from shared.next_command import say_next
-from shared.split_files import write_split_table
-from shared.splits import SPLITS_FILE
+from shared.splits.own_files import write_split_table
+from shared.terminal.console import counted
+from shared.terminal.interrupts import explained
 from shared.video.shape import ClipShape
 from train.data.batches import num_steps
 from train.data.reader import BatchReader
@@ -38,7 +38,7 @@ from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, pl
 from train.run.learner import make_learner, make_lessons
 from train.run.loop import train
 from train.run.progress import Progress, write_metrics
-from train.run.report import REPORT_FILE, write_report
+from train.run.report.output import REPORT_FILE, write_report
 from train.run.session import Call, Interruption, Pace, Session, restore
 from train.run.start import init_weights, make_model, model_config, with_shape_of
 from train.run.trackers import check_tracker, open_tracker

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.console import counted
+from shared.terminal.console import counted
 from train.learn.optimizer import Schedule
 from train.model.config import ModelConfig
 from train.run.config import RunConfig, class_strengths, place_of_shards, resolve

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from shared.console import counted
 from shared.errors import UsageError
-from shared.manifests import ColourStatistics, Dataset, read_dataset, read_manifests
+from shared.manifests.files import ColourStatistics, Dataset, read_dataset, read_manifests
 from shared.shards.format import ShardLayout
 from shared.shards.places import RemoteShards
-from shared.split_files import SplitTable
-from shared.split_warnings import warnings_on_splits
-from shared.splits import has_val_rows, split_column
+from shared.splits.own_files import SplitTable
+from shared.splits.parts import has_val_rows, split_column
+from shared.splits.warnings import warnings_on_splits
+from shared.terminal.console import counted
 from shared.video.resizing import Fit, FrameSize
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
 from train.data.columns import training_columns

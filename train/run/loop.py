@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from shared.console import counted, duration_text
-from shared.console import progress as show_progress
-from shared.interrupts import explained
+from shared.terminal.console import counted, duration_text
+from shared.terminal.console import progress as show_progress
+from shared.terminal.interrupts import explained
 from train.data.batches import Batch, Turns, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.data.samples import shard_numbers

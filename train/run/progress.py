@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from shared.console import counted
 from shared.errors import DataError
 from shared.files import write_csv
+from shared.terminal.console import counted
 from train.confusions.answers import ClipAnswer, telling_answers
 from train.learn.metrics import Floats, Integers, Metrics, measure
 

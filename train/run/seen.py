@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.console import counted
-from shared.splits import part_of
+from shared.splits.parts import part_of
+from shared.terminal.console import counted
 from train.model.trained_on import TrainedOn
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from shared.errors import DataError
-from shared.interrupts import begin, receive
+from shared.terminal.interrupts import begin, receive
 from train.data.batches import num_steps
 from train.data.reader import BatchReader
 from train.learn.lessons import Lessons

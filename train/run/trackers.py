@@ -17,10 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from shared.console import say
 from shared.errors import DataError, UsageError, first_line
 from shared.files import write_text
 from shared.missing_packages import PACKAGE, install_extra
+from shared.terminal.console import say
 from train.run.config import RunConfig
 from train.run.folder import run_folder
 from train.run.progress import EpochRow

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from shared.errors import DataError
+from shared.machine.workers import WorkerDied, WorkerOverran, WorkerPool
 from shared.video.shape import ClipShape
-from shared.workers import WorkerDied, WorkerOverran, WorkerPool
 from train.explain.clips import padding_notes
 from train.explain.command import motion_note, origin_notes, shown_frames
 from train.explain.maps import Explanation, explain_clip

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from shared.console import say
 from shared.errors import DataError, UsageError, first_line
-from shared.interrupts import explained
+from shared.machine.workers import WorkerPool, start_server
 from shared.missing_packages import check_extra
-from shared.workers import WorkerPool, start_server
+from shared.terminal.console import say
+from shared.terminal.interrupts import explained
 from train.explain.command import origin_notes
 from train.learn.processes import choose_device
 from train.serve.answering import answer

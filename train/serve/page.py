@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.pages import render_page
+from shared.pages.page import render_page
 from train.serve.limits import MOST_MEGABYTES, MOST_SECONDS
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.interrupts import begin, held
+from shared.terminal.interrupts import begin, held
 
 _PREFIX = "lsvit-serve-"
 

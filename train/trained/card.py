@@ -10,10 +10,10 @@ import jinja2
 
 from shared.checks import parse_json
 from shared.classes import HMDB51_CLASSES
-from shared.console import counted
 from shared.hub import HUB_PREFIX
 from shared.shards.data_sets import short_id
-from shared.tables import markdown_table
+from shared.terminal.console import counted
+from shared.terminal.tables import markdown_table
 from train.run.checkpoint import RunFacts
 from train.trained.folders import EVALUATION_FOLDER, EVALUATION_JSON
 from train.trained.model import LoadedModel

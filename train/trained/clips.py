@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.console import counted, progress, say
 from shared.errors import DataError
-from shared.manifests import Dataset
+from shared.manifests.files import SPLITS_FILE, Dataset
 from shared.shards.data_sets import short_id
 from shared.shards.places import ShardsPlace
-from shared.split_files import SplitTable, read_kept_table
-from shared.splits import SPLITS_FILE
+from shared.splits.own_files import SplitTable, read_kept_table
+from shared.terminal.console import counted, progress, say
 from train.data.reader import BatchReader, ClipReader
 from train.data.samples import make_table, table_of_split
 from train.data.views import Views

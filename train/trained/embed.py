@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.console import counted, say
 from shared.files import whole_file
-from shared.manifests import read_dataset, read_manifests
+from shared.manifests.files import read_dataset, read_manifests
 from shared.shards.places import ShardsPlace
+from shared.terminal.console import counted, say
 from train.data.columns import CLIP_COLUMNS
 from train.learn.processes import choose_device
 from train.trained.clips import check_dataset, stored_features

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.console import say
 from shared.errors import DataError, UsageError
 from shared.files import whole_file
 from shared.hub import HUB_PREFIX
 from shared.missing_packages import check_extra
+from shared.terminal.console import say
 from train.model.lsvit import LSViT
 from train.trained.card import read_measures
 from train.trained.folders import HUB_FOLDER, find_run, run_name

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from shared.console import counted, say
 from shared.errors import DataError
+from shared.terminal.console import counted, say
 from train.learn.precision import answering_precision, in_words, use_fast_products
 from train.model.lsvit import LSViT
 from train.model.weight_files import CHECKPOINTS_FOLDER

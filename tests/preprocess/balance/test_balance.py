@@ -14,9 +14,9 @@ from imblearn.over_sampling import SMOTE
 from preprocess.balance.command import BalanceSettings, run_balance
 from preprocess.balance.descriptors import feature_space
 from preprocess.balance.rows import target_count
-from shared.balancing_plans import Plan, read_plan
 from shared.errors import DataError, UsageError
-from shared.manifests import (
+from shared.manifests.balancing_plans import Plan, read_plan
+from shared.manifests.files import (
     SPLIT_COLUMNS,
     ClipRow,
     ColourStatistics,
@@ -27,8 +27,8 @@ from shared.manifests import (
 )
 from shared.shards.format import ClipRecord, ShardLayout, crc32_of
 from shared.shards.writer import PendingShard
-from shared.sources import parse_name
-from shared.splits import official_splits, validation_part
+from shared.splits.parts import official_splits, validation_part
+from shared.splits.sources import parse_name
 
 SIZES = {"draw": 4, "jump": 9, "run": 14, "sit": 1, "walk": 30}  # training clips; each class has two for test besides
 LAYOUT = ShardLayout(num_segments=4, frames_per_segment=3, height=24, width=32, dataset_id="a" * 64)

@@ -15,9 +15,9 @@ from visits import Visit
 
 from preprocess.eda.command import run_eda
 from shared.errors import DataError
-from shared.manifests import QuarantineRow
-from shared.notes import NoteRow, write_notes
-from shared.splits import ClipSplits, official_splits
+from shared.manifests.files import QuarantineRow
+from shared.manifests.notes import NoteRow, write_notes
+from shared.splits.parts import ClipSplits, official_splits
 
 ATTACK = "<script>window.hacked=1</script>"
 QUARANTINED = (

@@ -23,9 +23,9 @@ from preprocess.eda.summary import (
     tag_counts,
 )
 from preprocess.eda.tables import bar, cell_text, print_summary
-from shared.notes import NoteRow, write_notes
-from shared.sources import parse_name
-from shared.splits import official_splits
+from shared.manifests.notes import NoteRow, write_notes
+from shared.splits.parts import official_splits
+from shared.splits.sources import parse_name
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,10 @@ from preprocess.eda.images import read_looks
 from preprocess.eda.near_duplicates import find_near_duplicates
 from preprocess.eda.offsets import PICTURE_COLUMNS
 from preprocess.eda.summary import summarize
-from shared.fonts import find_letters
-from shared.left_out import LeftOut, write_left_out
-from shared.manifests import QuarantineRow, read_dataset, read_manifests
-from shared.splits import ClipSplits, official_splits
+from shared.manifests.files import QuarantineRow, read_dataset, read_manifests
+from shared.manifests.left_out import LeftOut, write_left_out
+from shared.pages.fonts import find_letters
+from shared.splits.parts import ClipSplits, official_splits
 
 SPLITS = ("split1", "split2", "split3", "split_full")
 

@@ -21,10 +21,10 @@ from preprocess.eda.command import run_eda
 from preprocess.eda.offsets import PICTURE_COLUMNS
 from preprocess.eda.plots import draw_plots
 from preprocess.eda.summary import Summary
-from shared.figures import house_style
-from shared.fonts import OWN_FAMILY
-from shared.manifests import read_manifests
-from shared.splits import ClipSplits
+from shared.manifests.files import read_manifests
+from shared.pages.figures import house_style
+from shared.pages.fonts import OWN_FAMILY
+from shared.splits.parts import ClipSplits
 
 LEAST_FONT = 9.0  # pixels of the smallest letters in a plot
 

@@ -19,8 +19,8 @@ from preprocess.extract.extraction_plan import Extraction, ExtractionParameters,
 from preprocess.extract.settings import ExtractionSettings
 from preprocess.extract.state import write_extraction_plan
 from shared.errors import DataError
-from shared.manifests import read_manifests
-from shared.videos import list_videos
+from shared.manifests.files import read_manifests
+from shared.video.listing import list_videos
 
 
 @pytest.fixture(scope="module")

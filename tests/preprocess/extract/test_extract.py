@@ -15,8 +15,8 @@ from commands import command_line, fail, run, succeed
 from extraction import OPTIONS, content, kill_and_continue, places, wait_until
 from media import HMDB_LIKE, REAL_JHMDB, ffmpeg_frames, make_video, real_video_files, turn
 
-from shared.manifests import read_dataset, read_manifests, read_quarantine
-from shared.notes import read_notes
+from shared.manifests.files import read_dataset, read_manifests, read_quarantine
+from shared.manifests.notes import read_notes
 from shared.shards.reader import ShardReader
 from shared.video.resizing import FrameSize
 

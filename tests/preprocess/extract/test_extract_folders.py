@@ -17,7 +17,7 @@ from extraction import OPTIONS, places
 from media import HMDB_LIKE, dump_frames, make_video
 
 from preprocess.extract.extraction_plan import ExtractionParameters, dataset_id_of
-from shared.videos import Video
+from shared.video.listing import Video
 
 SIZE = ("--size", "24x32", "--num-frames", "4", "--frames-per-segment", "3")
 

@@ -17,7 +17,7 @@ from extraction import content, kill_and_continue, places
 from media import HMDB_LIKE, make_video, real_video_files
 from small_disk import mounted_disk
 
-from shared.manifests import read_manifests, read_quarantine
+from shared.manifests.files import read_manifests, read_quarantine
 
 pytestmark = pytest.mark.stress
 

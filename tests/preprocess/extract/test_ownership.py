@@ -12,8 +12,8 @@ from extraction import content
 from media import HMDB_LIKE, make_video
 
 from preprocess.cli import app
-from shared.console import exit_code_of
-from shared.manifests import peek_dataset_id, read_dataset
+from shared.manifests.files import peek_dataset_id, read_dataset
+from shared.terminal.console import exit_code_of
 
 Refusal = Callable[..., str]
 

@@ -23,7 +23,7 @@ from preprocess.extract.ray_engine import extract_on_ray, extract_shard, shard_t
 from preprocess.extract.settings import ExtractionSettings
 from preprocess.extract.state import write_extraction_plan
 from shared.errors import DataError, UsageError
-from shared.videos import list_videos
+from shared.video.listing import list_videos
 
 PATIENCE_SECONDS = 1800
 SHARDS_OF_FOUR = ("--clips-per-shard", "4")

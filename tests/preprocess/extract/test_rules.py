@@ -15,9 +15,9 @@ from commands import Outcome, fail, fail_here, run_here, succeed, succeed_here
 from extraction import content
 from media import HMDB_LIKE, make_video
 
-from shared.manifests import SPLIT_COLUMNS, read_manifests
-from shared.official_names import read_name
-from shared.splits import official_splits
+from shared.manifests.files import SPLIT_COLUMNS, read_manifests
+from shared.splits.official_names import read_name
+from shared.splits.parts import official_splits
 
 CLASSES = ("ApplyEyeMakeup", "Archery", "Biking")
 

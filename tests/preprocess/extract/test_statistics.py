@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocess.extract.statistics import ClipStatistics, _statistics_from, _sums_anywhere, measure_clip
-from shared.manifests import STATISTIC_COLUMNS
+from shared.manifests.files import STATISTIC_COLUMNS
 
 Frames = npt.NDArray[np.uint8]
 HUES = [f"hue_hist_{index}" for index in range(8)]

@@ -17,9 +17,9 @@ from preprocess.extract.merge import merge
 from preprocess.extract.state import read_extraction_plan
 from preprocess.extract.verify import verify
 from shared.errors import DataError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
-from shared.videos import SYNTHETIC_MARKER
+from shared.video.listing import SYNTHETIC_MARKER
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from preprocess.fetch.command import fetch
 from preprocess.fetch.download import Retry, archive_name, download
 from preprocess.fetch.summary import print_summary
 from shared.errors import DataError, UsageError
-from shared.splits import official_splits
+from shared.splits.parts import official_splits
 
 FAST = Retry(attempts=4, first_wait_seconds=0.01, max_wait_seconds=0.02, timeout_seconds=2.0)
 

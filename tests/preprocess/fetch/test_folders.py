@@ -17,8 +17,8 @@ from preprocess.fetch.command import fetch
 from preprocess.fetch.layout import archive_stem, joined, place_of, split_table_of, wrapper_of
 from preprocess.fetch.summary import print_summary
 from shared.errors import DataError, UsageError
-from shared.split_files import SplitTable, read_split_table
-from shared.videos import list_videos
+from shared.splits.own_files import SplitTable, read_split_table
+from shared.video.listing import list_videos
 
 
 def make_folder(folder: Path, files: dict[str, bytes]) -> Path:

@@ -34,9 +34,9 @@ from preprocess.synth.specs import (
 from preprocess.synth.stage import camera_path
 from shared.classes import HMDB51_CLASSES
 from shared.errors import DataError, UsageError
-from shared.sources import parse_name
+from shared.splits.sources import parse_name
+from shared.video.listing import is_synthetic, list_videos
 from shared.video.streams import OpenVideo
-from shared.videos import is_synthetic, list_videos
 
 DEFAULT = clip_specs(SetParameters())
 SMALL = {"num_clips": 8, "num_classes": 4, "seed": 3}

@@ -15,11 +15,11 @@ from made_dataset import DATASET_ID, MadeDataset, make_dataset
 from made_run import make_run
 
 from preprocess.cli import app as prepare
-from shared.console import exit_code_of
 from shared.errors import DataError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.clips import clips_in_shards
 from shared.shards.data_sets import look_at, what_is_wrong
+from shared.terminal.console import exit_code_of
 from train.cli import app as learn
 from train.data.views import Views
 from train.trained.clips import stored_probabilities

@@ -12,7 +12,7 @@ from media import HMDB_LIKE, make_video
 
 from preprocess.extract import clips as clip_worker
 from preprocess.extract.clips import ClipJob, MeasuredClip, extract_clip
-from shared.manifests import QuarantineRow, read_manifests
+from shared.manifests.files import QuarantineRow, read_manifests
 from shared.shards.reader import ShardReader
 from shared.video.decoding import DecodedClip, decode_clip
 from shared.video.resizing import FrameSize

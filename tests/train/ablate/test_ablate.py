@@ -14,8 +14,8 @@ import tomli_w
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY
 
-from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
+from shared.terminal.console import exit_code_of
 from train.ablate.grid import default_grid, parse_grid, read_grid
 from train.ablate.table import Ablation, CellResult, summarise, write_ablation
 from train.cli import app

@@ -15,8 +15,8 @@ from made_plan import plan_row, write_made_plan
 
 from preprocess import cli as hmdb_prep
 from preprocess.balance.command import BalanceSettings, run_balance
-from shared.balancing_plans import Plan, PlanRow
 from shared.errors import DataError, UsageError
+from shared.manifests.balancing_plans import Plan, PlanRow
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
 from train.run.config import RunConfig, resolve
 from train.run.config_values import Value

@@ -14,7 +14,7 @@ from made_dataset import CLASSES, DATASET_ID, MadeDataset, make_dataset
 from torch.utils.data import DataLoader, DistributedSampler
 
 from shared.errors import DataError, UsageError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
 from train.data.batches import epoch_steps, training_batches
 from train.data.clip_dataset import ClipDataset, collate

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_dataset import make_dataset
 
-from shared.manifests import MANIFEST_COLUMNS, read_manifests
+from shared.manifests.files import MANIFEST_COLUMNS, read_manifests
 from train.data.columns import CLIP_COLUMNS, columns_of_split, training_columns
 from train.data.samples import make_table
 

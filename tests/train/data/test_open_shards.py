@@ -12,7 +12,7 @@ import pytest
 from made_dataset import DATASET_ID, MadeDataset, make_dataset
 
 from shared.errors import DataError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.places import ShardsPlace
 from shared.shards.reader import ShardReader
 from train.data.open_shards import OpenShards

@@ -18,7 +18,7 @@ from made_dataset import DATASET_ID, MadeDataset
 from made_plan import plan_row
 
 from shared.errors import DataError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from train.data.batches import Turns, cut_batch, epoch_order, epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader, ClipReader, blend

@@ -22,10 +22,10 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
-from shared.manifests import read_dataset, read_manifests
-from shared.splits import part_of
+from shared.manifests.files import read_dataset, read_manifests
+from shared.splits.parts import part_of
+from shared.terminal.console import exit_code_of
 from train.cli import app
 from train.data.views import Views, evaluation_views
 from train.evaluate.command import EvaluateOptions, evaluate

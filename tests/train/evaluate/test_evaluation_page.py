@@ -22,7 +22,7 @@ from PIL import Image
 from visits import Visit
 
 from shared.files import write_text
-from shared.manifests import read_dataset, read_manifests
+from shared.manifests.files import read_dataset, read_manifests
 from train.confusions.answers import telling_answers, telling_order
 from train.confusions.films import NUM_FRAMES, ClipPictures, clip_pictures, film, read_films, spread
 from train.confusions.page_data import alike_together, page_data

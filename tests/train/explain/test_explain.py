@@ -16,8 +16,8 @@ from benchmarks.heat_on_figure import boxes_in_view, heat_share, maps_of
 from preprocess.synth.scene import render_clip
 from preprocess.synth.specs import SetParameters, clip_specs
 from preprocess.synth.stage import figure_boxes
-from shared.console import exit_code_of
 from shared.errors import DataError
+from shared.terminal.console import exit_code_of
 from shared.video.resizing import FrameSize, resize_frames
 from shared.video.sampling import candidate_frames
 from train.cli import app

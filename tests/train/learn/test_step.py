@@ -78,7 +78,7 @@ def test_a_trained_model_answers_under_autocast_on_a_gpu(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The GPU is left out of it: the CPU stands for it."""
-    from shared.manifests import read_manifests
+    from shared.manifests.files import read_manifests
     from train.data.views import Views
     from train.trained.clips import stored_probabilities
     from train.trained.model import load_model
@@ -107,7 +107,7 @@ def test_a_gpu_that_is_too_small_is_two_lines_with_the_remedy(
 
 
 def test_a_gpu_that_is_too_small_to_answer(made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shared.manifests import read_manifests
+    from shared.manifests.files import read_manifests
     from train.data.views import Views
     from train.trained.clips import stored_probabilities
     from train.trained.model import load_model

@@ -20,9 +20,9 @@ from misbehaving import decode_by_name
 from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.settings import ExtractionSettings
-from shared.console import exit_code_of
 from shared.errors import DataError, UsageError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
+from shared.terminal.console import exit_code_of
 from shared.video.resizing import FrameSize
 from shared.video.shape import ClipShape
 from shared.video.streams import VideoError

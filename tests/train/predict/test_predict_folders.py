@@ -11,8 +11,8 @@ from commands import run, succeed
 from made_run import make_run
 from media import HMDB_LIKE, dump_frames, make_video
 
-from shared.left_out import LeftOut
-from shared.videos import list_videos
+from shared.manifests.left_out import LeftOut
+from shared.video.listing import list_videos
 from train.data.views import Views
 from train.predict.answering import answer_all
 from train.predict.inputs import Input, find_inputs, shared_ids

@@ -17,7 +17,7 @@ from made_run import spread_weights
 from trained import TINY, assert_same, checkpoint
 
 from shared.errors import DataError, UsageError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from train.data.reader import ClipReader
 from train.data.samples import make_table
 from train.data.views import evaluation_views
@@ -155,7 +155,7 @@ def test_where_a_head_stands_is_said(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.console.PLAIN_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("shared.terminal.console.PLAIN_INTERVAL_SECONDS", 0.0)
     probe(options(made, tmp_path, "a", init=str(weights), epochs=2))
     said = capsys.readouterr().err
     assert re.search(

@@ -15,10 +15,10 @@ from made_dataset import CLASSES, MadeDataset, make_dataset
 from made_plan import write_whole_plan
 from trained import TINY, checkpoint, go_on, train
 
-from shared.balancing_plans import read_plan
 from shared.errors import DataError
-from shared.manifests import read_manifests
-from shared.split_files import read_split_table
+from shared.manifests.balancing_plans import read_plan
+from shared.manifests.files import read_manifests
+from shared.splits.own_files import read_split_table
 from train.run.config import resolve
 from train.run.data import RunData, open_data
 from train.trained.calibration import calibrate

@@ -15,12 +15,12 @@ from made_results import answers
 from made_run import make_run
 from visits import Visit
 
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from train.confusions.picture import draw_confusion
 from train.run.config import resolve
-from train.run.pictures import draw_curves
 from train.run.progress import EpochRow, Progress, validation_of
-from train.run.report import write_report
+from train.run.report.curves import draw_curves
+from train.run.report.output import write_report
 
 ATTACK = "<script>alert(1)</script>|$x^2$"
 

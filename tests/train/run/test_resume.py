@@ -12,8 +12,8 @@ from made_dataset import MadeDataset, make_dataset
 from made_plan import write_made_plan, write_whole_plan
 from trained import assert_same, checkpoint, go_on, train
 
-from shared.balancing_plans import read_plan
 from shared.errors import DataError, UsageError
+from shared.manifests.balancing_plans import read_plan
 from train.run.config_values import Value
 from train.trained.model import load_model
 

@@ -12,7 +12,7 @@ import pytest
 from made_run import make_run
 
 from shared.errors import DataError
-from shared.workers import WorkerDied, WorkerOverran
+from shared.machine.workers import WorkerDied, WorkerOverran
 from train.serve.jobs import Job, Jobs
 from train.serve.limits import MOST_WAITING
 

@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from trained import train
 
 from shared.errors import DataError
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from train.learn.metrics import expected_calibration_error, mean_loss, top_k_accuracy
 from train.run.progress import EpochRow
 from train.trained.calibration import calibrate, fit_temperature, read_calibration, tempered

@@ -12,9 +12,9 @@ from made_dataset import MadeDataset
 from made_run import make_run
 
 from preprocess.balance.descriptors import read_features
-from shared.console import exit_code_of
-from shared.manifests import read_manifests
+from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
+from shared.terminal.console import exit_code_of
 from train.cli import app
 from train.data.views import evaluation_views
 

@@ -12,8 +12,8 @@ import torch
 from made_dataset import CLASSES
 from made_run import make_run, small_config
 
-from shared.console import exit_code_of
 from shared.errors import DataError
+from shared.terminal.console import exit_code_of
 from train.cli import app
 from train.trained import export as export_module
 from train.trained.export import ExportOptions, example_video, export, largest_difference
