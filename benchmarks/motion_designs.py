@@ -103,6 +103,23 @@ class ConvolutionLMI(DirectionalLMI):
         self.kernel[half:, 0] = 1.0
 
 
+class NarrowLMI(DirectionalLMI):
+    """An eighth of the width instead of a quarter, by a squeeze of half as many channels."""
+
+    def __init__(self, dim: int, *, num_frames: int) -> None:
+        super().__init__(dim // 2, num_frames=num_frames)
+        self.squeeze = nn.Linear(dim, self.squeeze.out_features, bias=False)
+        self.inject = nn.Linear(self.inject.in_features, dim, bias=False)
+
+
+class DroppedLMI(DirectionalLMI):
+    """What is injected is dropped, channel by channel, with probability 0.3 in training."""
+
+    def _injected(self, x: Tensor, reduced: Tensor, weights: Tensor) -> Tensor:
+        injected = super()._injected(x, reduced, weights) - x
+        return x + F.dropout(injected, 0.3, training=self.training)
+
+
 DESIGNS: dict[str, type[nn.Module]] = {
     "signless-smif": SignlessSMIF,
     "linear-smif": LinearSMIF,
@@ -110,6 +127,8 @@ DESIGNS: dict[str, type[nn.Module]] = {
     "content-lmi": ContentLMI,
     "frame-lmi": FrameLMI,
     "convolution-lmi": ConvolutionLMI,
+    "narrow-lmi": NarrowLMI,
+    "dropped-lmi": DroppedLMI,
 }
 
 

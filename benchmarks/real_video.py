@@ -90,6 +90,8 @@ ABLATIONS = (
     Row(name="lmi-middle", design="lmi-middle"),
     Row(name="lmi-last", design="lmi-last"),
     Row(name="lmi-first-two", design="lmi-first-two"),
+    Row(name="lmi-narrow", design="narrow-lmi"),
+    Row(name="lmi-dropout", design="dropped-lmi"),
     Row(name="active-start", words=("--motion-init", "active")),
     Row(name="drop-path-0", words=("--drop-path", "0")),
     Row(name="drop-path-0.3", words=("--drop-path", "0.3")),
