@@ -146,7 +146,7 @@ def measure(place: Path, *, num_batches: int) -> Measured:
     from train.data.prefetch import Prefetcher
     from train.data.reader import BatchReader
     from train.data.samples import shard_numbers
-    from train.run.config import resolve
+    from train.run.config.resolve import resolve
     from train.run.data import open_data
 
     itself = Path("/proc/self")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from train.run.config import read_config
-from train.run.config_values import Value
+from train.run.config.files import read_config
+from train.run.config.values import Value
 
 ROOT = Path(__file__).parents[2]
 

@@ -40,7 +40,7 @@ from shared.shards.writer import PendingShard
 from shared.splits.own_files import PARTS, mismatches, read_split_table
 from shared.video.listing import Video
 from train.data.balancing import read_training_plan
-from train.run.config import resolve
+from train.run.config.resolve import resolve
 from train.run.data import open_data
 
 

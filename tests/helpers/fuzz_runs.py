@@ -22,7 +22,9 @@ from train.ablate.command import _read_result
 from train.ablate.grid import read_grid
 from train.model.families import load_weights
 from train.model.lsvit import LSViT
-from train.run.config import RunConfig, read_config, resolve, write_config
+from train.run.config.fields import RunConfig
+from train.run.config.files import read_config, write_config
+from train.run.config.resolve import resolve
 from train.run.progress import Timing, append_timing, read_timing
 from train.trained.export import ExportOptions, export
 from train.trained.folders import find_run

@@ -9,7 +9,7 @@ import torch
 from made_dataset import MadeDataset
 
 from train.run.command import run
-from train.run.config_values import Value
+from train.run.config.values import Value
 
 TINY: dict[str, Value] = {
     "img_size": 16,

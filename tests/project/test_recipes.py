@@ -10,7 +10,9 @@ import pytest
 
 from shared.errors import UsageError
 from train.probe.config import ProbeOptions, probe_config
-from train.run.config import RunConfig, read_config, resolve
+from train.run.config.fields import RunConfig
+from train.run.config.files import read_config
+from train.run.config.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))

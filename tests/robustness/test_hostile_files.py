@@ -21,7 +21,7 @@ from shared.manifests.balancing_plans import read_plan_info
 from shared.manifests.files import read_dataset, read_manifests, row_from_json, row_to_json
 from train.ablate.grid import read_grid
 from train.model.weight_files import read_weights
-from train.run.config import read_config
+from train.run.config.files import read_config
 from train.trained.model import load_model
 
 DEEP = "[" * 200_000

@@ -21,7 +21,7 @@ from extraction import wait_until
 from made_dataset import make_dataset
 from trained import checkpoint, train, training_words
 
-from train.run.config_values import Value
+from train.run.config.values import Value
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 1800

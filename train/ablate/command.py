@@ -32,8 +32,10 @@ from train.data.views import Views
 from train.evaluate.command import EVALUATION_COLUMNS, evaluate_split, remarks_on
 from train.run.command import check_run
 from train.run.command import run as run_training
-from train.run.config import RunConfig, continued_with, differences, read_config, requested_splits, resolve
-from train.run.config_values import Value
+from train.run.config.fields import RunConfig, requested_splits
+from train.run.config.files import read_config
+from train.run.config.resolve import continued_with, differences, resolve
+from train.run.config.values import Value
 from train.run.folder import CONFIG_FILE
 from train.run.progress import read_timing
 from train.trained.clips import check_split

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import DataError, UsageError
-from train.run.config import flags, requested_splits, resolve
-from train.run.config_values import Value
+from train.run.config.fields import flags, requested_splits
+from train.run.config.resolve import resolve
+from train.run.config.values import Value
 
 # Keys of `run` that the study settles itself.
 SETTLED_KEYS = ("name", "runs", "seed", "shards", "shard_cache", "shard_cache_gb", "manifests")

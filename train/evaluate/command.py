@@ -20,7 +20,7 @@ from train.evaluate.groups import FEATURES
 from train.evaluate.output import print_evaluation, write_pictures, write_texts
 from train.evaluate.results import ClipFacts, Evaluation, ModelFacts, SplitResult, split_result
 from train.learn.processes import choose_device
-from train.run.config import requested_splits
+from train.run.config.fields import requested_splits
 from train.trained.calibration import Calibration, calibrate
 from train.trained.clips import check_dataset, check_split, check_unseen, stored_probabilities
 from train.trained.folders import find_run, run_name, split_folders

@@ -32,7 +32,9 @@ from train.probe.features import FEATURES_FILE, FeatureFile, compute_features, f
 from train.probe.heads import ClipFeatures, HeadTraining, train_head
 from train.run.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from train.run.command import run_facts, setting_of
-from train.run.config import RunConfig, differences, read_config, requested_splits, resolve, write_config
+from train.run.config.fields import RunConfig, requested_splits
+from train.run.config.files import read_config, write_config
+from train.run.config.resolve import differences, resolve
 from train.run.conflicts import idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from shared.errors import UsageError
-from train.run.config import RunConfig, continued_with, default_name, read_config, resolve
-from train.run.config_values import Value
+from train.run.config.fields import RunConfig, default_name
+from train.run.config.files import read_config
+from train.run.config.resolve import continued_with, resolve
+from train.run.config.values import Value
 
 # The keys of `run` that a probe has, besides temporal_pool, which is --head.
 KEYS = (

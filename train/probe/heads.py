@@ -23,7 +23,7 @@ from train.learn.precision import widened
 from train.learn.step import Learner, diverged
 from train.model.lsvit import LSViT
 from train.run.checkpoint import Checkpoint, State
-from train.run.config import RunConfig
+from train.run.config.fields import RunConfig
 from train.run.data import RunData
 from train.run.loop import live_text
 from train.run.progress import Progress, Validation, validation_of

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from train.probe.config import DEFAULTS, KEYS, ProbeOptions
-from train.run.config import RunConfig, flags
-from train.run.config_values import Value
+from train.run.config.fields import RunConfig, flags
+from train.run.config.values import Value
 from train.run.options import ConfigFile, Resume, annotation, keyword
 
 Head = Literal["mean", "attention", "directional"]

@@ -30,8 +30,9 @@ from train.model.families import Weights
 from train.model.lsvit import LSViT
 from train.model.trainable import num_trainable
 from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint
-from train.run.config import RunConfig, read_config, write_config
-from train.run.config_values import Value
+from train.run.config.fields import RunConfig
+from train.run.config.files import read_config, write_config
+from train.run.config.values import Value
 from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, places_of, restore_best, resume_text

@@ -12,7 +12,8 @@ import torch
 from shared.terminal.console import counted
 from train.learn.optimizer import Schedule
 from train.model.config import ModelConfig
-from train.run.config import RunConfig, class_strengths, place_of_shards, resolve
+from train.run.config.fields import RunConfig, class_strengths, place_of_shards
+from train.run.config.resolve import resolve
 
 
 @dataclass(frozen=True, kw_only=True)

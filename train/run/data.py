@@ -34,7 +34,7 @@ from train.data.samples import (
 from train.model.config import PRESETS
 from train.model.families import Weights
 from train.model.trained_on import TrainedOn
-from train.run.config import RunConfig, class_strengths, place_of_shards
+from train.run.config.fields import RunConfig, class_strengths, place_of_shards
 from train.run.seen import NOTHING_KNOWN, clips_trained_on, seen_test_clips
 
 if TYPE_CHECKING:

@@ -13,17 +13,10 @@ from shared.errors import DataError, UsageError
 from shared.files import whole_file
 from shared.next_command import Places
 from train.run.checkpoint import checkpoint_path, link_file
-from train.run.config import (
-    RunConfig,
-    continued_with,
-    default_name,
-    differences,
-    place_of_shards,
-    read_config,
-    requested_splits,
-    resolve,
-)
-from train.run.config_values import Value
+from train.run.config.fields import RunConfig, default_name, place_of_shards, requested_splits
+from train.run.config.files import read_config
+from train.run.config.resolve import continued_with, differences, resolve
+from train.run.config.values import Value
 from train.run.progress import Progress
 
 CONFIG_FILE = "config.toml"

@@ -22,7 +22,7 @@ from train.learn.step import Learner
 from train.model.lsvit import LSViT
 from train.model.trainable import Trained, freeze
 from train.run.checkpoint import Checkpoint
-from train.run.config import RunConfig, class_strengths
+from train.run.config.fields import RunConfig, class_strengths
 from train.run.data import RunData
 
 _LARGEST_WARMUP = 1 / 3  # of the run

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from train.run.config import RunConfig, flags
-from train.run.config_values import Flag, Value
+from train.run.config.fields import RunConfig, flags
+from train.run.config.values import Flag, Value
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file of these flags as keys; flags win over it.")

@@ -25,7 +25,7 @@ from train.learn.precision import in_words
 from train.learn.processes import Processes
 from train.learn.step import Learner
 from train.run.checkpoint import Checkpoint, RunFacts, write_checkpoint
-from train.run.config import RunConfig
+from train.run.config.fields import RunConfig
 from train.run.progress import Progress
 from train.run.trackers import Tracker
 

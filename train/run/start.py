@@ -24,7 +24,7 @@ from train.model.lsvit import LSViT
 from train.model.pretrained import LoadReport, copy_weights
 from train.model.unstated import HALF, IMAGENET
 from train.run.checkpoint import Checkpoint
-from train.run.config import RunConfig
+from train.run.config.fields import RunConfig
 from train.run.data import RunData
 
 _LEAST_STD = 0.01  # a data set of flat pictures must not blow the input up

@@ -21,7 +21,7 @@ from shared.errors import DataError, UsageError, first_line
 from shared.files import write_text
 from shared.missing_packages import PACKAGE, install_extra
 from shared.terminal.console import say
-from train.run.config import RunConfig
+from train.run.config.fields import RunConfig
 from train.run.folder import run_folder
 from train.run.progress import EpochRow
 

@@ -19,7 +19,7 @@ from shared.terminal.console import exit_code_of
 from train.ablate.grid import default_grid, parse_grid, read_grid
 from train.ablate.table import Ablation, CellResult, summarise, write_ablation
 from train.cli import app
-from train.run.config import Value
+from train.run.config.values import Value
 from train.trained.model import load_model
 
 # The grid

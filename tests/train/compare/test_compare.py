@@ -28,7 +28,8 @@ from train.compare.texts import comparison_json, pair_rows, run_rows, verdict
 from train.evaluate.clip_results import clip_results
 from train.evaluate.command import EvaluateOptions, evaluate
 from train.evaluate.intervals import drawn_weights
-from train.run.config import RunConfig, write_config
+from train.run.config.fields import RunConfig
+from train.run.config.files import write_config
 from train.run.progress import EpochRow
 
 NAMES = tuple("abcdefgh")

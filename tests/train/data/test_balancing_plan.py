@@ -18,8 +18,9 @@ from preprocess.balance.command import BalanceSettings, run_balance
 from shared.errors import DataError, UsageError
 from shared.manifests.balancing_plans import Plan, PlanRow
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
-from train.run.config import RunConfig, resolve
-from train.run.config_values import Value
+from train.run.config.fields import RunConfig
+from train.run.config.resolve import resolve
+from train.run.config.values import Value
 from train.run.data import RunData, open_data
 
 TRAINING = {name: (name[:-2], CLASSES.index(name[:-2])) for name in ("walk/a", "walk/b", "walk/c", "run/a")}

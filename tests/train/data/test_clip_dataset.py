@@ -20,7 +20,7 @@ from train.data.batches import epoch_steps, training_batches
 from train.data.clip_dataset import ClipDataset, collate
 from train.data.reader import BatchReader, ClipReader
 from train.data.samples import choose_rows, make_table, real_samples
-from train.run.config import RunConfig
+from train.run.config.fields import RunConfig
 
 
 @pytest.fixture(scope="module")

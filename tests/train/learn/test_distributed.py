@@ -14,7 +14,7 @@ from commands import command_line
 from made_dataset import MadeDataset, make_dataset
 from trained import TINY, checkpoint, train
 
-from train.run.config_values import Value
+from train.run.config.values import Value
 
 OPTIONS: dict[str, Value] = {
     "mixup": 0.4,

@@ -25,8 +25,8 @@ from train.learn.processes import Processes, choose_device, joined_processes, me
 from train.learn.step import train_step
 from train.model.config import ModelConfig, Variant
 from train.model.lsvit import LSViT
-from train.run.config import resolve
-from train.run.config_values import Value
+from train.run.config.resolve import resolve
+from train.run.config.values import Value
 from train.run.data import open_data
 from train.run.learner import make_learner, make_lessons
 from train.run.start import make_model

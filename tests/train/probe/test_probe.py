@@ -26,8 +26,8 @@ from train.model.lsvit import LSViT
 from train.probe.command import probe
 from train.probe.config import SETTLED, ProbeOptions
 from train.run.command import run
-from train.run.config import read_config
-from train.run.config_values import Value
+from train.run.config.files import read_config
+from train.run.config.values import Value
 from train.trained.folders import run_name
 from train.trained.model import load_model
 

@@ -25,8 +25,9 @@ from train.learn.lessons import Draws, Lessons, draw_step
 from train.learn.processes import Processes, choose_device
 from train.learn.step import Learner
 from train.model.lsvit import LSViT
-from train.run.config import RunConfig, flags, resolve
-from train.run.config_values import Value
+from train.run.config.fields import RunConfig, flags
+from train.run.config.resolve import resolve
+from train.run.config.values import Value
 from train.run.data import RunData, open_data
 from train.run.learner import make_learner, make_lessons
 from train.run.start import init_weights, make_model, with_shape_of

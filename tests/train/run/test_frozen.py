@@ -15,7 +15,7 @@ from shared.errors import UsageError
 from train.model.config import ModelConfig
 from train.model.lsvit import LSViT
 from train.model.trainable import freeze, num_trainable
-from train.run.config import resolve
+from train.run.config.resolve import resolve
 from train.trained.model import load_model
 
 

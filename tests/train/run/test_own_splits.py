@@ -19,7 +19,7 @@ from shared.errors import DataError
 from shared.manifests.balancing_plans import read_plan
 from shared.manifests.files import read_manifests
 from shared.splits.own_files import read_split_table
-from train.run.config import resolve
+from train.run.config.resolve import resolve
 from train.run.data import RunData, open_data
 from train.trained.calibration import calibrate
 from train.trained.model import load_model

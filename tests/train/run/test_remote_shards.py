@@ -10,7 +10,7 @@ from commands import run, run_here, succeed_here
 from made_dataset import MadeDataset
 from trained import assert_same, checkpoint, go_on, train, training_words
 
-from train.run.config_values import Value
+from train.run.config.values import Value
 
 PLACES = frozenset({"shards", "shard_cache", "shard_cache_gb", "runs", "name", "config"})
 

@@ -17,7 +17,7 @@ from visits import Visit
 
 from shared.manifests.files import read_manifests
 from train.confusions.picture import draw_confusion
-from train.run.config import resolve
+from train.run.config.resolve import resolve
 from train.run.progress import EpochRow, Progress, validation_of
 from train.run.report.curves import draw_curves
 from train.run.report.output import write_report

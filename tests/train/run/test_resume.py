@@ -14,7 +14,7 @@ from trained import assert_same, checkpoint, go_on, train
 
 from shared.errors import DataError, UsageError
 from shared.manifests.balancing_plans import read_plan
-from train.run.config_values import Value
+from train.run.config.values import Value
 from train.trained.model import load_model
 
 OPTIONS: dict[str, Value] = {"epochs": 2, "batch_size": 6}

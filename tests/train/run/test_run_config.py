@@ -7,16 +7,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataError, UsageError
-from train.run.config import (
-    RunConfig,
-    class_strengths,
-    differences,
-    flags,
-    read_config,
-    requested_splits,
-    resolve,
-    write_config,
-)
+from train.run.config.fields import RunConfig, class_strengths, flags, requested_splits
+from train.run.config.files import read_config, write_config
+from train.run.config.resolve import differences, resolve
 
 
 def write(path: Path, text: str) -> Path:

@@ -16,7 +16,7 @@ from trained import assert_same, checkpoint, train, training_words
 
 from shared.errors import DataError
 from train.explain.maps import explain_clip
-from train.run.config_values import Value
+from train.run.config.values import Value
 from train.trained.model import load_model
 
 script = load_script("make_weight_goldens")

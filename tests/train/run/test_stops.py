@@ -10,7 +10,7 @@ import pytest
 from made_dataset import MadeDataset
 from trained import assert_same, checkpoint, go_on, train
 
-from train.run.config_values import Value
+from train.run.config.values import Value
 
 OPTIONS: dict[str, Value] = {"epochs": 3, "model_ema": True, "mixup": 0.4, "batch_size": 3}
 

@@ -21,7 +21,7 @@ from train.confusions.page_data import TEMPLATES, page_data
 from train.confusions.picture import write_confusion
 from train.data.columns import CLIP_COLUMNS
 from train.run.checkpoint import RunFacts
-from train.run.config import RunConfig, place_of_shards
+from train.run.config.fields import RunConfig, place_of_shards
 from train.run.progress import EpochRow, Progress, Timing, read_timing
 from train.run.report.curves import curves_address, draw_curves
 from train.run.report.tables import (

@@ -15,7 +15,7 @@ from train.learn.metrics import precision_recall
 from train.learn.precision import half_precision
 from train.learn.processes import choose_device
 from train.run.checkpoint import RunFacts
-from train.run.config import RunConfig
+from train.run.config.fields import RunConfig
 from train.run.progress import Timing
 
 

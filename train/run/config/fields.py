@@ -1,22 +1,19 @@
 """The configuration of a training run: one frozen dataclass, whose fields are the flags and the keys of TOML files.
 
-The command line wins over the ``--config`` file, and that over the defaults. No heavy imports: ``--help`` reads this.
+No heavy imports: ``--help`` reads this.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
-from shared.errors import DataError, UsageError
+from shared.errors import UsageError
 from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, ShardsPlace, shards_place
-from train.run.config_values import Flag, Value, checked
+from train.run.config.values import Flag
 
 T = TypeVar("T")
 
@@ -181,79 +178,14 @@ class RunConfig:
     log_every: int = _flag(10, "Steps between the tracker's entries.", least=1)
 
 
-# What may differ between a run and its continuation without changing its result, but for rounding.
-HARMLESS_ON_RESUME = frozenset(
-    {
-        "shards",
-        "shard_cache",
-        "shard_cache_gb",
-        "manifests",
-        "runs",
-        "name",
-        "split",
-        "device",
-        "workers",
-        "prefetch",
-        "checkpoint_every",
-        "checkpoint_blocks",
-        "grad_accum_steps",
-        "log_every",
-        "max_minutes",
-        "tracker",
-    }
-)
-
 SPLITS = ("1", "2", "3", "full", "all")
 """Those that a run may train on, in the order in which they are listed."""
-
-# What leaves a choice to the program; the configuration that a run saves holds the choice that was made.
-_LEFT_OPEN: Mapping[str, Value] = {
-    "preset": "auto",
-    "img_size": 0,
-    "patch_size": 0,
-    "embed_dim": 0,
-    "depth": 0,
-    "num_heads": 0,
-    "spatial_pool": "auto",
-    "activation": "auto",
-    "sampling": "auto",
-    "plan": "auto",
-}
 
 
 def flags() -> dict[str, tuple[type, Flag]]:
     """Every key of the configuration with its type and what it says about itself, in the order of the fields."""
     types = get_type_hints(RunConfig)
     return {field.name: (types[field.name], field.metadata["flag"]) for field in dataclasses.fields(RunConfig)}
-
-
-def resolve(*, command_line: Mapping[str, Value], file: Mapping[str, Value]) -> RunConfig:
-    """Command line over file over defaults, every value checked. Absent keys are not given."""
-    known = flags()
-    complete: dict[str, Any] = {key: checked(key, value, *known[key]) for key, value in file.items()}
-    for key, value in command_line.items():
-        complete[key] = checked(key, value, *known[key], name=f"--{key.replace('_', '-')}")
-    config = RunConfig(**complete)
-    for key in ("scale", "ratio"):
-        low, high = getattr(config, key)
-        if low > high:
-            raise UsageError(f"{key} is {low} {high}; the first number is the smaller one")
-    class_strengths(config)
-    if config.train == "motion" and (config.smif, config.lmi) == ("none", "none"):
-        raise UsageError(
-            "train is motion, but smif and lmi are none: there is no motion module; choose one, or train = head"
-        )
-    return config if config.init else _without_weights(config)
-
-
-def _without_weights(config: RunConfig) -> RunConfig:
-    """What is left to the weights of --init, for a run that has none."""
-    return dataclasses.replace(
-        config,
-        preset="tiny" if config.preset == "auto" else config.preset,
-        spatial_pool="cls" if config.spatial_pool == "auto" else config.spatial_pool,
-        activation="gelu" if config.activation == "auto" else config.activation,
-    )
 
 
 def place_of_shards(config: RunConfig) -> ShardsPlace:
@@ -268,40 +200,6 @@ def default_name(config: RunConfig) -> str:
     weights = PurePath(config.init.removeprefix("hf:").partition("@")[0])
     is_file = weights.suffix in (".safetensors", ".pth", ".pt", ".bin")
     return f"lsvit-{weights.stem if is_file else weights.name}"
-
-
-def read_config(path: Path) -> dict[str, Value]:
-    """Read a flat TOML file of configuration keys (underscores or hyphens alike).
-
-    Raises UsageError for an unknown key, naming the nearest valid one, and DataError where the file is no TOML.
-    """
-    try:
-        with path.open("rb") as stream:
-            content = tomllib.load(stream)
-    except FileNotFoundError as error:
-        raise UsageError(f"no configuration at {path}; name a TOML file with --config") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no TOML file: {error}") from error
-    known = flags()
-    values: dict[str, Value] = {}
-    for written, value in content.items():
-        key = written.replace("-", "_")
-        if key not in known:
-            raise UsageError(f"{path} has an unknown key {written!r}{_nearest(key, list(known))}")
-        values[key] = checked(key, value, *known[key])
-    return values
-
-
-def write_config(path: Path, config: RunConfig) -> None:
-    """Write the configuration as TOML, every key; the file is whole or absent."""
-    import tomli_w
-
-    from shared.files import write_text
-
-    content = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
-    }
-    write_text(path, tomli_w.dumps(content))
 
 
 def class_strengths(config: RunConfig) -> dict[str, float]:
@@ -327,23 +225,3 @@ def requested_splits(split: str, *, option: str = "--split") -> tuple[str, ...]:
         if name not in SPLITS or names.count(name) > 1:
             raise UsageError(f"{option} is {split!r}; use 1, 2, 3, full or all, or several such as 1,2,3, each once")
     return names
-
-
-def continued_with(saved: RunConfig, values: Mapping[str, Value]) -> RunConfig:
-    """The configuration that ``saved`` becomes with what is given now; a choice left open stays as it was made."""
-    given = {key: value for key, value in values.items() if (key, value) not in _LEFT_OPEN.items()}
-    return resolve(command_line=given, file=dataclasses.asdict(saved))
-
-
-def differences(saved: RunConfig, wanted: RunConfig) -> list[str]:
-    """What stops a run from being continued with another configuration: ``key: old -> new``, without harmless keys."""
-    return [
-        f"{key}: {getattr(saved, key)!r} -> {getattr(wanted, key)!r}"
-        for key in flags()
-        if key not in HARMLESS_ON_RESUME and getattr(saved, key) != getattr(wanted, key)
-    ]
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else "; `lsvit-train run --help` lists the keys"

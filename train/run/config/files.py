@@ -1,0 +1,51 @@
+"""Configurations as TOML files: those of ``--config``, and the one that a run keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from pathlib import Path
+
+from shared.errors import DataError, UsageError
+from train.run.config.fields import RunConfig, flags
+from train.run.config.values import Value, checked
+
+
+def read_config(path: Path) -> dict[str, Value]:
+    """Read a flat TOML file of configuration keys (underscores or hyphens alike).
+
+    Raises UsageError for an unknown key, naming the nearest valid one, and DataError where the file is no TOML.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = tomllib.load(stream)
+    except FileNotFoundError as error:
+        raise UsageError(f"no configuration at {path}; name a TOML file with --config") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no TOML file: {error}") from error
+    known = flags()
+    values: dict[str, Value] = {}
+    for written, value in content.items():
+        key = written.replace("-", "_")
+        if key not in known:
+            raise UsageError(f"{path} has an unknown key {written!r}{_nearest(key, list(known))}")
+        values[key] = checked(key, value, *known[key])
+    return values
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Write the configuration as TOML, every key; the file is whole or absent."""
+    import tomli_w
+
+    from shared.files import write_text
+
+    content = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
+    }
+    write_text(path, tomli_w.dumps(content))
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else "; `lsvit-train run --help` lists the keys"
