@@ -10,6 +10,10 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +26,8 @@ from shared.terminal.interrupts import begin
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)
 _PIECE_BYTES = 1 << 20
 _LONGEST_NAME = 200  # bytes of the final name that the temporary one repeats; file names end at 255
+_OPEN_FILE = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
+_STANDARD_STREAMS = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}
 
 
 @contextmanager
@@ -30,9 +36,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never a part, whoever else writes it. The content is on the disk before
     the file gets its name. After an error nothing is left; what a killed process leaves, the next one removes.
-    Where ``path`` is a link, what it points to is written. Raises DataError where a folder, device or pipe is there.
+    Where ``path`` is a link, what it points to is written. A pipe, a terminal and what else only passes bytes on, such
+    as /dev/stdout, stays what it is and gets the content once it is whole. Raises DataError where a folder, a disk or a
+    socket is there.
     """
     begin()
+    if _passes_on(path):
+        with _handed_over(path) as temporary:
+            yield temporary
+        return
     target = _target_of(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers_once(target.parent.absolute())
@@ -76,10 +88,43 @@ def remove_leftovers(folder: Path) -> None:
                 os.close(descriptor)
 
 
+def is_standard_output(path: Path) -> bool:
+    """Whether a path names the standard output of this process, such as /dev/stdout."""
+    return _number_of(path) == 1
+
+
+def _number_of(path: Path) -> int | None:
+    """The number of the open file of this process that a path such as /dev/fd/3 or /dev/stdout names; else None."""
+    name = str(path.absolute())
+    found = _OPEN_FILE.fullmatch(_STANDARD_STREAMS.get(name, name))
+    return int(found[1]) if found else None
+
+
+def _passes_on(path: Path) -> bool:
+    """Whether a path is of something that only passes bytes on, or of an open file, whose place others share."""
+    if _number_of(path) is not None:
+        return True
+    mode = path.stat().st_mode if path.exists() else 0
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+@contextmanager
+def _handed_over(path: Path) -> Iterator[Path]:
+    """A temporary file whose content is written to a pipe, a terminal or an open file when the block ends well."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        number = _number_of(path)
+        sys.stdout.flush()  # what was said before stands before it
+        opened = path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+        with opened as stream, temporary.open("rb") as content:
+            shutil.copyfileobj(content, stream)
+
+
 def _target_of(path: Path) -> Path:
     """What a rename may replace without harm: ``path``, or what it points to."""
     if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "a device or a pipe"
+        what = "a folder" if path.is_dir() else "a disk or a socket"
         raise DataError(f"{path} is {what} and no file; name a file")
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 

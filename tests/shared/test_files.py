@@ -3,25 +3,60 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from shared.errors import DataError
-from shared.files import write_text
+from shared.files import whole_file, write_text
 
 
-def test_a_pipe_and_a_folder_stay_what_they_are(tmp_path: Path) -> None:
-    pipe, folder, link = tmp_path / "pipe", tmp_path / "folder", tmp_path / "link"
-    os.mkfifo(pipe)
+def test_a_folder_and_a_socket_stay_what_they_are(tmp_path: Path) -> None:
+    address, folder, link = tmp_path / "address", tmp_path / "folder", tmp_path / "link"
     folder.mkdir()
+    link.symlink_to(folder)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(address))
+        for path, what in ((address, "a disk or a socket"), (folder, "a folder"), (link, "a folder")):
+            with pytest.raises(DataError, match=f"{path} is {what} and no file; name a file"):
+                write_text(path, "text")
+    assert address.is_socket() and link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [address, folder, link]
+
+
+def test_a_pipe_gets_the_content_once_it_is_whole(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link.csv"
+    os.mkfifo(pipe)
     link.symlink_to(pipe)
-    for path, what in ((pipe, "a device or a pipe"), (link, "a device or a pipe"), (folder, "a folder")):
-        with pytest.raises(DataError, match=f"{path} is {what} and no file; name a file"):
-            write_text(path, "text")
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        with pytest.raises(ValueError, match="half"), whole_file(link) as temporary:
+            temporary.write_text("not whole")
+            raise ValueError("half")
+        write_text(link, "text")
+        assert reader.communicate(timeout=60)[0] == b"text"
     assert stat.S_ISFIFO(pipe.stat().st_mode) and link.is_symlink()
-    assert sorted(tmp_path.iterdir()) == [folder, link, pipe]
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/fd/3"])
+def test_an_open_file_goes_on_where_it_was(tmp_path: Path, name: str) -> None:
+    """As /dev/stdout of ``> file``: nothing that stands there is lost, nor what is written afterwards."""
+    code = (
+        f"from pathlib import Path; from shared.files import is_standard_output, write_text; path = Path({name!r});"
+        "print(is_standard_output(path)); write_text(path, 'text'); print('after')"
+    )
+    with (tmp_path / "file").open("w") as file:
+        file.write("before\n")
+        file.flush()
+        words = [sys.executable, "-c", code]
+        subprocess.run(["sh", "-c", '"$@" 3>&1', "sh", *words], stdout=file, check=True)
+    is_output = name != "/dev/fd/3"
+    assert (tmp_path / "file").read_text() == f"before\n{is_output}\ntextafter\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from shared.errors import UsageError
+from shared.files import is_standard_output
 from shared.manifests.left_out import left_out_line
 from shared.next_command import Places, say_next_line
 from shared.terminal.console import counted, say
@@ -56,9 +57,14 @@ class PredictOptions:
     workers: int
 
     @property
+    def is_for_programs(self) -> bool:
+        """Whether standard output is left to programs, which read JSON or CSV there."""
+        return self.json or (self.csv is not None and is_standard_output(self.csv))
+
+    @property
     def words(self) -> TextIO:
-        """Where sentences go: with --json standard output is left to programs."""
-        return sys.stderr if self.json else sys.stdout
+        """Where sentences go."""
+        return sys.stderr if self.is_for_programs else sys.stdout
 
 
 def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
@@ -82,9 +88,9 @@ def predict(run: str, videos: Sequence[str], options: PredictOptions) -> int:
     else:
         failed = _predict_whole(loaded, inputs, options, calibration, origin=origin)
         following = after_prediction(run, videos[0], places=Places(runs=options.runs))
-    if options.json and loaded.facts.synthetic:
+    if options.is_for_programs and loaded.facts.synthetic:
         say(f"note: {origin}", to=sys.stderr)
-    if following and not failed and not options.json:
+    if following and not failed and not options.is_for_programs:
         say_next_line(following)
     return 1 if failed else 0
 
@@ -105,7 +111,7 @@ def _predict_whole(
     class_names = loaded.facts.class_names
     if options.json:
         write_json(answers, class_names)
-    else:
+    elif not options.is_for_programs:
         print_answers(answers, class_names, top=options.top, title=f"P(action | video) by {origin}")
     if note := _note_on_length(answers, longest=loaded.facts.longest_seconds):
         say(note, to=options.words)
@@ -142,7 +148,7 @@ def _predict_over_time(
     class_names = loaded.facts.class_names
     if options.json:
         write_timelines_json(timelines, class_names)
-    else:
+    elif not options.is_for_programs:
         title = f"P(action | {options.window:g} s of the video) by {origin}"
         print_timelines(timelines, class_names, top=options.top, title=title)
     if options.csv is not None:
@@ -159,6 +165,8 @@ def _predict_over_time(
 
 def _check_options(options: PredictOptions) -> None:
     """Raise UsageError for options that do not go together."""
+    if options.json and options.csv is not None and is_standard_output(options.csv):
+        raise UsageError(f"--json and --csv {options.csv} both write to standard output; leave one of them out")
     if options.window is None:
         for name, value in (("--picture", options.picture), ("--fps", options.fps)):
             if value is not None:

@@ -286,6 +286,11 @@ def test_command_line(ffmpeg: str, video_set: Path, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert "%" in result.out and "synthetic" in result.out and "wrote 1 video to o.csv" in result.out
     assert (tmp_path / "o.csv").read_text().startswith("id,class\na:b,")
+    # CSV for other programs: standard output holds nothing else.
+    result = run("lsvit-train", "predict", "one", "a:b.avi", "bad.avi", "--csv", "/dev/stdout", cwd=tmp_path)
+    good, bad = csv.DictReader(result.out.splitlines())
+    assert (result.code, good["video"], bad["video"]) == (1, "a:b.avi", "bad.avi") and bad["error"]
+    assert "synthetic" in result.err and "wrote 2 videos to /dev/stdout" in result.err
 
 
 def test_command_line_refuses(
@@ -296,6 +301,7 @@ def test_command_line_refuses(
     for arguments, code, text in (
         (["one", "x.avi", "--jsn"], 2, "--jsn"),
         (["one", "x.avi", "--top", "0"], 2, "--top"),
+        (["one", "x.avi", "--json", "--csv", "/dev/stdout"], 2, "both write to standard output"),
         (["none", "x.avi"], 1, "there are one"),
     ):
         command = partial(app, ["predict", *arguments], standalone_mode=False)
