@@ -18,9 +18,10 @@ import torch
 from commands import succeed
 from media import HMDB_LIKE, make_video
 
-from benchmarks import gpu, gpu_steps
-from benchmarks.gpu import extract, steps, tasks
+from benchmarks import gpu_parts, gpu_steps
+from benchmarks.gpu import tasks
 from benchmarks.gpu_decoding import agreement, num_strays
+from benchmarks.gpu_parts import extract, steps
 from benchmarks.gpu_report import Bench, Report, Row, SkipError, TimeUpError, markdown, run_part
 from benchmarks.gpu_steps import Case, measure_smaller, peak_flops
 
@@ -69,9 +70,9 @@ def test_a_gpu_that_decodes_nothing_is_a_failure(bench: Bench, monkeypatch: pyte
     def on_the_cpu(given: Bench, videos: Path, name: str, *words: str, device: str) -> Path:
         return extract(given, videos, name, *words, device="cpu")
 
-    monkeypatch.setattr(gpu, "extract", on_the_cpu)
-    assert run_part("videos", bench, gpu.make_videos).state == "passed"
-    part = run_part("decoding", replace(bench, device="cuda"), gpu.compare_frames)
+    monkeypatch.setattr(gpu_parts, "extract", on_the_cpu)
+    assert run_part("videos", bench, gpu_parts.make_videos).state == "passed"
+    part = run_part("decoding", replace(bench, device="cuda"), gpu_parts.compare_frames)
     assert part.state == "failed" and "the GPU decoded none of these clips" in part.error
     assert {row["codec"] for row in part.rows} == {"h264", "mpeg4"}
     for row in part.rows:
@@ -84,7 +85,7 @@ def test_tests_that_passed_have_a_row_only_where_some_did(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setattr(Bench, "run", lambda *words: f"SKIPPED [1] tests/test_a.py:7: no CUDA GPU\n{said}\n")
-    part = run_part("tests", bench, gpu.cuda_tests)
+    part = run_part("tests", bench, gpu_parts.cuda_tests)
     assert part.state == ("passed" if "passed" in said else "skipped")
     assert part.rows[-1] == {"tests": 1, "result": "skipped: tests/test_a.py:7: no CUDA GPU"}
     assert part.rows[:-1] == (({"tests": 2, "result": "passed"},) if "passed" in said else ())
