@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from shared.errors import UsageError
-from shared.machine.cores import available_cores
 from shared.next_command import Places, say_next
-from shared.shards.places import DEFAULT_CACHE, DEFAULT_CACHE_GB, shards_place
+from shared.shards.places import DEFAULT_CACHE_GB, shards_place
 from shared.terminal.console import run_app, show_version
+from train.options import (
+    DEFAULT_MANIFESTS,
+    DEFAULT_RUNS,
+    DEFAULT_SHARD_CACHE,
+    DEFAULT_SHARDS,
+    DEFAULT_VIDEOS,
+    TAKES_VIDEOS,
+    BatchSize,
+    Calibrated,
+    Device,
+    Manifests,
+    Run,
+    Runs,
+    ShardCache,
+    ShardCacheGb,
+    Shards,
+    ViewsText,
+    refuse_unknown_options,
+)
+from train.predict.options import predict_command
 from train.probe.options import add_probe_command
 from train.run.options import add_run_command
 
 Variant = Literal["none", "classic", "directional"]
-Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run: its folder, its name below --runs, or hf:REPO, a model of the hub.")
-]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of runs.")]
-Shards = Annotated[str, typer.Option("--shards", help="Folder of shards, or its address, such as s3://bucket/shards.")]
-ShardCache = Annotated[Path, typer.Option("--shard-cache", help="Folder for copies of shards that lie at an address.")]
-ShardCacheGb = Annotated[
-    float, typer.Option("--shard-cache-gb", help="Room for these copies, in GB; those used longest ago make room.")
-]
-Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"],
-    typer.Option("--device", help="Where to compute; mps is the GPU of a Mac. auto: cuda where it is, else cpu."),
-]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at once.")]
-ViewsText = Annotated[
-    str,
-    typer.Option("--views", metavar="CxS", help="Temporal candidates x spatial crops, averaged, such as 3x3."),
-]
-Calibrated = Annotated[
-    bool, typer.Option("--calibrated", help="Probabilities by the temperature fitted on the run's validation clips.")
-]
-
-DEFAULT_RUNS = Places().runs
-DEFAULT_VIDEOS = Places().videos
-DEFAULT_SHARDS = str(Places().shards)
-DEFAULT_SHARD_CACHE = Path(DEFAULT_CACHE)
-DEFAULT_MANIFESTS = Places().manifests
-
-# HMDB51 has videos whose names begin with a dash: what is no option is taken for one of them.
-_TAKES_VIDEOS = {"ignore_unknown_options": True}
 
 app = typer.Typer(
     name="lsvit-train",
@@ -126,70 +112,10 @@ def compare_command(
     compare(names, CompareOptions(runs=runs, json=as_json, out=out))
 
 
-@app.command("predict", context_settings=_TAKES_VIDEOS)
-def predict_command(
-    run: Run,
-    videos: Annotated[
-        list[str],
-        typer.Argument(metavar="VIDEO...", help="Video files, folders of pictures, folders of both or patterns."),
-    ],
-    top: Annotated[int, typer.Option("--top", min=1, help="Classes of each video in the table.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every class, and nothing else.")] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a video or window.")] = None,
-    csv_format: Annotated[
-        Literal["probabilities", "competition"],
-        typer.Option("--csv-format", help="probabilities: a column for each class; competition: the columns id,class."),
-    ] = "probabilities",
-    window: Annotated[
-        float | None,
-        typer.Option(
-            "--window", metavar="SECONDS", help="Answer over time, for pieces so long, and not for the whole."
-        ),
-    ] = None,
-    stride: Annotated[
-        float | None,
-        typer.Option("--stride", metavar="SECONDS", help="From window to window; default: as long as a window."),
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--picture", metavar="FILE.png", help="With --window: draw what happens when.")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option("--fps", help="With --window: frames a second of folders of pictures.")
-    ] = None,
-    views: ViewsText = "1x1",
-    calibrated: Calibrated = False,
-    device: Device = "auto",
-    batch_size: BatchSize = 8,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Decoding processes; default: one a core.")
-    ] = None,
-    runs: Runs = DEFAULT_RUNS,
-) -> None:
-    """P(action given video) in percent, from raw video files. Exit code 1 where a file fails; the rest is answered."""
-    _check_dashes(videos, command="predict")
-    from train.predict.command import PredictOptions, predict
-
-    options = PredictOptions(
-        runs=runs,
-        top=top,
-        json=as_json,
-        csv=csv,
-        csv_format=csv_format,
-        picture=picture,
-        window=window,
-        stride=stride,
-        fps=fps,
-        views=views,
-        calibrated=calibrated,
-        device=device,
-        batch_size=batch_size,
-        workers=workers or available_cores(),
-    )
-    code = predict(run, videos, options)
-    raise typer.Exit(code)
+app.command("predict", context_settings=TAKES_VIDEOS)(predict_command)
 
 
-@app.command("explain", context_settings=_TAKES_VIDEOS)
+@app.command("explain", context_settings=TAKES_VIDEOS)
 def explain_command(
     run: Run,
     video: Annotated[
@@ -215,7 +141,7 @@ def explain_command(
     manifests: Manifests = DEFAULT_MANIFESTS,
 ) -> None:
     """Heatmaps over a video's frames: what the model looks at, as a picture, a video and a page for each action."""
-    _check_dashes([video], command="explain")
+    refuse_unknown_options([video], command="explain")
     from train.explain.clips import DataFolders
     from train.explain.command import ExplainOptions, explain
 
@@ -317,12 +243,6 @@ def ablate_command(
     raise typer.Exit(ablate(options))
 
 
-def _check_dashes(videos: Sequence[str], *, command: str) -> None:
-    for video in videos:
-        if video.startswith("-") and not Path(video).exists():
-            raise UsageError(f"no such option or file: {video}; `lsvit-train {command} --help` lists the options")
-
-
 @app.command("describe")
 def describe_command(
     preset: Annotated[
@@ -343,41 +263,24 @@ def describe_command(
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw the figure of the stages to this file too.")] = None,
 ) -> None:
     """The architecture without reading any data: shapes before and after each stage, parameters and FLOPs."""
-    from shared.terminal.console import print_table, say, write_out
-    from train.model.config import make_config
-    from train.model.describe import COLUMNS, describe, to_json, to_table
-    from train.model.families import load_weights
-    from train.model.unstated import HALF
+    from train.describe.command import DescribeOptions, describe_model
 
-    if init and preset != "auto":
-        raise UsageError(f"--preset is {preset!r} beside --init, whose weights settle the size; leave one of them out")
-    weights = load_weights(init, num_heads=num_heads, activation=activation, runs=runs) if init else None
-    name = init or ("base" if preset == "auto" else preset)
-    config = make_config(
-        name if weights is None else weights.shape,
-        num_classes=num_classes,
-        image_size=img_size,
-        num_frames=num_frames,
-        smif=smif,
-        lmi=lmi,
-        spatial_pool="cls" if weights is None else weights.pool,
-        mean=HALF[0] if weights is None else weights.mean,
-        std=HALF[1] if weights is None else weights.std,
+    describe_model(
+        DescribeOptions(
+            preset=preset,
+            init=init,
+            num_heads=num_heads,
+            activation=activation,
+            runs=runs,
+            smif=smif,
+            lmi=lmi,
+            num_classes=num_classes,
+            img_size=img_size,
+            num_frames=num_frames,
+            json=as_json,
+            svg=svg,
+        )
     )
-    description = describe(config)
-    aside = sys.stderr if as_json else None
-    for note in () if weights is None else weights.notes:
-        say(note, to=aside)
-    if svg is not None:
-        from train.model.describe_figure import draw_svg
-
-        draw_svg(description, svg)
-        say(f"the figure was written to {svg}", to=aside)
-    if as_json:
-        write_out(to_json(description))
-        return
-    print_table(f"LS-ViT {name}, SMIF {smif}, LMI {lmi}, one clip", COLUMNS, to_table(description))
-    say(f"{description.parameters:,} parameters, {description.flops / 1e9:.1f} GFLOPs a clip")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""lsvit-train describe: the architecture, stage by stage."""
