@@ -8,6 +8,7 @@ Each changes one thing of the design in train/model/smif.py, so that its worth c
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -132,23 +133,23 @@ DESIGNS: dict[str, type[nn.Module]] = {
 }
 
 
-PLACES: dict[str, tuple[float, float]] = {
-    "lmi-first": (0, 1 / 3),
-    "lmi-middle": (1 / 3, 2 / 3),
-    "lmi-last": (2 / 3, 1),
-    "lmi-first-two": (0, 2 / 3),
+PLACES: dict[str, Callable[[int, int], bool]] = {
+    "lmi-first": lambda number, depth: 3 * number < depth,
+    "lmi-middle": lambda number, depth: depth <= 3 * number < 2 * depth,
+    "lmi-last": lambda number, depth: 2 * depth <= 3 * number,
+    "lmi-first-two": lambda number, depth: 3 * number < 2 * depth,
+    "lmi-of-three": lambda number, _: number % 3 == 1,  # in the second block of every three
 }
 
 
-def keep_lmi(place: tuple[float, float]) -> None:
-    """Make backbones whose LMI is in the blocks of this part of the depth alone; all start values stay as they were."""
+def keep_lmi(has_lmi: Callable[[int, int], bool]) -> None:
+    """Make backbones with LMI in some blocks alone, by number and depth; all other start values stay as they were."""
     make = Backbone.__init__
 
     def make_with_few(self: Backbone, config: ModelConfig) -> None:
         make(self, config)
-        start, end = (round(share * config.depth) for share in place)
         for number, block in enumerate(self.blocks):
-            if not start <= number < end:
+            if not has_lmi(number, config.depth):
                 block.lmim = None
 
     Backbone.__init__ = make_with_few  # type: ignore[method-assign]

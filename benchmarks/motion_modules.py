@@ -50,6 +50,7 @@ PLACES = (
     Row(name="both, LMI in the middle third", design="lmi-middle"),
     Row(name="both, LMI in the last third", design="lmi-last"),
     Row(name="both, LMI in the first two thirds", design="lmi-first-two"),
+    Row(name="both, LMI in every third block", design="lmi-of-three"),
 )
 DESIGNS = (
     Row(name="SMIF without signs (both)", design="signless-smif"),
@@ -63,10 +64,12 @@ DESIGNS = (
 
 def train(row: Row, seed: int, arguments: argparse.Namespace) -> tuple[float, ...]:
     """Top-1, mean class accuracy and accuracy on the pairs of one run, in percent."""
-    name = f"motion-{row.smif}-{row.lmi}{'-' * bool(row.design)}{row.design}-{seed}"
+    depth = f"-depth{arguments.depth}" if arguments.depth else ""
+    name = f"motion-{row.smif}-{row.lmi}{'-' * bool(row.design)}{row.design}{depth}-{seed}"
     places = ["--runs", str(arguments.runs), "--shards", str(arguments.shards), "--manifests", str(arguments.manifests)]
     fixed = ["--config", str(RECIPE), "--split", "full", "--val-fraction", "0", "--plan", "none"]
     chosen = ["--smif", row.smif, "--lmi", row.lmi, "--seed", str(seed), "--epochs", str(arguments.epochs)]
+    chosen += ["--depth", str(arguments.depth)]
     lsvit_train(row.design, "run", *fixed, *chosen, "--name", name, *places, "--resume")
     measured = json.loads(lsvit_train(row.design, "evaluate", name, *places, "--json"))["splits"][0]
     predictions = pd.read_csv(arguments.runs / name / "evaluation" / "predictions.csv")
@@ -87,10 +90,13 @@ def main() -> None:
     """Train and print the table as Markdown."""
     parser = study_options(__doc__)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--depth", type=int, default=0, help="number of blocks; 0: that of tiny, 3")
+    parser.add_argument("--rows", nargs="+", help="names of rows; default: all")
     parser.add_argument("--designs", action="store_true")
     parser.add_argument("--places", action="store_true")
     arguments = parser.parse_args()
     rows = DESIGNS if arguments.designs else PLACES if arguments.places else COMBINATIONS
+    rows = tuple(row for row in rows if row.name in (arguments.rows or [row.name]))
     runs = [partial(train, row, seed, arguments) for row in rows for seed in range(arguments.seeds)]
     results = run_all(runs, num_seeds=arguments.seeds, jobs=arguments.jobs)
     print("| model | top-1 % | mean class accuracy % | arrow-of-time pairs % |\n| --- | --- | --- | --- |")
