@@ -30,8 +30,8 @@ from train.model.trainable import num_trainable
 from train.probe.config import ProbeOptions, probe_config
 from train.probe.features import FEATURES_FILE, FeatureFile, compute_features, feature_key, open_features
 from train.probe.heads import ClipFeatures, HeadTraining, train_head
+from train.run.beginning import run_facts, setting_of
 from train.run.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
-from train.run.command import run_facts, setting_of
 from train.run.config.fields import RunConfig, requested_splits
 from train.run.config.files import read_config, write_config
 from train.run.config.resolve import differences, resolve
@@ -39,10 +39,10 @@ from train.run.conflicts import idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
+from train.run.model import init_weights, make_model, with_shape_of
 from train.run.progress import Progress, Timing, append_timing, write_metrics
 from train.run.report.output import REPORT_FILE, write_report
 from train.run.session import Pace, make_checkpoint
-from train.run.start import init_weights, make_model, with_shape_of
 from train.run.trackers import check_tracker, log_epoch, open_tracker
 
 

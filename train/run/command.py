@@ -10,38 +10,29 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from shared.errors import DataError, UsageError
-from shared.manifests.files import SPLITS_FILE
+from shared.errors import UsageError
 from shared.next_command import say_next
-from shared.splits.own_files import write_split_table
 from shared.terminal.console import counted
 from shared.terminal.interrupts import explained
-from shared.video.shape import ClipShape
-from train.data.batches import num_steps
 from train.data.reader import BatchReader
-from train.data.seeds import Purpose, torch_seed
 from train.learn.precision import in_words
-from train.learn.processes import Processes, joined_processes, memory_errors
+from train.learn.processes import joined_processes, memory_errors
 from train.learn.step import Learner
 from train.model.families import Weights
-from train.model.lsvit import LSViT
 from train.model.trainable import num_trainable
-from train.run.checkpoint import Checkpoint, RunFacts, checkpoint_path, read_checkpoint
+from train.run.beginning import begin
+from train.run.checkpoint import Checkpoint, checkpoint_path, read_checkpoint
 from train.run.config.fields import RunConfig
 from train.run.config.files import read_config, write_config
 from train.run.config.values import Value
-from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, places_of, restore_best, resume_text
-from train.run.learner import make_learner, make_lessons
+from train.run.learner import make_lessons
 from train.run.loop import train
+from train.run.model import init_weights, model_config, with_shape_of
 from train.run.progress import Progress, write_metrics
 from train.run.report.output import REPORT_FILE, write_report
-from train.run.session import Call, Interruption, Pace, Session, restore
-from train.run.start import init_weights, make_model, model_config, with_shape_of
+from train.run.session import Call, Interruption, Pace, Session
 from train.run.trackers import check_tracker, open_tracker
 
 
@@ -137,25 +128,21 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
             write_report(folder, facts=found.facts, config=config, progress=found.progress)
         processes.say(f"{folder} is finished ({found.progress.finished}); nothing to do")
         return False
-    weights = init_weights(config, found)
-    if found is not None and not found.facts.plan_sha256 and config.plan == "auto":
-        config = dataclasses.replace(config, plan="none")  # what earlier versions and several splits do not note
-    config, data = open_data(with_shape_of(config, weights), weights)
-    if not data.plan_sha256:
-        config = dataclasses.replace(config, plan="none")  # a plan that appears later is not taken up midway
+    config, data, weights = _open(config, found)
     with ExitStack() as resources:
         resources.callback(data.reader.close)
         for note in data.notes:
             processes.say(note)
-        learner, facts, progress, new_parameters = _begin(config, data, weights, folder, found, processes)
+        beginning = begin(config, data, weights, folder=folder, found=found, processes=processes)
+        learner, progress = beginning.learner, beginning.progress
         reader = BatchReader(data.reader, num_threads=config.workers, pinned=processes.device.type == "cuda")
         resources.callback(reader.close)
         session = Session(
             folder=folder,
             config=config,
-            facts=facts,
+            facts=beginning.facts,
             learner=learner,
-            new_parameters=new_parameters,
+            new_parameters=beginning.new_parameters,
             lessons=make_lessons(config, data, learner),
             reader=reader,
             validation=data.rows.validation,
@@ -168,114 +155,22 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
             processes.say(_start_line(learner, config, progress))  # from now on Ctrl-C saves what is there
             progress = train(session, progress)
     if processes.is_first:
-        report = write_report(folder, facts=facts, config=config, progress=progress)
+        report = write_report(folder, facts=beginning.facts, config=config, progress=progress)
         states = [path for which in ("best", "last") if (path := checkpoint_path(folder, which)).is_file()]
         names = [str(path.relative_to(folder)) for path in states]
         processes.say(f"wrote {folder}: {', '.join([*names, 'metrics.csv', report.name])}")
     return True
 
 
-def _begin(
-    config: RunConfig,
-    data: RunData,
-    weights: Weights | None,
-    folder: Path,
-    found: Checkpoint | None,
-    processes: Processes,
-) -> tuple[Learner, RunFacts, Progress, tuple[str, ...]]:
-    """The learner at the start of the run or as the checkpoint left it; the folder with what can be said already.
-
-    The last value names the parameters that --init had nothing for.
-    Raises DataError where the run was begun on other data, another plan or another model.
-    """
-    # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
-    torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
-    if found is None:
-        model, report = make_model(config, data, weights)
-        new_parameters = () if report is None else report.missing
-        for line in () if report is None else report.lines():
-            processes.say(line)
-    else:
-        model, new_parameters = LSViT(model_config(config, data, weights)), found.new_parameters
-    facts = run_facts(config, data, model)
-    if found is not None and (changed := found.facts.differences(facts)):
-        raise DataError(
-            f"{folder} cannot be continued, this differs from when it was begun: {'; '.join(changed)}; begin anew "
-            f"under another --name, or put {_former(changed, folder)} back"
-        )
-    if found is not None and found.is_of_old and config.seed and config.val_fraction:
-        raise DataError(  # else clips that it was trained on would choose `best`
-            f"{folder} was begun by an earlier version, which set other clips aside for validation with --seed "
-            f"{config.seed}; it cannot be continued: begin anew under another --name"
-        )
-    learner = make_learner(
-        config, model, num_samples=len(data.samples), processes=processes, new_parameters=new_parameters, found=found
-    )
-    if found is not None:
-        for note in restore(learner, found):
-            processes.say(note)
-    for note in idle_options(setting_of(config, data, learner)):
-        processes.say(note)
-    progress = Progress() if found is None else found.progress
-    if found is not None and config.max_minutes:
-        processes.say(f"the limit of {config.max_minutes:g} minutes counts anew; --max-minutes 0 lifts it")
-    if config.train != "all" and not config.init:
-        processes.say(f"the ViT is random and stays so (--train {config.train} without --init)")
-    if processes.is_first:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_config(folder / CONFIG_FILE, config)
-        if data.split is not None:
-            write_split_table(folder, data.split)
-        write_metrics(folder, progress.history)
-    return learner, facts, progress, new_parameters
-
-
-def _former(changed: list[str], folder: Path) -> str:
-    """What has to come back so that a run can go on. changed: what ``RunFacts.differences`` says."""
-    if all(change.startswith("plan_sha256:") for change in changed):
-        return "the old plan"
-    if any(change.startswith("split_sha256:") for change in changed):
-        return f"the old split (`hmdb-prep merge --splits {folder / SPLITS_FILE}`)"
-    return "the old data"
-
-
-def setting_of(config: RunConfig, data: RunData, learner: Learner) -> Setting:
-    """What decides which options do nothing."""
-    counts = np.bincount(data.samples.label, minlength=len(data.dataset.class_names))
-    return Setting(
-        config=config,
-        model=learner.model.config,
-        schedule=learner.schedule,
-        steps_per_epoch=num_steps(len(data.samples), batch_size=config.batch_size),
-        num_validation=len(data.rows.validation),
-        has_val_rows=data.has_val_rows,
-        num_synthetic=int(data.samples.synthetic.sum()),
-        num_shards=len(set(data.table.shard)),
-        class_counts=tuple(counts.tolist()),
-        device=learner.processes.device,
-        num_processes=learner.processes.count,
-    )
-
-
-def run_facts(config: RunConfig, data: RunData, model: LSViT) -> RunFacts:
-    """What the run's checkpoints will belong to."""
-    return RunFacts(
-        model_config=model.config,
-        class_names=data.dataset.class_names,
-        shape=ClipShape(
-            num_segments=data.dataset.num_segments,
-            frames_per_segment=data.dataset.frames_per_segment,
-            size=data.size,
-        ),
-        dataset_id=data.dataset.dataset_id,
-        synthetic=data.dataset.synthetic,
-        split=config.split,
-        plan_sha256=data.plan_sha256,
-        split_sha256="" if data.split is None else data.split.sha256,
-        validation_sha256=data.validation_sha256,
-        longest_seconds=data.longest_seconds,
-        trained_on=data.trained_on,
-    )
+def _open(config: RunConfig, found: Checkpoint | None) -> tuple[RunConfig, RunData, Weights | None]:
+    """The configuration with all choices made, what is learnt from, and the weights of --init."""
+    weights = init_weights(config, found)
+    if found is not None and not found.facts.plan_sha256 and config.plan == "auto":
+        config = dataclasses.replace(config, plan="none")  # what earlier versions and several splits do not note
+    config, data = open_data(with_shape_of(config, weights), weights)
+    if not data.plan_sha256:
+        config = dataclasses.replace(config, plan="none")  # a plan that appears later is not taken up midway
+    return config, data, weights
 
 
 def _start_line(learner: Learner, config: RunConfig, progress: Progress) -> str:

@@ -29,7 +29,7 @@ from train.run.config.resolve import resolve
 from train.run.config.values import Value
 from train.run.data import open_data
 from train.run.learner import make_learner, make_lessons
-from train.run.start import make_model
+from train.run.model import make_model
 
 MPS, META = torch.device("mps", 0), torch.device("meta")
 

@@ -19,14 +19,14 @@ from train.data.batches import Step
 from train.learn.lessons import draw_step
 from train.learn.losses import clip_losses, soft_targets
 from train.learn.processes import Processes
-from train.run.command import setting_of
+from train.run.beginning import setting_of
 from train.run.config.fields import flags
 from train.run.config.resolve import resolve
 from train.run.config.values import Value
 from train.run.conflicts import CONFLICTS, Setting, idle_options
 from train.run.data import RunData, open_data
 from train.run.learner import make_learner, make_lessons
-from train.run.start import make_model
+from train.run.model import make_model
 
 CPU = Processes(device=torch.device("cpu"))
 

@@ -30,7 +30,7 @@ from train.run.config.resolve import resolve
 from train.run.config.values import Value
 from train.run.data import RunData, open_data
 from train.run.learner import make_learner, make_lessons
-from train.run.start import init_weights, make_model, with_shape_of
+from train.run.model import init_weights, make_model, with_shape_of
 
 
 @dataclass(frozen=True, kw_only=True)
