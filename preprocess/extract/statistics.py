@@ -15,7 +15,6 @@ from torch import Tensor
 
 from shared.video.luma import LUMA_THOUSANDTHS
 
-NUM_HUE_BINS = 8
 _LUMA_SCALE = 1000.0
 # R, G, B, Y in thousandths, and the opponent colours R - G and R + G - 2B.
 _COMBINATIONS = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), LUMA_THOUSANDTHS, (1, -1, 0), (1, 1, -2)], dtype=np.float64)

@@ -11,8 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from shared.errors import DataError, UsageError
+from shared.errors import UsageError
 from train.run.config.fields import flags, requested_splits
+from train.run.config.files import read_toml
 from train.run.config.resolve import resolve
 from train.run.config.values import Value
 
@@ -41,13 +42,7 @@ def default_grid(*, base: Mapping[str, Value]) -> list[GridRow]:
 
 def read_grid(path: Path, *, base: Mapping[str, Value]) -> list[GridRow]:
     """The grid of a TOML file. Raises UsageError where there is none, DataError where it is no TOML."""
-    try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except FileNotFoundError as error:
-        raise UsageError(f"no grid at {path}; name a TOML file with --grid, or leave it out") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no TOML file: {error}") from error
+    content = read_toml(path, absent=f"no grid at {path}; name a TOML file with --grid, or leave it out")
     return parse_grid(content, base=base, origin=str(path))
 
 

@@ -41,7 +41,7 @@ from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
 from train.run.model import init_weights, make_model, with_shape_of
 from train.run.progress import Progress, Timing, append_timing, write_metrics
-from train.run.report.output import REPORT_FILE, write_report
+from train.run.report.output import complete_report, write_report
 from train.run.session import Pace, make_checkpoint
 from train.run.trackers import check_tracker, log_epoch, open_tracker
 
@@ -88,7 +88,7 @@ def probe(options: ProbeOptions) -> None:
             say(line)
         if new := [name for name in report.missing if name.startswith("spatial_pool.")]:
             raise UsageError(f"{', '.join(new)} would stay random; choose --spatial-pool cls or mean")
-        _note_configs(folder, config, parts)
+        _note_configs(config, parts)
         features = _features(folder, parts[0], list(datas.values()), learner.model, device)
         pace = Pace(splits_left=len(parts), epochs=config.epochs)
         for part in parts:
@@ -196,9 +196,7 @@ def _idle_options(part: Part, learner: Learner) -> list[str]:
 def _train_part(part: Part, weights: Weights, features: ClipFeatures, device: torch.device, pace: Pace) -> None:
     last = checkpoint_path(part.folder, "last")
     if last.is_file() and (found := read_checkpoint(last)).progress.finished:
-        if not (part.folder / REPORT_FILE).is_file():  # killed between the last checkpoint and its report
-            write_metrics(part.folder, found.progress.history)
-            write_report(part.folder, facts=found.facts, config=part.config, progress=found.progress)
+        complete_report(part.folder, found, config=part.config)
         say(f"{part.folder} is finished ({found.progress.finished}); nothing to do")
         return
     started = time.perf_counter()
@@ -257,7 +255,7 @@ def _result(part: Part, progress: Progress, model: LSViT) -> str:
     )
 
 
-def _note_configs(folder: Path, config: RunConfig, parts: list[Part]) -> None:
+def _note_configs(config: RunConfig, parts: list[Part]) -> None:
     """Write what --resume goes on with: for every part, and beside several splits one that names them all."""
     for part in parts:
         part.folder.mkdir(parents=True, exist_ok=True)

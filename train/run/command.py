@@ -30,8 +30,8 @@ from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, pl
 from train.run.learner import make_lessons
 from train.run.loop import train
 from train.run.model import init_weights, model_config, with_shape_of
-from train.run.progress import Progress, write_metrics
-from train.run.report.output import REPORT_FILE, write_report
+from train.run.progress import Progress
+from train.run.report.output import complete_report, write_report
 from train.run.session import Call, Interruption, Pace, Session
 from train.run.trackers import check_tracker, open_tracker
 
@@ -123,9 +123,8 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
     if found is not None and processes.is_first and (note := restore_best(folder, found.progress)):
         processes.say(note)
     if found is not None and found.progress.finished:
-        if processes.is_first and not (folder / REPORT_FILE).is_file():  # killed between the last step and its report
-            write_metrics(folder, found.progress.history)
-            write_report(folder, facts=found.facts, config=config, progress=found.progress)
+        if processes.is_first:
+            complete_report(folder, found, config=config)
         processes.say(f"{folder} is finished ({found.progress.finished}); nothing to do")
         return False
     config, data, weights = _open(config, found)

@@ -6,10 +6,22 @@ import dataclasses
 import difflib
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from shared.errors import DataError, UsageError
 from train.run.config.fields import RunConfig, flags
 from train.run.config.values import Value, checked
+
+
+def read_toml(path: Path, *, absent: str) -> dict[str, Any]:
+    """What a TOML file holds. Raises UsageError (``absent``) where there is none, DataError where it is no TOML."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise UsageError(absent) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no TOML file: {error}") from error
 
 
 def read_config(path: Path) -> dict[str, Value]:
@@ -17,13 +29,7 @@ def read_config(path: Path) -> dict[str, Value]:
 
     Raises UsageError for an unknown key, naming the nearest valid one, and DataError where the file is no TOML.
     """
-    try:
-        with path.open("rb") as stream:
-            content = tomllib.load(stream)
-    except FileNotFoundError as error:
-        raise UsageError(f"no configuration at {path}; name a TOML file with --config") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no TOML file: {error}") from error
+    content = read_toml(path, absent=f"no configuration at {path}; name a TOML file with --config")
     known = flags()
     values: dict[str, Value] = {}
     for written, value in content.items():

@@ -20,9 +20,9 @@ from train.confusions.films import ClipPictures, clip_pictures, explain_command
 from train.confusions.page_data import TEMPLATES, page_data
 from train.confusions.picture import write_confusion
 from train.data.columns import CLIP_COLUMNS
-from train.run.checkpoint import RunFacts
+from train.run.checkpoint import Checkpoint, RunFacts
 from train.run.config.fields import RunConfig, place_of_shards
-from train.run.progress import EpochRow, Progress, Timing, read_timing
+from train.run.progress import EpochRow, Progress, Timing, read_timing, write_metrics
 from train.run.report.curves import curves_address, draw_curves
 from train.run.report.tables import (
     FactTable,
@@ -69,6 +69,13 @@ def write_report(folder: Path, *, facts: RunFacts, config: RunConfig, progress: 
     write_text(folder / "report.md", _markdown(report))
     write_text(folder / REPORT_FILE, _page(folder, report, facts, config, progress, timing))
     return folder / REPORT_FILE
+
+
+def complete_report(folder: Path, found: Checkpoint, *, config: RunConfig) -> None:
+    """Write what a finished run lacks that was killed between its last checkpoint and its report."""
+    if not (folder / REPORT_FILE).is_file():
+        write_metrics(folder, found.progress.history)
+        write_report(folder, facts=found.facts, config=config, progress=found.progress)
 
 
 def _report(folder: Path, facts: RunFacts, config: RunConfig, progress: Progress, timing: list[Timing]) -> Report:
