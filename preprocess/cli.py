@@ -45,6 +45,10 @@ Splits = Annotated[
 NumTasks = Annotated[int, typer.Option("--num-tasks", help="Divide the work among this many independent tasks.")]
 TaskId = Annotated[int, typer.Option("--task-id", help="Which of the tasks this is, from 0.")]
 
+Engine = Annotated[
+    str, typer.Option("--engine", help="What does the work: local, or ray (in tasks, on $RAY_ADDRESS if set).")
+]
+
 DEFAULT_VIDEOS = Places().videos
 DEFAULT_MANIFESTS = Places().manifests
 
@@ -139,10 +143,7 @@ def extract(
     ] = 0.0,
     num_tasks: NumTasks = 1,
     task_id: TaskId = 0,
-    engine: Annotated[
-        str,
-        typer.Option("--engine", help="What runs the work: local, or ray (one task a shard; on $RAY_ADDRESS if set)."),
-    ] = "local",
+    engine: Engine = "local",
     gpus_per_task: Annotated[
         float | None,
         typer.Option("--gpus-per-task", help="Share of a GPU for each Ray task on CUDA; default: 0.25."),
@@ -195,8 +196,10 @@ def merge(
     source_pattern: SourcePattern = None,
     num_tasks: NumTasks = 1,
     task_id: TaskId = 0,
+    engine: Engine = "local",
 ) -> None:
     """Rebuild the manifests from the shards: after --num-tasks, to repair them, or with other splits and sources."""
+    from preprocess.extract.engines import reader_of
     from preprocess.extract.merge import merge as merge_shards
     from preprocess.extract.merge_tasks import merge_task
     from preprocess.extract.rules import AskedRules, say_warnings
@@ -206,8 +209,9 @@ def merge(
 
     asked = AskedRules(source_pattern=source_pattern, splits=splits)
     task, synthetic = make_task(num_tasks=num_tasks, task_id=task_id), is_synthetic(videos)
+    read = reader_of(engine, num_tasks=num_tasks)
     if task.count == 1:
-        dataset = merge_shards(shards, manifests, synthetic=synthetic, rehash=True, asked=asked)
+        dataset = merge_shards(shards, manifests, synthetic=synthetic, rehash=True, asked=asked, read=read)
     elif (merged := merge_task(shards, manifests, task, synthetic=synthetic, asked=asked)) is None:
         return
     else:
@@ -224,8 +228,10 @@ def verify(
     manifests: Manifests = DEFAULT_MANIFESTS,
     num_tasks: NumTasks = 1,
     task_id: TaskId = 0,
+    engine: Engine = "local",
 ) -> None:
     """Check every shard and manifest row against the checksums; list the faults, exit 1 if there are any."""
+    from preprocess.extract.engines import reader_of
     from preprocess.extract.tasks import make_task
     from preprocess.extract.verify import remedies
     from preprocess.extract.verify import verify as verify_shards
@@ -233,10 +239,11 @@ def verify(
     from shared.manifests.files import read_dataset
     from shared.terminal.console import counted, progress, say
 
-    task, dataset = make_task(num_tasks=num_tasks, task_id=task_id), read_dataset(manifests)
+    task, read = make_task(num_tasks=num_tasks, task_id=task_id), reader_of(engine, num_tasks=num_tasks)
+    dataset = read_dataset(manifests)
     num_clips = sum(entry.num_clips for number, entry in enumerate(dataset.shards) if task.owns(number))
     with progress("verifying", num_clips) as advance:
-        faults = verify_shards(shards, manifests, advance=advance, task=task)
+        faults = verify_shards(shards, manifests, advance=advance, task=task, read=read)
     for fault in faults:
         say(fault.text)
     if faults:

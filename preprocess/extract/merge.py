@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +14,11 @@ import numpy as np
 from preprocess.extract.extraction_plan import ExtractionPlan, PlannedShard, clip_facts
 from preprocess.extract.facts import FactRules, with_facts
 from preprocess.extract.ownership import check_owner
+from preprocess.extract.reading import ReadShards, read_in_threads
 from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, remarks, rules_for, sha256_of_table
 from preprocess.extract.state import is_finished, read_extraction_plan, read_outcome
 from shared.errors import DataError
 from shared.files import sha256_of
-from shared.machine.cores import available_cores
 from shared.manifests.files import (
     CLIPS_FOLDER,
     QUARANTINE_FILE,
@@ -36,6 +35,7 @@ from shared.manifests.files import (
 )
 from shared.manifests.notes import NoteRow, write_notes
 from shared.shards.data_sets import short_id
+from shared.shards.format import ShardLayout
 from shared.shards.reader import ShardReader
 from shared.terminal.console import say
 
@@ -52,6 +52,19 @@ class MergedShard:
     entry: ShardEntry | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShardToMerge:
+    """A finished shard and its place in the plan."""
+
+    file: Path
+    planned: PlannedShard
+    layout: ShardLayout
+    """That it must have."""
+    rehash: bool
+    sha256: str
+    """What it is known to have, and it is not read whole then; or empty."""
+
+
 def merge(
     shards: Path,
     manifests: Path,
@@ -60,19 +73,20 @@ def merge(
     rehash: bool,
     asked: AskedRules | None = None,
     known: Mapping[str, str] = MappingProxyType({}),
+    read: ReadShards = read_in_threads,
 ) -> Dataset:
     """Write all manifests from the folder ``shards``. rehash: read the shards whole, do not trust noted checksums.
 
     synthetic: the videos are known to be so; where the extraction noted it, it stays so. asked: other rules for sources
     and splits than those that are kept; they are kept from now on, and how they fit is said. known: SHA-256 of shards,
-    by their names, that others have just read whole.
+    by their names, that others have just read whole. read: what does the reading; the result does not depend on it.
     Raises DataError as ``ready_plan`` and ``read_shards`` do.
     """
     plan = ready_plan(shards, manifests)
     rules = rules_for(asked or AS_KEPT, shards, plan)
     for sentence in remarks(plan.planned_videos, rules, asked=asked, shards=shards) if asked else ():
         say(sentence)
-    merged = read_shards(shards, plan, plan.shards, rehash=rehash, known=known)
+    merged = read_shards(shards, plan, plan.shards, rehash=rehash, known=known, read=read)
     kept = keep_rules(shards, plan, rules)
     return write_all(manifests, kept, merged, synthetic=synthetic or plan.synthetic, rules=rules)
 
@@ -97,19 +111,30 @@ def ready_plan(shards: Path, manifests: Path) -> ExtractionPlan:
 
 
 def read_shards(
-    folder: Path, plan: ExtractionPlan, shards: Sequence[PlannedShard], *, rehash: bool, known: Mapping[str, str]
+    folder: Path,
+    plan: ExtractionPlan,
+    shards: Sequence[PlannedShard],
+    *,
+    rehash: bool,
+    known: Mapping[str, str] = MappingProxyType({}),
+    read: ReadShards = read_in_threads,
 ) -> list[MergedShard]:
-    """What the manifests say of some shards; rehash and known as for ``merge``.
+    """What the manifests say of some shards; rehash, known and read as for ``merge``.
 
     Raises DataError where a shard is of another extraction or, with rehash, holds frames that do not match their
     checksum.
     """
-
-    def merged(shard: PlannedShard) -> MergedShard:
-        return _merge_shard(folder, plan, shard, rehash=rehash, sha256=known.get(shard.name, ""))
-
-    with ThreadPoolExecutor(available_cores() if rehash else 1) as pool:  # checksums run side by side
-        return list(pool.map(merged, shards))
+    items = [
+        ShardToMerge(
+            file=folder / shard.name,
+            planned=shard,
+            layout=plan.layout(shard),
+            rehash=rehash,
+            sha256=known.get(shard.name, ""),
+        )
+        for shard in shards
+    ]
+    return read(merge_shard, items, advance=lambda item: None) if rehash else [merge_shard(item) for item in items]
 
 
 def write_all(
@@ -135,34 +160,33 @@ def has_manifests(manifests: Path, dataset: Dataset) -> bool:
     return all((manifests / name).is_file() for name in (*names, QUARANTINE_FILE))
 
 
-def _merge_shard(
-    folder: Path, plan: ExtractionPlan, shard: PlannedShard, *, rehash: bool, sha256: str = ""
-) -> MergedShard:
-    """sha256: what the shard is known to have, which is not read whole then."""
-    outcome = read_outcome(folder, shard)
-    assert outcome is not None  # finished shards have one
-    file = folder / shard.name
+def merge_shard(shard: ShardToMerge) -> MergedShard:
+    """What the manifests say of one shard. Raises DataError as ``read_shards`` does."""
+    file = shard.file
+    outcome = read_outcome(file.parent, shard.planned)
+    if outcome is None:
+        raise DataError(f"the note on {file} is gone; run `hmdb-prep extract`, which makes what is missing")
     if not file.is_file():
         return MergedShard(rows=(), quarantined=outcome.quarantined, notes=(), entry=None)
     with ShardReader(file) as reader:
-        if reader.layout.dataset_id != plan.dataset_id:
-            raise DataError(_elsewhere(f"{file} is of another data set ({short_id(reader.layout.dataset_id)})"))
         layout = reader.layout
+        if layout.dataset_id != shard.layout.dataset_id:
+            raise DataError(_elsewhere(f"{file} is of another data set ({short_id(layout.dataset_id)})"))
         rows = tuple(row_from_json(text) for text in reader.manifest)
-        damaged = reader.damaged_clips() if rehash and not sha256 else []
+        damaged = reader.damaged_clips() if shard.rehash and not shard.sha256 else []
     if damaged:
         raise DataError(
             f"{file}: frames of {damaged[0]} do not match their crc32; delete it and run `hmdb-prep extract` again"
         )
     without_clip = {row.path for row in outcome.quarantined}
-    clip_ids = {video.clip_id for video in shard.videos if video.path not in without_clip}
-    if layout != plan.layout(shard) or {row.clip_id for row in rows} != clip_ids:
+    clip_ids = {video.clip_id for video in shard.planned.videos if video.path not in without_clip}
+    if layout != shard.layout or {row.clip_id for row in rows} != clip_ids:
         raise DataError(_elsewhere(f"{file} does not hold the clips of its plan: it may be another shard, renamed"))
     entry = ShardEntry(
         file=file.name,
         num_clips=len(rows),
         num_bytes=file.stat().st_size,
-        sha256=sha256 or (sha256_of(file) if rehash else outcome.sha256),
+        sha256=shard.sha256 or (sha256_of(file) if shard.rehash else outcome.sha256),
     )
     return MergedShard(rows=rows, quarantined=outcome.quarantined, notes=outcome.notes, entry=entry)
 

@@ -49,7 +49,7 @@ def merge_task(
     plan = ready_plan(shards, manifests)
     rules = rules_for(asked or AS_KEPT, shards, plan)
     own = [shard for shard in plan.shards if task.owns(shard.index)]
-    entries = [found.entry for found in read_shards(shards, plan, own, rehash=True, known={})]
+    entries = [found.entry for found in read_shards(shards, plan, own, rehash=True)]
     checksums = tuple(_checksum(shards / entry.file, entry.sha256) for entry in entries if entry is not None)
     digest = f"{rules.source_pattern} {sha256_of_table(rules)}"
     note = TaskNote(dataset_id=plan.dataset_id, rules=digest, checksums=checksums)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.extract.engines import check_engine
 from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.rules import AS_KEPT, AskedRules
 from preprocess.extract.tasks import make_task
@@ -12,7 +13,6 @@ from shared.errors import UsageError
 from shared.machine.cores import available_cores
 
 DEVICES = ("cpu", "cuda", "auto")
-ENGINES = ("local", "ray")
 DEFAULT_GPUS_PER_TASK = 0.25
 MOST_WORKERS_ON_GPU = 8  # unless asked for: each has a CUDA context of its own, of some 0.5 GB of the GPU's memory
 
@@ -58,22 +58,14 @@ def check_settings(settings: ExtractionSettings) -> None:
 
 
 def _check_engine(settings: ExtractionSettings) -> None:
-    if settings.engine not in ENGINES:
-        raise UsageError(f"--engine is {settings.engine!r}; it must be one of {', '.join(ENGINES)}")
+    check_engine(settings.engine, num_tasks=settings.num_tasks)
     if settings.gpus_per_task is not None:
         if settings.engine != "ray" or settings.device != "cuda":
             raise UsageError("--gpus-per-task is for --engine ray with --device cuda")
         if not 0 < settings.gpus_per_task <= 1:
             raise UsageError(f"--gpus-per-task is {settings.gpus_per_task}; it must be above 0 and at most 1")
-    if settings.engine != "ray":
-        return
-    if settings.num_tasks > 1:
-        raise UsageError("--num-tasks cannot be combined with --engine ray, which divides the work itself")
-    if settings.device == "auto":
+    if settings.engine == "ray" and settings.device == "auto":
         raise UsageError("--device auto measures this machine and no cluster; with --engine ray choose cpu or cuda")
-    from preprocess.extract.ray_engine import require_ray
-
-    require_ray()
 
 
 def check_device(settings: ExtractionSettings) -> None:

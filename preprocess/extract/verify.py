@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,12 +12,12 @@ import pandas as pd
 
 from preprocess.extract.extraction_plan import clip_facts
 from preprocess.extract.facts import with_facts
+from preprocess.extract.reading import ReadShards, read_in_threads
 from preprocess.extract.rules import kept_rules, made_by
 from preprocess.extract.state import read_extraction_plan
 from preprocess.extract.tasks import ALL, Task
 from shared.errors import DataError
 from shared.files import sha256_of
-from shared.machine.cores import available_cores
 from shared.manifests.files import (
     DATASET_FILE,
     MANIFEST_COLUMNS,
@@ -52,6 +51,18 @@ class Fault:
     """What mends it; ``said`` where the line says it itself, ``replace`` to move it and have its own made."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShardToCheck:
+    """A shard that dataset.json names."""
+
+    file: Path
+    entry: ShardEntry
+    dataset_id: str
+    """Of the manifests."""
+    whole: bool
+    """Whether its frames are read too and its faults are told."""
+
+
 def remedies(faults: Sequence[Fault]) -> str:
     """What mends these faults, in the order in which it is to be done; empty where their lines say it."""
     needed = {fault.remedy for fault in faults}
@@ -62,11 +73,19 @@ def remedies(faults: Sequence[Fault]) -> str:
     return ", then ".join(text for remedy, text in _REMEDIES.items() if remedy in needed)
 
 
-def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None], task: Task = ALL) -> list[Fault]:
+def verify(
+    shards: Path,
+    manifests: Path,
+    *,
+    advance: Callable[[int], None],
+    task: Task = ALL,
+    read: ReadShards = read_in_threads,
+) -> list[Fault]:
     """Faults of a data set; none where all is as extracted. ``advance`` is told each own shard's clips.
 
     task: one of several, which together find what one finds, each fault once. Each reads its own shards whole; the
-    first one looks at the manifests too, for which it opens all shards without reading their frames.
+    first one looks at the manifests too, for which it opens all shards without reading their frames. read: what does
+    the reading; the faults and their order are the same whatever it is.
     Raises DataError where dataset.json or the manifests cannot be read at all, and where all shards are missing or of
     another data set.
     """
@@ -75,19 +94,14 @@ def verify(shards: Path, manifests: Path, *, advance: Callable[[int], None], tas
     found = look_at(shards, named, dataset_id=dataset.dataset_id)
     if named and not found.own and (found.foreign or len(found.missing) == len(named)):
         raise DataError(what_is_wrong(shards, named, dataset_id=dataset.dataset_id))
-    faults: list[Fault] = []
-    rows: dict[str, ClipRow] = {}
-    # Checksums leave the interpreter to others while they are taken, so threads keep every core busy.
-    looked_at = [(number, entry) for number, entry in enumerate(dataset.shards) if task.is_first or task.owns(number)]
-    with ThreadPoolExecutor(available_cores()) as pool:
-        checked = pool.map(
-            lambda item: _check_shard(shards / item[1].file, item[1], dataset, whole=task.owns(item[0])), looked_at
-        )
-        for (number, entry), (shard_rows, shard_faults) in zip(looked_at, checked, strict=True):
-            rows.update((row.clip_id, row) for row in shard_rows)
-            if task.owns(number):
-                faults += shard_faults
-                advance(entry.num_clips)
+    looked_at = [
+        ShardToCheck(file=shards / entry.file, entry=entry, dataset_id=dataset.dataset_id, whole=task.owns(number))
+        for number, entry in enumerate(dataset.shards)
+        if task.is_first or task.owns(number)
+    ]
+    checked = read(check_shard, looked_at, advance=lambda item: advance(item.entry.num_clips if item.whole else 0))
+    rows = {row.clip_id: row for shard_rows, _ in checked for row in shard_rows}
+    faults = [fault for item, (_, told) in zip(looked_at, checked, strict=True) if item.whole for fault in told]
     if not task.is_first:
         return faults
     unlisted = [file for file in sorted(shards.glob(SHARD_NAMES)) if file.name not in named]
@@ -130,22 +144,23 @@ def _foreign(file: Path, dataset_id: str) -> str:
     return f"{file}: of another data set ({short_id(dataset_id)})"
 
 
-def _check_shard(file: Path, entry: ShardEntry, dataset: Dataset, *, whole: bool) -> tuple[list[ClipRow], list[Fault]]:
-    """The manifest rows that a shard holds, and its faults. whole: its frames are read too."""
+def check_shard(shard: ShardToCheck) -> tuple[list[ClipRow], list[Fault]]:
+    """The manifest rows that a shard holds, and its faults."""
+    file, entry = shard.file, shard.entry
     if not file.is_file():
         return [], [Fault(text=f"{file}: missing", remedy="extract")]
     size = file.stat().st_size
     other_size = f"{size} bytes, dataset.json says {entry.num_bytes}" if size != entry.num_bytes else ""
     try:
         with ShardReader(file) as reader:
-            if reader.layout.dataset_id != dataset.dataset_id:
+            if reader.layout.dataset_id != shard.dataset_id:
                 return [], [Fault(text=_foreign(file, reader.layout.dataset_id), remedy="replace")]
             rows = [row_from_json(text) for text in reader.manifest]
-            faults = _check_frames(file, reader, rows) if whole else []
+            faults = _check_frames(file, reader, rows) if shard.whole else []
     except DataError as error:
         text = str(error) if str(file) in str(error) else f"{file}: {error}"
         return [], [Fault(text=f"{text} ({other_size})" if other_size else text, remedy="said")]
-    if whole and not faults and (other_size or sha256_of(file) != entry.sha256):
+    if shard.whole and not faults and (other_size or sha256_of(file) != entry.sha256):
         # Its clips are whole and its own: it was made again, and dataset.json is of the shard before.
         faults = [Fault(text=f"{file}: {other_size or 'SHA-256 differs from that in dataset.json'}", remedy="merge")]
     return rows, faults

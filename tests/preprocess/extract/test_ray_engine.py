@@ -16,6 +16,7 @@ import pytest
 from commands import command_line, fail, succeed
 from extraction import content, places, wait_until
 from media import HMDB_LIKE, make_video
+from ray_processes import ray_servers, task_processes
 
 from preprocess.extract.command import run_extraction
 from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
@@ -86,34 +87,6 @@ def test_a_node_that_does_not_see_the_folders_spoils_nothing(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"does not see .*extraction\.json"):
         extract_shard(task)
     assert list((tmp_path / "shards").iterdir()) == []
-
-
-@pytest.fixture
-def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands start a Ray of their own. Its tasks have no low priority: beside other work they would stand still."""
-    pytest.importorskip("ray", reason="Ray is not installed (extra `ray`)")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-
-
-def task_processes() -> set[int]:
-    """The Ray workers of this machine that write a shard just now: they call themselves by their task."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (folder / "cmdline").read_bytes().startswith(b"ray::extract_shard"):
-                found.add(int(folder.name))
-    return found
-
-
-def ray_servers() -> set[int]:
-    """The processes of Rays that commands have started on this machine: their folder is on their command lines."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"/tmp/hmdb-ray-" in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
-    return found
 
 
 @pytest.mark.slow
@@ -193,21 +166,6 @@ def many_extracted(many_videos: Path, tmp_path_factory: pytest.TempPathFactory) 
     return content(folder)
 
 
-@pytest.fixture
-def cluster(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A Ray cluster of two nodes with one CPU each, whose address commands find in RAY_ADDRESS."""
-    from ray.cluster_utils import Cluster
-
-    small = {"num_cpus": 1, "object_store_memory": 80 * 1024**2}
-    made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-    made.second = made.add_node(**small)
-    monkeypatch.setenv("RAY_ADDRESS", made.address)
-    try:
-        yield made
-    finally:
-        made.shutdown()
-
-
 @contextlib.contextmanager
 def started(many_videos: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """An extraction on Ray, in a process that ends with the context."""
@@ -264,7 +222,7 @@ def test_killed_tasks_are_run_again(
     with started(many_videos, folder) as run:
         for target in (1, 4, 8):
             wait_for_shards(run, folder, done=target)
-            for process in task_processes():
+            for process in task_processes("extract_shard"):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
                     kills += 1
@@ -281,7 +239,7 @@ def test_killed_tasks_are_run_again(
 def test_an_ended_run_leaves_no_ray_behind(
     number: signal.Signals, many_videos: Path, many_extracted: dict[str, bytes], tmp_path: Path
 ) -> None:
-    before, folder = ray_servers() | task_processes(), tmp_path / "ray"
+    before, folder = ray_servers() | task_processes("extract_shard"), tmp_path / "ray"
     folders = set(Path("/tmp").glob("hmdb-ray-*"))
     with started(many_videos, folder) as run:
         wait_for_shards(run, folder, done=2)
@@ -291,7 +249,7 @@ def test_an_ended_run_leaves_no_ray_behind(
         assert run.returncode == 130
         assert error.splitlines()[-1].startswith("interrupted")
         assert num_begun(folder) == 0
-    wait_until(lambda: ray_servers() | task_processes() <= before, seconds=600)
+    wait_until(lambda: ray_servers() | task_processes("extract_shard") <= before, seconds=600)
     left = set(Path("/tmp").glob("hmdb-ray-*")) - folders
     assert not left or number == signal.SIGKILL
     for temporary in left:

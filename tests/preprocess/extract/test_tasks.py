@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import pytest
-from commands import fail, run_here, succeed, succeed_here
+from commands import fail, run_here, succeed_here
+from damages import DAMAGES, flip, shard
 from extraction import content, places
-from media import HMDB_LIKE, make_video
 
 from preprocess.extract.merge_tasks import merge_task
 from preprocess.extract.tasks import Task, make_task
@@ -19,64 +16,9 @@ from preprocess.extract.verify import verify
 from shared.errors import DataError, UsageError
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
-    """Seven clips of two classes in seven shards, and a video that gave none."""
-    folder = tmp_path_factory.mktemp("tasks")
-    for index in range(7):
-        make_video(folder / "videos" / ("run", "walk")[index % 2] / f"s{index}.avi", *HMDB_LIKE, num_frames=17)
-    (folder / "videos" / "walk" / "broken.avi").write_bytes(b"no video")
-    words = ("--size", "16", "--clips-per-shard", "1", "--workers", "1")
-    succeed("hmdb-prep", "extract", "--videos", folder / "videos", *places(folder), *words)
-    return folder
-
-
-@pytest.fixture
-def folder(pristine: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(pristine, tmp_path, dirs_exist_ok=True))
-
-
 def faults_of(folder: Path, task: Task) -> list[str]:
     found = verify(folder / "shards", folder / "manifests", advance=lambda count: None, task=task)
     return sorted(fault.text for fault in found)
-
-
-def shard(folder: Path, place: int) -> Path:
-    return sorted((folder / "shards").glob("shard-*.h5"))[place]
-
-
-def flip(file: Path) -> None:
-    with h5py.File(file, "r") as shard:
-        place = shard["frames"].id.get_offset()
-    with file.open("r+b") as raw:
-        raw.seek(place + 7)
-        byte = raw.read(1)[0]
-        raw.seek(place + 7)
-        raw.write(bytes([byte ^ 1]))
-
-
-def edit(folder: Path, old: str, new: str) -> None:
-    file = folder / "manifests" / "clips" / "walk.csv"
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new, 1))
-
-
-def give_another_id(folder: Path) -> None:
-    with h5py.File(shard(folder, 4), "r+") as file:
-        file.attrs["dataset_id"] = "e" * 64
-
-
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    "none": lambda folder: None,
-    "bits": lambda folder: [flip(shard(folder, place)) for place in (0, 3, 4)],
-    "missing": lambda folder: [shard(folder, place).unlink() for place in (5, 2)],
-    "cut": lambda folder: os.truncate(shard(folder, 1), 3000),
-    "foreign": give_another_id,
-    "unlisted": lambda folder: shutil.copy(shard(folder, 1), folder / "shards" / "shard-00099.h5"),
-    "an edited row": lambda folder: edit(folder, "walk/s1.avi", "walk/s9.avi"),
-    "a renamed clip": lambda folder: edit(folder, "walk/s1,", "walk/t1,"),
-    "another shard in the row": lambda folder: edit(folder, "shard-0000", "shard-0001"),
-}
 
 
 @pytest.mark.parametrize("count", [2, 3, 9])
