@@ -129,6 +129,8 @@ def _open_copy(shards: RemoteShards, name: str, *, dataset_id: str) -> ShardRead
     try:
         reader = ShardReader(file)
     except DataError as error:
+        if not file.exists():  # it had to make room at once, for a shard that another thread or process wanted
+            return _open_copy(shards, name, dataset_id=dataset_id)
         file.unlink(missing_ok=True)  # the next try copies it again
         raise DataError(f"{shards}/{name} is damaged or no shard; copy it there again") from error
     if reader.layout.dataset_id == dataset_id:

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +33,36 @@ def names_at(place: RemoteShards) -> frozenset[str]:
         return frozenset(str(path).rstrip("/").rpartition("/")[2] for path in system.ls(root, detail=False))
 
 
-def copy_of(place: RemoteShards, name: str, *, dataset_id: str) -> Path:
+def copy_of(place: RemoteShards, name: str, *, dataset_id: str, keep: Collection[str] = ()) -> Path:
     """The copy of a shard, made where it is not there yet. Others make room for it, also for other processes.
 
+    keep: shards whose copies stay or are still to be made; it is an error if there is no room beside them.
     Raises DataError where the shard is not there or cannot be read, or the cache has no room for it.
     """
     file = place.cache / _FOLDER.format(hashlib.sha256(dataset_id.encode()).hexdigest()[:12]) / name
     file.parent.mkdir(parents=True, exist_ok=True)
     with _alone(file):  # else several threads and processes would all copy it
         if not file.is_file():
-            _copy(place, name, file)
+            _copy(place, name, file, keep=frozenset(file.with_name(other) for other in keep))
     _note_use(file)
     return file
 
 
-def _copy(place: RemoteShards, name: str, file: Path) -> None:
+def copy_ahead(place: RemoteShards, name: str, *, dataset_id: str, keep: Collection[str]) -> None:
+    """Make the copy of a shard that will be wanted, if there is room beside those of ``keep``.
+
+    Nothing is raised: what is wrong with a shard will be said when it is wanted.
+    """
+    with contextlib.suppress(DataError, OSError):
+        copy_of(place, name, dataset_id=dataset_id, keep=keep)
+
+
+def _copy(place: RemoteShards, name: str, file: Path, *, keep: frozenset[Path]) -> None:
     system, root = _system(place.address)
     source = f"{place.address}/{name}"
     with _explained(source, place):
         size = system.size(f"{root}/{name}")
-    _make_room(place, size or 0)
+    _make_room(place, size or 0, keep=keep)
     with whole_file(file) as temporary:
         with _explained(source, place):
             system.get_file(f"{root}/{name}", str(temporary))
@@ -61,24 +71,26 @@ def _copy(place: RemoteShards, name: str, file: Path) -> None:
             raise DataError(f"{source} has {size} bytes, and {found} arrived; run the same command again")
 
 
-def _make_room(place: RemoteShards, size: int) -> None:
-    """Delete the copies that were used longest ago until one of ``size`` bytes fits."""
-    if size > place.cache_bytes:
-        raise DataError(
-            f"a shard of {place} has {size / 1e9:.3g} GB, and the cache {place.cache} may hold "
-            f"{place.cache_gb:.3g} GB; give it more with --shard-cache-gb"
-        )
+def _make_room(place: RemoteShards, size: int, *, keep: frozenset[Path]) -> None:
+    """Delete the copies that were used longest ago, and are not to be kept, until one of ``size`` bytes fits."""
     used: list[tuple[int, int, Path]] = []
     for file in place.cache.glob(f"{_FOLDER.format('*')}/{SHARD_NAMES}"):
         with contextlib.suppress(FileNotFoundError):  # another process makes room too
             state = file.stat()
             used.append((state.st_atime_ns, state.st_size, file))
+    kept = [num_bytes for _, num_bytes, file in used if file in keep]
+    if sum(kept) + size * (1 + len(keep) - len(kept)) > place.cache_bytes:  # those still to be made are as large
+        raise DataError(
+            f"a shard of {place} has {size / 1e9:.3g} GB, and the cache {place.cache} may hold "
+            f"{place.cache_gb:.3g} GB; give it more with --shard-cache-gb"
+        )
     left = sum(num_bytes for _, num_bytes, _ in used)
     for _, num_bytes, file in sorted(used):
         if left + size <= place.cache_bytes:
             return
-        file.unlink(missing_ok=True)
-        left -= num_bytes
+        if file not in keep:
+            file.unlink(missing_ok=True)
+            left -= num_bytes
 
 
 def _note_use(file: Path) -> None:

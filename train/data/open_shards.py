@@ -16,6 +16,7 @@ from shared.shards.data_sets import check_place, check_present, open_shard
 from shared.shards.format import ShardLayout
 from shared.shards.places import RemoteShards, ShardsPlace
 from shared.shards.reader import FramesPlace
+from shared.shards.remote import copy_ahead
 
 Frames = npt.NDArray[np.uint8]
 MOST_OPEN = 512
@@ -104,13 +105,19 @@ class OpenShards:
     def _map(self, name: str) -> _Mapped:
         place = self._places.get(name)
         is_copy = isinstance(self._shards, RemoteShards)
-        if place is None or (is_copy and not place.is_unchanged()):  # no copy any more
-            if is_copy:
-                self._let_go_of_deleted()
-            place = self._places[name] = self._checked(name)
-        return _Mapped(place=place, frames=place.map())
+        if place is not None:
+            try:
+                return _Mapped(place=place, frames=place.map())
+            except DataError:
+                if not is_copy:  # a copy may have been deleted
+                    raise
+        if is_copy:
+            self._let_go_of_deleted()
+        mapped = self._checked(name)
+        self._places[name] = mapped.place
+        return mapped
 
-    def _checked(self, name: str) -> FramesPlace:
+    def _checked(self, name: str) -> _Mapped:
         """Open a shard as a whole, hold it against the others and the clips that it should hold, and close it."""
         with open_shard(self._shards, name, named=self._named, dataset_id=self._dataset_id) as reader:
             with self._lock:
@@ -123,7 +130,13 @@ class OpenShards:
                 )
             for clip_id, row in self._clips[name]:
                 check_place(reader, clip_id, row=row)
-            return reader.place
+            return _Mapped(place=reader.place, frames=reader.frames)
+
+    def copy_ahead(self, name: str, *, keep: Collection[str]) -> None:
+        """Make the copy of a shard at an address before it is wanted, where there is room beside those of ``keep``."""
+        assert isinstance(self._shards, RemoteShards)
+        copy_ahead(self._shards, name, dataset_id=self._dataset_id, keep=keep)
+        self._let_go_of_deleted()
 
     def _let_go_of_deleted(self) -> None:
         """Close copies that were deleted to make room: until then they take up the disk."""

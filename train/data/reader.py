@@ -39,7 +39,8 @@ class ClipReader:
 
     def __init__(self, shards: ShardsPlace, table: ClipTable, *, dataset_id: str, named: Collection[str] = ()) -> None:
         self._table = table
-        self._is_remote = isinstance(shards, RemoteShards)
+        self.is_remote = isinstance(shards, RemoteShards)
+        """Whether the shards lie at an address and are copied when they are wanted."""
         clips: dict[str, list[tuple[str, int]]] = {}
         for clip_id, shard, row in zip(table.clip_id, table.shard, table.row.tolist(), strict=True):
             clips.setdefault(shard, []).append((clip_id, row))
@@ -54,9 +55,13 @@ class ClipReader:
 
     def suitable_order(self, clips: Integers) -> Integers:
         """In which order to read some clips, as places in ``clips``: as they are, but those at an address by shard."""
-        if not self._is_remote:
+        if not self.is_remote:
             return np.arange(len(clips))
         return np.argsort(shard_numbers(self._table)[clips], kind="stable")
+
+    def copy_ahead(self, name: str, *, keep: Collection[str]) -> None:
+        """As ``OpenShards.copy_ahead``."""
+        self._shards.copy_ahead(name, keep=keep)
 
     def close(self) -> None:
         """Let go of the mappings."""
@@ -68,6 +73,7 @@ class BatchReader:
 
     def __init__(self, reader: ClipReader, *, num_threads: int, pinned: bool) -> None:
         self.layout = reader.layout
+        self.is_remote = reader.is_remote
         self._reader = reader
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-clip")
         self._pinned = pinned
@@ -76,6 +82,10 @@ class BatchReader:
     def suitable_order(self, clips: Integers) -> Integers:
         """As that of the ``ClipReader``."""
         return self._reader.suitable_order(clips)
+
+    def copy_ahead(self, name: str, *, keep: Collection[str]) -> None:
+        """As that of the ``ClipReader``."""
+        self._reader.copy_ahead(name, keep=keep)
 
     def evaluation(self, clips: Integers, rows: Integers) -> torch.Tensor:
         """The same rows (T,) of some clips, those of a view: uint8 (b, T, H, W, 3)."""

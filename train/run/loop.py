@@ -14,6 +14,7 @@ from shared.terminal.console import counted, duration_text
 from shared.terminal.console import progress as show_progress
 from shared.terminal.interrupts import explained
 from train.data.batches import Batch, Turns, epoch_steps, training_batches
+from train.data.copies_ahead import with_copies_ahead
 from train.data.prefetch import Prefetcher
 from train.data.samples import shard_numbers
 from train.learn.inference import clip_answers, probabilities_of
@@ -52,15 +53,17 @@ def train(session: Session, progress: Progress) -> Progress:
 def _batches(session: Session, progress: Progress) -> Iterator[Batch]:
     """What this process reads of the rest of the current epoch."""
     config, processes, accumulation = session.config, session.learner.processes, session.learner.accumulation
-    samples = session.lessons.samples
+    samples, turns = session.lessons.samples, _turns(session)
     steps = epoch_steps(
         len(samples),
         batch_size=config.batch_size,
         seed=config.seed,
         epoch=progress.epoch,
         first=progress.step_in_epoch,
-        turns=_turns(session),
+        turns=turns,
     )
+    if turns is not None and session.reader.is_remote:
+        steps = with_copies_ahead(steps, samples, session.lessons.table, session.reader, at_once=turns.at_once)
     return training_batches(
         session.reader,
         samples,

@@ -19,7 +19,7 @@ from shared.errors import DataError, UsageError
 from shared.shards.data_sets import check_present, open_shard
 from shared.shards.places import RemoteShards, shards_place
 from shared.shards.reader import ShardReader
-from shared.shards.remote import copy_of, names_at
+from shared.shards.remote import copy_ahead, copy_of, names_at
 
 ADDRESS = "memory://bucket/shards"
 NAMES = [f"shard-{index:05d}.h5" for index in range(6)]
@@ -167,6 +167,40 @@ def test_shards_are_opened_as_those_of_a_folder(made: MadeDataset, store: Memory
         ShardReader(made.shards / NAMES[2]) as expected,
     ):
         assert np.array_equal(found.frames, expected.frames)
+
+
+def test_a_copy_that_has_to_make_room_before_it_is_opened_is_made_again(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where threads want more shards at once than the cache has room for."""
+    gone: list[Path] = []
+
+    def opened(file: Path) -> ShardReader:
+        if not gone:
+            gone.append(file)
+            file.unlink()
+        return ShardReader(file)
+
+    monkeypatch.setattr("shared.shards.data_sets.ShardReader", opened)
+    with open_shard(place_in(tmp_path), NAMES[2], named=NAMES, dataset_id=DATASET_ID) as found:
+        assert found.num_clips == 4
+    assert len(gone) == 1
+
+
+def test_a_copy_ahead_never_takes_the_room_of_shards_that_are_needed(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path
+) -> None:
+    size = max((made.shards / name).stat().st_size for name in NAMES)
+    place = place_in(tmp_path, num_bytes=3 * size)
+    copied(place, NAMES[0])
+    copy_ahead(place, NAMES[1], dataset_id=DATASET_ID, keep=NAMES[2:5])  # which are still to be copied
+    assert copies(tmp_path) == NAMES[:1]
+    copied(place, NAMES[2])
+    copied(place, NAMES[3])
+    copy_ahead(place, NAMES[4], dataset_id=DATASET_ID, keep=NAMES[2:4])
+    assert copies(tmp_path) == NAMES[2:5]
+    copy_ahead(place, "shard-00099.h5", dataset_id=DATASET_ID, keep=())  # whoever wants it will be told
+    assert copies(tmp_path) == NAMES[2:5]
 
 
 def test_damaged_and_foreign_shards_are_named_and_not_kept(store: MemoryFileSystem, tmp_path: Path) -> None:
