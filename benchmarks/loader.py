@@ -30,15 +30,12 @@ from benchmarks.torch_loader import compare_doors
 from shared.machine.cores import available_cores
 from shared.manifests.files import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
-from shared.video.resizing import FrameSize
-from shared.video.shape import ClipShape
 from train.data.batches import epoch_steps, training_batches
 from train.data.prefetch import Prefetcher
 from train.data.reader import BatchReader, ClipReader
 from train.data.samples import ClipTable, Samples, make_table, real_samples
 
 Frames = npt.NDArray[np.uint8]
-NUM_SEGMENTS = 16  # of the extraction
 OURS, OURS_TSN = "this project, K=1", "this project, K=3, TSN"
 LIMIT, JPEG, ON_THE_FLY, PLAIN_H5PY = "limit: memory map copied", "JPEG folders, Pillow", "videos, torchcodec", "h5py"
 
@@ -166,9 +163,9 @@ def clip_of_jpegs(files: list[Path]) -> Frames:
     return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
 
 
-def clip_of_video(path: Path, size: FrameSize) -> Frames:
+def clip_of_video(path: Path) -> Frames:
     """A clip, uint8 (T, H, W, 3), decoded by this project's own exact way."""
-    return decode_clip(path, ClipShape(num_segments=NUM_SEGMENTS, frames_per_segment=1, size=size)).frames.numpy()
+    return decode_clip(path).frames.numpy()
 
 
 def read_clips(read: Callable[[int], Frames], num_clips: int, options: argparse.Namespace) -> None:
@@ -219,7 +216,6 @@ def compare_warm(results: Results, material: Material, options: argparse.Namespa
         ClipReader(stored.place.shards, stored.table, dataset_id=stored.dataset_id) for stored in (middle, candidates)
     ]
     batches = [BatchReader(reader, num_threads=options.threads, pinned=False) for reader in readers]
-    size = FrameSize(height=readers[0].layout.height, width=readers[0].layout.width)
     num_clips = len(middle.samples)
     fast: dict[str, Callable[[], object]] = {
         OURS: partial(stream_batches, middle, batches[0], options),
@@ -230,7 +226,7 @@ def compare_warm(results: Results, material: Material, options: argparse.Namespa
     slow: dict[str, Callable[[], object]] = {
         OURS: fast[OURS],
         JPEG: lambda: read_clips(lambda clip: clip_of_jpegs(material.jpegs[clip]), num_clips, options),
-        ON_THE_FLY: lambda: read_clips(lambda clip: clip_of_video(material.videos[clip], size), num_clips, options),
+        ON_THE_FLY: lambda: read_clips(lambda clip: clip_of_video(material.videos[clip]), num_clips, options),
     }
     _add(results, "warm", fast, rounds=3 * options.rounds, num_clips=num_clips)
     results.add_target("warm: of the copied memory map", results.ratio("warm", OURS, to=LIMIT), least=0.85)
@@ -248,7 +244,6 @@ def compare_cold(results: Results, material: Material, options: argparse.Namespa
     """Nothing in the page cache: a first epoch. The disk decides."""
     middle, candidates = material.middle, material.candidates
     jpegs = [file for files in material.jpegs for file in files]
-    size = FrameSize(height=224, width=304)
     num_clips = len(middle.samples)
     contestants: dict[str, tuple[list[Path], Callable[[], object]]] = {
         OURS: (middle.files, partial(stream_anew, middle, options)),
@@ -258,7 +253,7 @@ def compare_cold(results: Results, material: Material, options: argparse.Namespa
         JPEG: (jpegs, lambda: read_clips(lambda clip: clip_of_jpegs(material.jpegs[clip]), num_clips, options)),
         ON_THE_FLY: (
             material.videos,
-            lambda: read_clips(lambda clip: clip_of_video(material.videos[clip], size), num_clips, options),
+            lambda: read_clips(lambda clip: clip_of_video(material.videos[clip]), num_clips, options),
         ),
     }
 
