@@ -160,8 +160,9 @@ def test_files_and_tests_that_a_document_names_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", TODAY, ids=lambda page: page.name)
 def test_benchmarks_and_targets_that_a_document_names_exist(page: Path) -> None:
     text = page.read_text()
-    for name in re.findall(r"python -m benchmarks\.(\w+)", text):
-        assert (ROOT / "benchmarks" / f"{name}.py").is_file(), name
+    for name in re.findall(r"python -m (benchmarks(?:\.\w+)+)", text):
+        path = ROOT / name.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z0-9-]+)\b", text)) <= targets
 

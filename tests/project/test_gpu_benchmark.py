@@ -18,12 +18,13 @@ import torch
 from commands import succeed
 from media import HMDB_LIKE, make_video
 
-from benchmarks import gpu_parts, gpu_steps
-from benchmarks.gpu import tasks
-from benchmarks.gpu_decoding import agreement, num_strays
-from benchmarks.gpu_parts import extract, steps
-from benchmarks.gpu_report import Bench, Report, Row, SkipError, TimeUpError, markdown, run_part
-from benchmarks.gpu_steps import Case, measure_smaller, peak_flops
+from benchmarks.gpu import parts as gpu_parts
+from benchmarks.gpu import steps as gpu_steps
+from benchmarks.gpu.__main__ import tasks
+from benchmarks.gpu.decoding import agreement, num_strays
+from benchmarks.gpu.parts import extract, steps
+from benchmarks.gpu.report import Bench, Report, Row, SkipError, TimeUpError, markdown, run_part
+from benchmarks.gpu.steps import Case, measure_smaller, peak_flops
 
 ROOT = Path(__file__).parents[2]
 CASE = Case(preset="tiny", motion="none", precision="fp16", is_compiled=False, batch=64, image_size=32)

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import gpu_parts
-from benchmarks.gpu_report import Bench, Report, Row, run_part
-from benchmarks.gpu_steps import BATCHES
+from benchmarks.gpu import parts
+from benchmarks.gpu.report import Bench, Report, Row, run_part
+from benchmarks.gpu.steps import BATCHES
 from benchmarks.timing import benchmark_options, describe_machine, workplace
 from shared.terminal.console import say
 
@@ -44,35 +44,34 @@ def tasks(*, quick: bool) -> list[Task]:
     """Every part, in the order in which time may run out: compiled steps come last."""
     presets = ["tiny"] if quick else list(BATCHES)
     plain = [
-        Task(name=f"steps, {p}", seconds=60, function=partial(gpu_parts.steps, preset=p, compiled=False))
-        for p in presets
+        Task(name=f"steps, {p}", seconds=60, function=partial(parts.steps, preset=p, compiled=False)) for p in presets
     ]
     compiled = [
-        Task(name=f"compiled steps, {p}", seconds=150, function=partial(gpu_parts.steps, preset=p, compiled=True))
+        Task(name=f"compiled steps, {p}", seconds=150, function=partial(parts.steps, preset=p, compiled=True))
         for p in reversed(presets)
     ]
     return [
-        Task(name="doctor", seconds=40, function=gpu_parts.doctor),
-        Task(name="tests marked cuda", seconds=90, function=gpu_parts.cuda_tests),
-        Task(name="videos", seconds=90, function=gpu_parts.make_videos),
-        Task(name="decoding, frame by frame", seconds=60, function=gpu_parts.compare_frames),
-        Task(name="decoding of real clips, frame by frame", seconds=60, function=gpu_parts.compare_real_frames),
+        Task(name="doctor", seconds=40, function=parts.doctor),
+        Task(name="tests marked cuda", seconds=90, function=parts.cuda_tests),
+        Task(name="videos", seconds=90, function=parts.make_videos),
+        Task(name="decoding, frame by frame", seconds=60, function=parts.compare_frames),
+        Task(name="decoding of real clips, frame by frame", seconds=60, function=parts.compare_real_frames),
         *(
-            Task(name=f"decoding, {c}", seconds=60, function=partial(gpu_parts.decoding_speed, codec=c))
-            for c in gpu_parts.CODECS
+            Task(name=f"decoding, {c}", seconds=60, function=partial(parts.decoding_speed, codec=c))
+            for c in parts.CODECS
         ),
         *plain,
         *(
-            Task(name=f"memory, {p}", seconds=40, function=partial(gpu_parts.memory, preset=p))
+            Task(name=f"memory, {p}", seconds=40, function=partial(parts.memory, preset=p))
             for p in presets
             if p != "tiny" or quick
         ),
-        Task(name="run", seconds=90, function=gpu_parts.train),
-        Task(name="evaluate", seconds=40, function=gpu_parts.evaluate),
-        Task(name="predict", seconds=40, function=gpu_parts.predict),
-        Task(name="explain", seconds=40, function=gpu_parts.explain),
-        Task(name="export torch", seconds=40, function=partial(gpu_parts.export, form="torch")),
-        Task(name="export onnx", seconds=60, function=partial(gpu_parts.export, form="onnx")),
+        Task(name="run", seconds=90, function=parts.train),
+        Task(name="evaluate", seconds=40, function=parts.evaluate),
+        Task(name="predict", seconds=40, function=parts.predict),
+        Task(name="explain", seconds=40, function=parts.explain),
+        Task(name="export torch", seconds=40, function=partial(parts.export, form="torch")),
+        Task(name="export onnx", seconds=60, function=partial(parts.export, form="onnx")),
         *compiled,
     ]
 

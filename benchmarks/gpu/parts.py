@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clips_on_disk import REAL_VIDEOS, link_videos, videos_below
-from benchmarks.gpu_decoding import agreement
-from benchmarks.gpu_report import Bench, PartError, Row, SkipError, TimeUpError
-from benchmarks.gpu_steps import PREFIX
+from benchmarks.gpu.decoding import agreement
+from benchmarks.gpu.report import Bench, PartError, Row, SkipError, TimeUpError
+from benchmarks.gpu.steps import PREFIX
 from shared.manifests.files import read_manifests
 from train.run.progress import read_timing
 
@@ -115,7 +115,7 @@ def decoding_speed(bench: Bench, codec: str) -> Iterator[Row]:
 
 
 def steps(bench: Bench, preset: str, *, compiled: bool) -> Iterator[Row]:
-    """Training steps of one preset, as `benchmarks.gpu_steps` measures them."""
+    """Training steps of one preset, as `benchmarks.gpu.steps` measures them."""
     if compiled and bench.quick:
         raise SkipError("--quick does not compile")
     if compiled and bench.seconds_left() < _LEAST_COMPILING:
@@ -123,7 +123,7 @@ def steps(bench: Bench, preset: str, *, compiled: bool) -> Iterator[Row]:
     words = ["--compiled"] if compiled else []
     count = 0
     try:
-        for row in rows_of(bench, "benchmarks.gpu_steps", preset, *words):
+        for row in rows_of(bench, "benchmarks.gpu.steps", preset, *words):
             yield row
             count += 1
     except TimeUpError as error:
@@ -133,8 +133,8 @@ def steps(bench: Bench, preset: str, *, compiled: bool) -> Iterator[Row]:
 
 
 def memory(bench: Bench, preset: str) -> Iterator[Row]:
-    """What a clip takes, as `benchmarks.gpu_memory` measures it."""
-    yield from rows_of(bench, "benchmarks.gpu_memory", preset)
+    """What a clip takes, as `benchmarks.gpu.memory` measures it."""
+    yield from rows_of(bench, "benchmarks.gpu.memory", preset)
 
 
 def rows_of(bench: Bench, module: str, *words: str) -> Iterator[Row]:

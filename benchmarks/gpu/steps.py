@@ -1,6 +1,6 @@
 """Whole training steps of one preset, with its motion modules and without: clips a second, memory, share of the peak.
 
-    python -m benchmarks.gpu_steps PRESET [--compiled] [--quick] [--device cpu|cuda]
+    python -m benchmarks.gpu.steps PRESET [--compiled] [--quick] [--device cpu|cuda]
 
 A step is what `lsvit-train run` does with a batch that is on the device: forward in half precision, loss, backward,
 clipping, AdamW; fp16 scales the loss (GradScaler). `benchmarks.gpu` reads the lines ``ROW <JSON>``, each printed as

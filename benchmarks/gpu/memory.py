@@ -1,8 +1,8 @@
 """Memory and speed of a training step on a GPU, by --train and --checkpoint-blocks: what fits a card.
 
-    python -m benchmarks.gpu_memory PRESET [--quick] [--device cpu|cuda]
+    python -m benchmarks.gpu.memory PRESET [--quick] [--device cpu|cuda]
 
-Steps as in `benchmarks.gpu_steps` in fp16, with two sizes of batch: their difference is what a clip takes, the rest is
+Steps as in `benchmarks.gpu.steps` in fp16, with two sizes of batch: their difference is what a clip takes, the rest is
 weights, gradients and AdamW's moments. `benchmarks.saved_bytes` works the same out without a GPU. Lines ``ROW <JSON>``.
 """
 
@@ -15,7 +15,7 @@ import statistics
 
 import torch
 
-from benchmarks.gpu_steps import BATCHES, NUM_CLASSES, NUM_FRAMES, PREFIX, Case, free_memory, step_of
+from benchmarks.gpu.steps import BATCHES, NUM_CLASSES, NUM_FRAMES, PREFIX, Case, free_memory, step_of
 from benchmarks.timing import take_turns
 from train.model.config import make_config
 from train.model.lsvit import LSViT
