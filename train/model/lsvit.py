@@ -6,6 +6,7 @@ and (S/P)² patches; a plain ViT has no registers, SigLIP no CLS.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -102,7 +103,8 @@ class Backbone(nn.Module):
 class LSViT(nn.Module):
     """The whole model: video in [0, 1] pixel units to logits.
 
-    The start values are a function of ``seed`` alone; torch's global generator is left as it was.
+    The start values are a function of ``seed`` alone, and those of each part do not depend on what other parts there
+    are: models that differ in one part start alike in all others. torch's global generator is left as it was.
     """
 
     mean: Tensor
@@ -112,14 +114,13 @@ class LSViT(nn.Module):
         super().__init__()
         self.config = config
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
             self.smif = _make_smif(config)
             self.backbone = Backbone(config)
             self.spatial_pool = _make_spatial_pool(config)
             self.temporal_pool = _make_temporal_pool(config)
             self.head = nn.Linear(config.embed_dim, config.num_classes)
             if not self.head.weight.is_meta:  # there shapes are all, and torch would load its compiler to fill them
-                self._initialise()
+                self._initialise(seed)
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
@@ -208,19 +209,28 @@ class LSViT(nn.Module):
         self.mean = torch.tensor(mean, device=device).view(3, 1, 1)
         self.std = torch.tensor(std, device=device).view(3, 1, 1)
 
-    def _initialise(self) -> None:
-        self.backbone.apply(initialise)
-        backbone = self.backbone
-        for learned in (backbone.cls_token, backbone.pos_embed, backbone.reg_token):
-            if learned is not None:
+    def _initialise(self, seed: int) -> None:
+        for name, layer in self.named_modules():
+            _draw_for(name, seed)
+            if name.startswith("backbone."):
+                initialise(layer)
+            elif isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.reset_parameters()  # torch's own start, in the pools and the classic SMIF
+        for name, learned in self.named_parameters():
+            if name.endswith(("cls_token", "pos_embed", "reg_token", "latent", "head.weight")):
+                _draw_for(name, seed)
                 nn.init.normal_(learned, std=START_STD)
-        if isinstance(self.spatial_pool, LatentPool):
-            nn.init.normal_(self.spatial_pool.latent, std=START_STD)
-        nn.init.normal_(self.head.weight, std=START_STD)
         nn.init.zeros_(self.head.bias)
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, DirectionalSMIF | DirectionalLMI):
+                _draw_for(name, seed)
                 module.initialise(self.config.motion_init)
+
+
+def _draw_for(name: str, seed: int) -> None:
+    """Let torch's generator draw what belongs to a part, or a parameter, of this name."""
+    drawn = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    torch.default_generator.manual_seed(int.from_bytes(drawn[:8], "little"))
 
 
 def _learned(count: int, dim: int) -> nn.Parameter:

@@ -246,6 +246,32 @@ def test_start_is_a_function_of_the_seed_alone() -> None:
     assert not torch.equal(first.backbone.pos_embed, other.backbone.pos_embed)
 
 
+@pytest.mark.parametrize("variant", ["none", "classic"])
+def test_models_that_differ_in_a_part_start_alike_in_the_others(variant: str) -> None:
+    whole = dict(LSViT(small(temporal_pool="attention"), seed=7).named_parameters())
+    for changed in ({"smif": variant}, {"lmi": variant}, {"spatial_pool": "latent"}, {"temporal_pool": "directional"}):
+        part = dict(LSViT(small(**({"temporal_pool": "attention"} | changed)), seed=7).named_parameters())
+        shared = [name for name in whole if name in part]
+        assert "head.weight" in shared and "backbone.blocks.1.mlp.fc2.weight" in shared
+        assert all(torch.equal(whole[name], part[name]) for name in shared)
+
+
+def test_parts_of_one_model_start_differently() -> None:
+    blocks = LSViT(small(), seed=7).backbone.blocks
+    matrices = [dict(block.named_parameters())["attn.qkv.weight"] for block in blocks]
+    assert not torch.equal(*matrices)
+    assert not torch.equal(blocks[0].lmim.inject.weight, blocks[1].lmim.inject.weight)
+
+
+def test_every_start_value_is_drawn_from_the_seed() -> None:
+    for smif, lmi, pool in product(VARIANTS, VARIANTS, ("cls", "heatmap", "latent")):
+        states = []
+        for global_seed in (1, 2):
+            torch.manual_seed(global_seed)
+            states.append(LSViT(small(smif=smif, lmi=lmi, spatial_pool=pool), seed=3).state_dict())
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0]), (smif, lmi, pool)
+
+
 def test_active_start_reaches_the_directional_modules() -> None:
     model = LSViT(small(motion_init="active"))
     assert isinstance(model.smif, DirectionalSMIF) and model.smif.weight.any()
