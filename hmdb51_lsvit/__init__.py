@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.video.shape import ClipShape
     from shared.video.streams import VideoError
     from train.data.clip_dataset import ClipDataset, collate
+    from train.data.prefetch import prefetched
     from train.predict.from_python import Prediction, TrainedModel, load_model, predict
     from train.trained.preprocessing import Preprocessing
 
@@ -34,6 +35,7 @@ __all__ = [
     "decode_clip",
     "load_model",
     "predict",
+    "prefetched",
     "read_manifests",
 ]
 
@@ -52,6 +54,7 @@ _MODULES = {
     "decode_clip": "shared.video.decoding",
     "load_model": "train.predict.from_python",
     "predict": "train.predict.from_python",
+    "prefetched": "train.data.prefetch",
     "read_manifests": "shared.manifests.files",
 }
 

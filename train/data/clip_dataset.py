@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from shared.checks import is_whole
 from shared.errors import DataError, UsageError
@@ -23,6 +24,7 @@ from shared.shards.format import ShardLayout
 from shared.splits.parts import Part, part_of, train_and_val
 from shared.video.sampling import clip_key, evaluation_rows, training_rows
 from train.data.columns import columns_of_split
+from train.data.lent_memory import LentMemory, lendable, lent_memory
 from train.data.memory import ReusedMemory
 from train.data.reader import ClipReader
 from train.data.samples import make_table
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 FrameChoice = Literal["middle", "tsn"]
 Transform = Callable[[torch.Tensor], Any]
 _READING_THREADS = 2
+_CPU = torch.device("cpu")
 _SPLITS = ("1", "2", "3", "full", "all")
 _PARTS: tuple[Part, ...] = get_args(Part)
 _CHOICES: tuple[FrameChoice, ...] = get_args(FrameChoice)
@@ -135,7 +138,8 @@ class ClipDataset(Dataset[tuple[Any, int]]):
     def _open(self) -> _Opened:
         reader = ClipReader(self._shards, self._table, dataset_id=self._dataset_id, named=self._named)
         threads = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="read-clip")
-        return _Opened(process=os.getpid(), reader=reader, memory=ReusedMemory(), threads=threads)
+        memory = ReusedMemory() if get_worker_info() is None else lent_memory()
+        return _Opened(process=os.getpid(), reader=reader, memory=memory, threads=threads)
 
     def _rows(self, indices: Sequence[int], layout: ShardLayout) -> npt.NDArray[np.int64]:
         """The rows (b, T) that are shown of the T·K stored frames of some clips."""
@@ -159,7 +163,7 @@ class _Opened:
     process: int
     """Its number."""
     reader: ClipReader
-    memory: ReusedMemory
+    memory: ReusedMemory | LentMemory
     threads: ThreadPoolExecutor
 
 
@@ -167,27 +171,45 @@ def collate(items: Sequence[tuple[Any, int]]) -> Any:
     """The batch of some items of a ``ClipDataset``, for DataLoader's ``collate_fn``: frames, labels int64 (B,).
 
     frames: uint8 (B, T, H, W, 3). Where the dataset transforms nothing the clips lie in one piece of memory already,
-    and none is copied. Otherwise this is ``torch.utils.data.default_collate``.
+    and none is copied; a worker lends it to the process that asks, for as long as that looks at it. Tensors that a
+    worker's transform made are stacked into such memory. Otherwise this is ``torch.utils.data.default_collate``.
     """
     clips = [clip for clip, _ in items]
-    if not _in_one_piece(clips):
+    frames = _in_one_piece(clips)
+    if frames is None and get_worker_info() is not None:
+        frames = _stacked(clips)
+    if frames is None:
         return default_collate(list(items))
-    first = clips[0]
-    labels = torch.tensor([label for _, label in items], dtype=torch.int64)
-    return [first.as_strided((len(clips), *first.shape), (first.numel(), *first.stride())), labels]
+    return [lendable(frames), torch.tensor([label for _, label in items], dtype=torch.int64)]
 
 
-def _in_one_piece(clips: Sequence[Any]) -> bool:
-    """Whether tensors of one shape lie in memory one behind the other."""
+def _in_one_piece(clips: Sequence[Any]) -> torch.Tensor | None:
+    """Tensors of one shape as one, without a copy, where they lie in memory one behind the other; else None."""
     first = clips[0]
     if not all(isinstance(clip, torch.Tensor) and clip.is_contiguous() for clip in clips):
-        return False
-    return all(
+        return None
+    if not all(
         clip.shape == first.shape
         and clip.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
         and clip.storage_offset() == first.storage_offset() + place * first.numel()
         for place, clip in enumerate(clips)
-    )
+    ):
+        return None
+    stacked: torch.Tensor = first.as_strided((len(clips), *first.shape), (first.numel(), *first.stride()))
+    return stacked
+
+
+def _stacked(clips: Sequence[Any]) -> torch.Tensor | None:
+    """Tensors of one shape and type copied into memory that is lent; None where they are something else."""
+    first = clips[0]
+    if not all(
+        isinstance(clip, torch.Tensor) and (clip.shape, clip.dtype, clip.device) == (first.shape, first.dtype, _CPU)
+        for clip in clips
+    ):
+        return None
+    shape = (len(clips), *first.shape)
+    room = lent_memory().take((math.prod(shape) * first.element_size(),))
+    return torch.stack(list(clips), out=room.view(first.dtype).view(shape))
 
 
 def _check(*, split: str, part: str, frames: str, seed: object, val_fraction: object) -> None:

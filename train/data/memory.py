@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-_MOST_KEPT = 8  # pieces that nobody uses: a loop over batches needs two or three
+MOST_KEPT = 8  # pieces that nobody uses: a loop over batches needs two or three
 
 
 class ReusedMemory:
@@ -21,8 +21,11 @@ class ReusedMemory:
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
         """A tensor uint8 of this shape, its values left as they happen to be."""
         needed = math.prod(shape)
-        memory = self._unused.pop() if self._unused else None
-        if memory is None or memory.size < needed:
+        try:
+            memory = self._unused.pop()
+        except IndexError:
+            memory = np.empty(0, np.uint8)
+        if memory.size < needed:
             memory = np.empty(needed, np.uint8)
         # torch keeps `handed` alive for as long as any tensor or array shows its memory.
         handed = memory[:needed].reshape(shape)
@@ -31,5 +34,5 @@ class ReusedMemory:
 
 
 def _give_back(unused: list[npt.NDArray[np.uint8]], memory: npt.NDArray[np.uint8]) -> None:
-    if len(unused) < _MOST_KEPT:
+    if len(unused) < MOST_KEPT:
         unused.append(memory)

@@ -5,11 +5,29 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from shared.errors import UsageError
+
 Item = TypeVar("Item")
+
+
+def prefetched(batches: Iterable[Item], *, ahead: int = 2) -> Iterator[Item]:
+    """The same batches, made ahead by a thread: while a model works on one, a DataLoader without workers reads others.
+
+    ahead: how many wait at most. A loop that is left early ends the thread; an error is raised where its batch would
+    have come. Raises UsageError where ahead is below 1.
+    """
+    if ahead < 1:
+        raise UsageError(f"ahead is {ahead}; at least 1 batch must be allowed to wait")
+    return _prefetched(batches, ahead)
+
+
+def _prefetched(batches: Iterable[Item], ahead: int) -> Iterator[Item]:
+    with Prefetcher(iter(batches), ahead=ahead) as items:
+        yield from items
 
 
 class Prefetcher(Generic[Item]):

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from made_dataset import DATASET_ID, MadeDataset
 from made_plan import plan_row
 
-from shared.errors import DataError
+from shared.errors import DataError, UsageError
 from shared.manifests.files import read_manifests
 from train.data.batches import Turns, cut_batch, epoch_order, epoch_steps, training_batches
-from train.data.prefetch import Prefetcher
+from train.data.prefetch import Prefetcher, prefetched
 from train.data.reader import BatchReader, ClipReader, blend
 from train.data.samples import (
     ClipTable,
@@ -275,6 +275,30 @@ def test_prefetcher_hands_over_errors_and_ends_early() -> None:
     with Prefetcher(iter(range(1000)), ahead=2) as stream:
         assert next(iter(stream)) == 0
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_prefetched_batches_come_in_order_while_others_are_made() -> None:
+    made: list[int] = []
+    waiting = threading.Event()
+
+    def batches() -> Iterator[int]:
+        for number in range(6):
+            made.append(number)
+            if number == 3:
+                waiting.set()
+            yield number
+
+    stream = prefetched(batches(), ahead=2)
+    assert made == []
+    assert next(stream) == 0
+    assert waiting.wait(timeout=60)  # 1 and 2 wait, 3 is made
+    assert list(stream) == [1, 2, 3, 4, 5]
+    early = prefetched([1, 2, 3])
+    assert next(early) == 1
+    early.close()  # type: ignore[attr-defined]
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+    with pytest.raises(UsageError, match="ahead is 0; at least 1"):
+        prefetched([1], ahead=0)
 
 
 def test_memory_of_batches_is_used_again_but_never_under_a_tensor(reader: BatchReader) -> None:

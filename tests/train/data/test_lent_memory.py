@@ -1,0 +1,110 @@
+"""Memory that a worker lends: never written to while anybody looks at it, and not made anew for each batch."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from train.data.clip_dataset import collate
+from train.data.lent_memory import LentMemory, lendable, lent_memory
+
+SHAPE = (2, 3, 5)
+
+
+@pytest.fixture(params=sorted(torch.multiprocessing.get_all_sharing_strategies()))
+def _strategy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each of torch's ways to share memory; macOS has the second one alone."""
+    before = torch.multiprocessing.get_sharing_strategy()
+    torch.multiprocessing.set_sharing_strategy(request.param)
+    yield
+    torch.multiprocessing.set_sharing_strategy(before)
+
+
+def hand_over(batch: torch.Tensor) -> torch.Tensor:
+    """The batch as it arrives at another process; here both are one."""
+    received: torch.Tensor = pickle.loads(ForkingPickler.dumps(batch))
+    return received
+
+
+@pytest.mark.usefixtures("_strategy")
+def test_it_is_used_again_once_both_processes_let_go() -> None:
+    memory = LentMemory()
+    batch = lendable(memory.take(SHAPE).fill_(7))
+    address = batch.data_ptr()
+    received = hand_over(batch)
+    assert type(received) is torch.Tensor and torch.equal(received, torch.full(SHAPE, 7, dtype=torch.uint8))
+    del batch
+    other = memory.take(SHAPE).fill_(8)
+    part = received[1].numpy()
+    del received
+    third = memory.take(SHAPE).fill_(9)
+    assert len({address, other.data_ptr(), third.data_ptr()}) == 3
+    assert (part == 7).all()
+    del part
+    assert memory.take(SHAPE).data_ptr() == address
+
+
+def test_what_is_still_used_here_is_not_handed_out() -> None:
+    memory = LentMemory()
+    batch = lendable(memory.take(SHAPE).fill_(7))
+    hand_over(batch)
+    assert memory.take(SHAPE).data_ptr() != batch.data_ptr()
+    assert (batch == 7).all()
+
+
+def test_numbers_of_other_types_and_parts() -> None:
+    room = LentMemory().take((4 * 30,)).view(torch.float32).view(SHAPE)
+    room.copy_(torch.arange(30.0).view(SHAPE))
+    part = lendable(room.transpose(1, 2)[1:])
+    assert torch.equal(hand_over(part), torch.arange(15.0, 30.0).view(1, 3, 5).transpose(1, 2))
+    assert type(part + 1) is type(part[0]) is torch.Tensor
+
+
+def test_copies_have_memory_of_their_own() -> None:
+    batch = lendable(LentMemory().take(SHAPE).fill_(7))
+    first = hand_over(batch)
+    for other in (hand_over(batch), pickle.loads(pickle.dumps(batch)), copy.deepcopy(batch), batch.clone()):
+        other.fill_(1)
+    assert (first == 7).all()
+    ordinary = torch.zeros(3)
+    assert lendable(ordinary) is ordinary
+
+
+def test_no_more_is_kept_than_a_loop_needs() -> None:
+    memory = LentMemory()
+    everything = [memory.take(SHAPE) for _ in range(50)]
+    del everything
+    memory.take(SHAPE)
+    assert len(memory._pieces) == 8
+    memory.take((1000,))
+    assert [piece.size for piece in memory._pieces] == [1024]
+
+
+class Numbers(Dataset[tuple[torch.Tensor, int]]):
+    """Item i is float32 (2, 3) full of i, as a transform makes it, and in which process."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.full((2, 3), float(index)), len(lent_memory()._pieces)
+
+
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_a_worker_makes_few_pieces_and_writes_into_none_that_is_kept(method: str) -> None:
+    loader = DataLoader(Numbers(), batch_size=2, num_workers=1, multiprocessing_context=method, collate_fn=collate)
+    most = 0
+    for place, (numbers, num_pieces) in enumerate(loader):
+        assert numbers[:, 0, 0].tolist() == [2 * place, 2 * place + 1]
+        most = max(most, int(num_pieces.max()))
+    assert 2 <= most <= 4  # two ahead, one here, one in the making
+    kept = [numbers for numbers, _ in loader]
+    assert torch.cat(kept)[:, 1, 2].tolist() == list(range(40))
+    gc.collect()

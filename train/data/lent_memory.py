@@ -1,0 +1,134 @@
+"""Memory for the batches of a DataLoader's workers, used again once the process that got a batch lets go of it.
+
+torch hands a tensor to another process in memory that both share, and makes it anew for each batch: page by page that
+costs several times the copy into it. Here a byte behind each piece says whether the other process still looks at it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import weakref
+from collections.abc import Callable
+from functools import cache
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import reduce_tensor
+
+from train.data.memory import MOST_KEPT
+
+_UNIT = 64  # sizes are multiples of it, so that numbers of any type fit
+
+
+class LentMemory:
+    """Hands out memory, and again what nobody uses any more: neither this process nor one that a batch went to.
+
+    For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[_Piece] = []
+
+    def take(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """A tensor uint8 of this shape, its values left as they happen to be."""
+        needed = math.prod(shape)
+        unused = [piece for piece in self._pieces if piece.is_unused]
+        fitting = sorted((piece for piece in unused if piece.size >= needed), key=lambda piece: piece.size)
+        kept = [piece for piece in self._pieces if piece not in unused] + fitting[:MOST_KEPT]
+        taken = fitting[0] if fitting else _Piece(needed)
+        self._pieces = kept if fitting else [*kept, taken]
+        return taken.take()[:needed].view(shape)
+
+
+@cache
+def _memory_of(_process: int) -> LentMemory:
+    return LentMemory()
+
+
+def lent_memory() -> LentMemory:
+    """The memory of this process: a forked one does not hand out what its parent has."""
+    return _memory_of(os.getpid())
+
+
+def lendable(batch: torch.Tensor) -> torch.Tensor:
+    """The same tensor; where it lies in memory to lend, another process gets it without a copy.
+
+    What is computed from it is an ordinary tensor.
+    """
+    piece = _PIECES.get(batch.untyped_storage().data_ptr())
+    if piece is None:
+        return batch
+    lent = batch.as_subclass(_Lent)
+    lent.piece = piece
+    return lent
+
+
+class _Piece:
+    """Memory that processes share. Its last byte is 1 while another process has it."""
+
+    def __init__(self, needed: int) -> None:
+        self.size = -(-needed // _UNIT) * _UNIT
+        self.shared: torch.Tensor = torch.zeros(self.size + 1, dtype=torch.uint8)
+        self.shared.share_memory_()  # type: ignore[no-untyped-call]
+        self._is_used_here = False
+        _PIECES[self.shared.data_ptr()] = self
+
+    @property
+    def is_lent(self) -> bool:
+        return bool(self.shared[-1])
+
+    @property
+    def is_unused(self) -> bool:
+        return not self._is_used_here and not self.is_lent
+
+    def take(self) -> torch.Tensor:
+        """All of it, uint8 (size,)."""
+        self._is_used_here = True
+        return _watched(self.shared, self._let_go)
+
+    def _let_go(self) -> None:
+        self._is_used_here = False
+
+
+_PIECES: weakref.WeakValueDictionary[int, _Piece] = weakref.WeakValueDictionary()  # by their addresses
+
+
+class _Lent(torch.Tensor):
+    """A batch that pickling for another process lends; ``piece`` is its memory."""
+
+    piece: _Piece
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy.deepcopy(self.as_subclass(torch.Tensor), memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # into a file, as any tensor
+        return self.as_subclass(torch.Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+
+
+def _lend(batch: _Lent) -> Any:
+    """How a batch is pickled for another process."""
+    if batch.piece.is_lent:  # one that it went to has it already: it gets a copy
+        return reduce_tensor(batch.as_subclass(torch.Tensor))  # type: ignore[no-untyped-call]
+    batch.piece.shared[-1] = 1
+    return _receive, (batch.piece.shared, batch.dtype, batch.shape, batch.stride(), batch.storage_offset())
+
+
+def _receive(
+    shared: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int
+) -> torch.Tensor:
+    """The batch in the process that it goes to, which gives it back when nothing shows its memory any more."""
+    return _watched(shared, lambda: shared[-1:].zero_()).view(dtype).as_strided(shape, stride, offset)
+
+
+def _watched(shared: torch.Tensor, on_end: Callable[[], object]) -> torch.Tensor:
+    """The memory of a piece without its last byte; ``on_end`` is called when no tensor or array shows it any more."""
+    handed = shared.numpy()[:-1]
+    weakref.finalize(handed, on_end).atexit = False  # torch keeps `handed` alive for as long as it is shown
+    return torch.from_numpy(handed)
+
+
+ForkingPickler.register(_Lent, _lend)
