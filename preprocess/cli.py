@@ -7,6 +7,18 @@ from typing import Annotated
 
 import typer
 
+from preprocess.options import (
+    DEFAULT_MANIFESTS,
+    DEFAULT_VIDEOS,
+    Engine,
+    Manifests,
+    NumTasks,
+    Shards,
+    SourcePattern,
+    Splits,
+    TaskId,
+    Videos,
+)
 from shared.next_command import DEFAULT_SHARDS, Places, say_next
 from shared.terminal.console import run_app, show_version
 
@@ -18,39 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Videos = Annotated[
-    Path, typer.Option("--videos", help="Folder of videos: <class>/<file>, or <class>/<clip>/ of pictures.")
-]
-Shards = Annotated[Path, typer.Option("--shards", help="Folder of shards.")]
-Manifests = Annotated[Path, typer.Option("--manifests", help="Folder of manifests.")]
-
-SourcePattern = Annotated[
-    str | None,
-    typer.Option(
-        "--source-pattern",
-        help="What names the source video: the first group of this regular expression in a file name without suffix "
-        '(with a slash in it: in <class>/<name>); "": the names of HMDB51 and UCF101. Default: as before.',
-    ),
-]
-Splits = Annotated[
-    str | None,
-    typer.Option(
-        "--splits",
-        help="Splits of one's own: a CSV file, a folder of UCF101's lists or of HMDB51's; auto: official ones, and "
-        "others by source. Default: as before.",
-    ),
-]
-
-NumTasks = Annotated[int, typer.Option("--num-tasks", help="Divide the work among this many independent tasks.")]
-TaskId = Annotated[int, typer.Option("--task-id", help="Which of the tasks this is, from 0.")]
-
-Engine = Annotated[
-    str, typer.Option("--engine", help="What does the work: local, or ray (in tasks, on $RAY_ADDRESS if set).")
-]
-
-DEFAULT_VIDEOS = Places().videos
-DEFAULT_MANIFESTS = Places().manifests
 
 
 @app.callback()
@@ -200,26 +179,21 @@ def merge(
 ) -> None:
     """Rebuild the manifests from the shards: after --num-tasks, to repair them, or with other splits and sources."""
     from preprocess.extract.engines import reader_of
-    from preprocess.extract.merge import merge as merge_shards
-    from preprocess.extract.merge_tasks import merge_task
-    from preprocess.extract.rules import AskedRules, say_warnings
+    from preprocess.extract.merge_tasks import run_merge
+    from preprocess.extract.rules import AskedRules
     from preprocess.extract.tasks import make_task
-    from shared.terminal.console import counted, say
     from shared.video.listing import is_synthetic
 
-    asked = AskedRules(source_pattern=source_pattern, splits=splits)
-    task, synthetic = make_task(num_tasks=num_tasks, task_id=task_id), is_synthetic(videos)
-    read = reader_of(engine, num_tasks=num_tasks)
-    if task.count == 1:
-        dataset = merge_shards(shards, manifests, synthetic=synthetic, rehash=True, asked=asked, read=read)
-    elif (merged := merge_task(shards, manifests, task, synthetic=synthetic, asked=asked)) is None:
-        return
-    else:
-        dataset = merged
-    say_warnings(manifests, dataset)
-    clips, files = counted(dataset.num_clips, "clip"), counted(len(dataset.shards), "shard")
-    say(f"manifests of {clips} in {files} written to {manifests}")
-    say_next("merge", places=Places(shards=shards, manifests=manifests))
+    is_whole = run_merge(
+        shards,
+        manifests,
+        task=make_task(num_tasks=num_tasks, task_id=task_id),
+        synthetic=is_synthetic(videos),
+        asked=AskedRules(source_pattern=source_pattern, splits=splits),
+        read=reader_of(engine, num_tasks=num_tasks),
+    )
+    if is_whole:
+        say_next("merge", places=Places(shards=shards, manifests=manifests))
 
 
 @app.command()
@@ -233,23 +207,10 @@ def verify(
     """Check every shard and manifest row against the checksums; list the faults, exit 1 if there are any."""
     from preprocess.extract.engines import reader_of
     from preprocess.extract.tasks import make_task
-    from preprocess.extract.verify import remedies
-    from preprocess.extract.verify import verify as verify_shards
-    from shared.errors import DataError
-    from shared.manifests.files import read_dataset
-    from shared.terminal.console import counted, progress, say
+    from preprocess.extract.verify import run_verify
 
     task, read = make_task(num_tasks=num_tasks, task_id=task_id), reader_of(engine, num_tasks=num_tasks)
-    dataset = read_dataset(manifests)
-    num_clips = sum(entry.num_clips for number, entry in enumerate(dataset.shards) if task.owns(number))
-    with progress("verifying", num_clips) as advance:
-        faults = verify_shards(shards, manifests, advance=advance, task=task, read=read)
-    for fault in faults:
-        say(fault.text)
-    if faults:
-        way_out = remedies(faults) or "each line says what to do"
-        raise DataError(f"{counted(len(faults), 'fault')} in {shards} and {manifests}; {way_out}")
-    say(f"{counted(num_clips, 'clip')} verified in {shards}: no faults")
+    run_verify(shards, manifests, task=task, read=read)
     say_next("verify", places=Places(shards=shards, manifests=manifests))
 
 

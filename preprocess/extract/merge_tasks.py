@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.extract.merge import merge, read_shards, ready_plan
-from preprocess.extract.rules import AS_KEPT, AskedRules, rules_for, sha256_of_table
+from preprocess.extract.reading import ReadShards
+from preprocess.extract.rules import AS_KEPT, AskedRules, rules_for, say_warnings, sha256_of_table
 from preprocess.extract.tasks import Task
 from shared.checks import from_builtins, parse_json
 from shared.errors import DataError
@@ -36,6 +37,25 @@ class TaskNote:
     rules: str
     """Source pattern and checksum of the splits by which the task was to go."""
     checksums: tuple[Checksum, ...]
+
+
+def run_merge(
+    shards: Path, manifests: Path, *, task: Task, synthetic: bool, asked: AskedRules, read: ReadShards
+) -> bool:
+    """Merge whole or as one of several tasks, and say what was written. False where other tasks have yet to do so.
+
+    Raises DataError as ``merge`` does.
+    """
+    if task.count == 1:
+        dataset = merge(shards, manifests, synthetic=synthetic, rehash=True, asked=asked, read=read)
+    elif (merged := merge_task(shards, manifests, task, synthetic=synthetic, asked=asked)) is None:
+        return False
+    else:
+        dataset = merged
+    say_warnings(manifests, dataset)
+    clips, files = counted(dataset.num_clips, "clip"), counted(len(dataset.shards), "shard")
+    say(f"manifests of {clips} in {files} written to {manifests}")
+    return True
 
 
 def merge_task(

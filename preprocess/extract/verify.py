@@ -31,6 +31,7 @@ from shared.manifests.files import (
 from shared.shards.data_sets import look_at, short_id, what_is_wrong
 from shared.shards.format import SHARD_NAMES
 from shared.shards.reader import ShardReader
+from shared.terminal.console import counted, progress, say
 
 Remedy = Literal["extract", "move", "replace", "delete", "merge", "said"]
 _REMEDIES: dict[Remedy, str] = {
@@ -71,6 +72,20 @@ def remedies(faults: Sequence[Fault]) -> str:
     if needed & {"replace", "delete"}:
         needed.add("extract")
     return ", then ".join(text for remedy, text in _REMEDIES.items() if remedy in needed)
+
+
+def run_verify(shards: Path, manifests: Path, *, task: Task, read: ReadShards) -> None:
+    """Say each fault in a line, or that there are none. Raises DataError where there are some, and as ``verify``."""
+    dataset = read_dataset(manifests)
+    num_clips = sum(entry.num_clips for number, entry in enumerate(dataset.shards) if task.owns(number))
+    with progress("verifying", num_clips) as advance:
+        faults = verify(shards, manifests, advance=advance, task=task, read=read)
+    for fault in faults:
+        say(fault.text)
+    if faults:
+        way_out = remedies(faults) or "each line says what to do"
+        raise DataError(f"{counted(len(faults), 'fault')} in {shards} and {manifests}; {way_out}")
+    say(f"{counted(num_clips, 'clip')} verified in {shards}: no faults")
 
 
 def verify(
