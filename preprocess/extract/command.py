@@ -197,7 +197,7 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRule
         extraction = choose_extraction(extraction, most_on_gpu=settings.num_workers or MOST_WORKERS_ON_GPU)
         decoders = extract_shards(extraction, todo)
     else:
-        from preprocess.extract.ray_engine import extract_on_ray
+        from preprocess.extract.ray.engine import extract_on_ray
 
         share = DEFAULT_GPUS_PER_TASK if settings.gpus_per_task is None else settings.gpus_per_task
         decoders = extract_on_ray(extraction, todo, gpus_per_task=share if settings.device == "cuda" else 0.0)

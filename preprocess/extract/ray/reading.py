@@ -13,7 +13,7 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Generic
 
-from preprocess.extract.ray_cluster import Needs, completed, connected
+from preprocess.extract.ray.cluster import Needs, completed, connected
 from preprocess.extract.reading import Item, Result
 from shared.errors import DataError
 
