@@ -28,6 +28,7 @@ class DescribeOptions:
     runs: Path
     smif: Variant
     lmi: Variant
+    lmi_every: int
     num_classes: int
     img_size: int
     num_frames: int
@@ -75,6 +76,7 @@ def _config(options: DescribeOptions, weights: Weights | None) -> ModelConfig:
         num_frames=options.num_frames,
         smif=options.smif,
         lmi=options.lmi,
+        lmi_every=options.lmi_every,
         spatial_pool="cls" if weights is None else weights.pool,
         mean=HALF[0] if weights is None else weights.mean,
         std=HALF[1] if weights is None else weights.std,

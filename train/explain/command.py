@@ -77,6 +77,7 @@ def _explain_action(
         frame_index=clip.frame_index,
         layers=layers,
         received=explanation.received,
+        blocks=explanation.blocks,
         title=f"{clip.name}: {class_name} {share:.1f} % ({origin})",
     )
     write_video(out / VIDEO_FILE, frames=frames, frame_index=clip.frame_index, layers=layers)

@@ -35,9 +35,11 @@ class Explanation:
     motion: Floats | None
     """Size of the motion at each pixel of the model's picture, float32 (T, S, S); None without SMIF."""
     received: Floats | None
-    """What LMI takes from each frame (directional) or lets through of it (classic), float32 (blocks, T) in [0, 1]."""
+    """What LMI takes from each frame (directional) or lets through of it (classic), float32 (LMIs, T) in [0, 1]."""
+    blocks: tuple[int, ...]
+    """The blocks, from 1, that have an LMI: one for each row of ``received``."""
     looks: Floats | None
-    """Row t says where frame t looks, the mean over blocks, float32 (T, T); None where the LMI has no such thing."""
+    """Row t says where frame t looks, the mean over LMIs, float32 (T, T); None where the LMI has no such thing."""
 
 
 def explain_clip(loaded: LoadedModel, frames: Tensor, *, label: int | None = None) -> Explanation:
@@ -71,6 +73,7 @@ def explain_video(model: LSViT, video: Tensor, *, label: int | None = None) -> E
         gradient=_patches(gradient_rollout(relevance), model.config),
         motion=None if trace.motion_map is None else _array(trace.motion_map[0].detach().abs().mean(dim=1)),
         received=received,
+        blocks=tuple(block + 1 for block in range(model.config.depth) if model.config.has_lmi(block)),
         looks=looks,
     )
 
@@ -114,7 +117,7 @@ def _patches(rows: Tensor, config: ModelConfig) -> Floats:
 def _over_time(weights: Sequence[Tensor] | None) -> tuple[Floats | None, Floats | None]:
     if weights is None:
         return None, None
-    stacked = torch.stack([each[0].detach() for each in weights])  # (blocks, T) or (blocks, T, T)
+    stacked = torch.stack([each[0].detach() for each in weights])  # (LMIs, T) or (LMIs, T, T)
     if stacked.ndim == 2:
         return _array(stacked), None
     return _array(stacked.mean(dim=1)), _array(stacked.mean(dim=0))

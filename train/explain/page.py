@@ -61,7 +61,9 @@ def explanation_page(
         "predictions": [(facts.class_names[label], float(shares[label])) for label in ranked(shares)[:_TOP]],
         "strip": ""
         if explanation.received is None
-        else data_address(strip_picture(explanation.received, facts.frame_index), "png"),
+        else data_address(
+            strip_picture(explanation.received, blocks=explanation.blocks, frame_index=facts.frame_index), "png"
+        ),
         "looks": ""
         if explanation.looks is None
         else data_address(looks_picture(explanation.looks, facts.frame_index), "png"),

@@ -105,12 +105,18 @@ def write_sheet(
     frame_index: Sequence[int],
     layers: Sequence[HeatLayer],
     received: Floats | None,
+    blocks: Sequence[int],
     title: str,
 ) -> None:
-    """A PNG of the frames side by side, a row for each layer, and below them LMI's weights over time."""
+    """A PNG of the frames side by side, a row for each layer, and below them LMI's weights over time.
+
+    received: float32 (LMIs, T), see `Explanation`, None without LMI; blocks: the blocks that they are in, from 1.
+    """
     letters = find_letters([title, *(layer.title for layer in layers)])
     with drawn_in(letters.families), whole_file(path) as temporary:
-        figure = _draw_sheet(frames=frames, frame_index=frame_index, layers=layers, received=received, title=title)
+        figure = _draw_sheet(
+            frames=frames, frame_index=frame_index, layers=layers, received=received, blocks=blocks, title=title
+        )
         figure.savefig(temporary)
 
 
@@ -120,6 +126,7 @@ def _draw_sheet(
     frame_index: Sequence[int],
     layers: Sequence[HeatLayer],
     received: Floats | None,
+    blocks: Sequence[int],
     title: str,
 ) -> Figure:
     columns = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_COLUMNS)).round().astype(int))
@@ -140,14 +147,15 @@ def _draw_sheet(
             if column == 0:
                 axes.set_ylabel(name.replace(" ", "\n", 1), fontsize=8, parse_math=False)
     if received is not None:
-        _draw_strip(figure.add_subplot(grid[-1, :]), received[:, columns], [frame_index[frame] for frame in columns])
+        shown = [frame_index[frame] for frame in columns]
+        _draw_strip(figure.add_subplot(grid[-1, :]), received[:, columns], blocks=blocks, frame_index=shown)
     figure.suptitle(title, fontsize=11, parse_math=False)  # a file name may hold dollar signs
     return figure
 
 
-def _draw_strip(axes: Axes, received: Floats, frame_index: Sequence[int]) -> None:
+def _draw_strip(axes: Axes, received: Floats, *, blocks: Sequence[int], frame_index: Sequence[int]) -> None:
     axes.imshow(received, aspect="auto", cmap=_STRIP_COLORS, interpolation="nearest")
-    axes.set_yticks(range(len(received)), [str(block + 1) for block in range(len(received))], fontsize=7)
+    axes.set_yticks(range(len(received)), [str(block) for block in blocks], fontsize=7)
     axes.set_ylabel("LMI\nblock", fontsize=8)
     axes.set_xticks(*_frame_ticks(frame_index), fontsize=7)
     weights = f"weight from {received.min():.3f} (dark) to {received.max():.3f}"
@@ -160,10 +168,10 @@ def _frame_ticks(frame_index: Sequence[int]) -> tuple[list[int], list[str]]:
     return places, [str(frame_index[place]) for place in places]
 
 
-def strip_picture(received: Floats, frame_index: Sequence[int]) -> bytes:
-    """LMI's weights as a PNG: blocks by frames."""
+def strip_picture(received: Floats, *, blocks: Sequence[int], frame_index: Sequence[int]) -> bytes:
+    """LMI's weights as a PNG: blocks, which are numbered from 1, by frames."""
     figure = Figure(figsize=(6.2, 0.8 + 0.28 * len(received)), dpi=150, layout="constrained")  # legible on phones too
-    _draw_strip(figure.subplots(), received, frame_index)
+    _draw_strip(figure.subplots(), received, blocks=blocks, frame_index=frame_index)
     return _png(figure)
 
 

@@ -66,6 +66,8 @@ class ModelConfig(BackboneShape):
     """Probability at the last block, rising linearly from 0 at the first."""
     smif: Variant = "directional"
     lmi: Variant = "directional"
+    lmi_every: int = 1
+    """1: an LMI in each block; N: in one of every N, see `has_lmi`."""
     temporal_pool: TemporalPool = "mean"
     """The mean over frames, a learned weighted mean, or the mean after an exchange of signed differences over time."""
     spatial_pool: SpatialPool = "cls"
@@ -80,6 +82,8 @@ class ModelConfig(BackboneShape):
         for name in ("num_classes", "image_size", "embed_dim", "depth", "num_heads", "num_frames", "patch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 1 <= self.lmi_every <= self.depth:
+            raise UsageError(f"lmi_every is {self.lmi_every}; it must be from 1 to the number of blocks, {self.depth}")
         if self.image_size % self.patch_size:
             below = self.image_size // self.patch_size * self.patch_size
             near = f"{below} or {below + self.patch_size}" if below else f"{self.patch_size}"
@@ -113,6 +117,10 @@ class ModelConfig(BackboneShape):
         """Tokens of one frame: CLS, registers and patches."""
         return self.num_prefix_tokens + (self.image_size // self.patch_size) ** 2
 
+    def has_lmi(self, block: int) -> bool:
+        """Whether the block of this number, from 0, has an LMI: the middle one of every `lmi_every`."""
+        return self.lmi != "none" and block % self.lmi_every == self.lmi_every // 2
+
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -145,6 +153,7 @@ def make_config(
     drop_path: float = 0.0,
     smif: Variant = "directional",
     lmi: Variant = "directional",
+    lmi_every: int = 1,
     temporal_pool: TemporalPool = "mean",
     spatial_pool: SpatialPool = "cls",
     motion_init: MotionInit = "active",
@@ -167,6 +176,7 @@ def make_config(
         drop_path=drop_path,
         smif=smif,
         lmi=lmi,
+        lmi_every=lmi_every,
         temporal_pool=temporal_pool,
         spatial_pool=spatial_pool,
         motion_init=motion_init,

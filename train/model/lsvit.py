@@ -35,11 +35,11 @@ class ModelTrace:
     motion_map: Tensor | None
     """(B, T, 3, S, S): classic from 0 to 4 in [-1, 1] units, directional signed in pixel units; None without SMIF."""
     lmi_weights: tuple[Tensor, ...] | None
-    """For each block the classic gate (B, T) or the directional weights (B, T, T), in [0, 1]; None without LMI."""
+    """For each LMI the classic gate (B, T) or the directional weights (B, T, T), in [0, 1]; None without LMI."""
 
 
 class Backbone(nn.Module):
-    """The vision transformer, under timm's names, with an LMI in each block.
+    """The vision transformer, under timm's names, with an LMI in each block or in some.
 
     checkpoint_blocks: whether a forward pass keeps only what goes into each block for the backward pass, which then
     computes the block once more: the same gradients for less memory and more time. It may be changed at any time.
@@ -58,8 +58,8 @@ class Backbone(nn.Module):
         if config.positions == "rotary":
             rotary = Rotary(dim // config.num_heads, side=side, num_prefix_tokens=config.num_prefix_tokens)
         self.blocks = nn.ModuleList(
-            Block(config, num_frames=config.num_frames, lmim=_make_lmi(config), rotary=rotary)
-            for _ in range(config.depth)
+            Block(config, num_frames=config.num_frames, lmim=_make_lmi(config, block), rotary=rotary)
+            for block in range(config.depth)
         )
         self.norm = nn.LayerNorm(dim, eps=config.layer_norm_epsilon)
 
@@ -263,8 +263,8 @@ def _make_smif(config: ModelConfig) -> ClassicSMIF | DirectionalSMIF | None:
     return ClassicSMIF() if config.smif == "classic" else DirectionalSMIF()
 
 
-def _make_lmi(config: ModelConfig) -> ClassicLMI | DirectionalLMI | None:
-    if config.lmi == "none":
+def _make_lmi(config: ModelConfig, block: int) -> ClassicLMI | DirectionalLMI | None:
+    if not config.has_lmi(block):
         return None
     if config.lmi == "classic":
         return ClassicLMI(config.embed_dim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -45,6 +46,8 @@ from train.run.report.output import complete_report, write_report
 from train.run.session import Pace, make_checkpoint
 from train.run.trackers import check_tracker, log_epoch, open_tracker
 
+_LMI_KEY = re.compile(r"backbone\.blocks\.(\d+)\.lmim\.(?:delta|position)")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
@@ -68,8 +71,8 @@ def probe(options: ProbeOptions) -> None:
         raise UsageError(f"the run {folder} exists; continue it with --resume, or choose another --name")
     weights = init_weights(config, None)
     assert weights is not None  # a probe has --init
-    smif, lmi = motion_of(weights)
-    config = with_shape_of(dataclasses.replace(config, smif=smif, lmi=lmi), weights)
+    smif, lmi, lmi_every = motion_of(weights)
+    config = with_shape_of(dataclasses.replace(config, smif=smif, lmi=lmi, lmi_every=lmi_every), weights)
     device = choose_device(config.device)
     with (
         explained(lambda: "what is computed so far is kept; the same command with --resume continues"),
@@ -98,13 +101,19 @@ def probe(options: ProbeOptions) -> None:
     say_next("probe", [name], places=places_of(config))
 
 
-def motion_of(weights: Weights) -> tuple[str, str]:
-    """Which variants of SMIF and LMI the weights were trained with: a probe adds none."""
+def motion_of(weights: Weights) -> tuple[str, str, int]:
+    """Which variants of SMIF and LMI the weights were trained with, and the N of one LMI in N blocks.
+
+    A probe adds none.
+    """
     names = weights.tensors.keys()
     smif = "classic" if "smif.alpha" in names else "directional" if "smif.weight" in names else "none"
-    first = "backbone.blocks.0.lmim."
-    lmi = "classic" if f"{first}delta" in names else "directional" if f"{first}squeeze.weight" in names else "none"
-    return smif, lmi
+    found = [_LMI_KEY.fullmatch(name) for name in names]
+    blocks = sorted(int(match[1]) for match in found if match)
+    if not blocks:
+        return smif, "none", 1
+    lmi = "classic" if f"backbone.blocks.{blocks[0]}.lmim.delta" in names else "directional"
+    return smif, lmi, blocks[1] - blocks[0] if len(blocks) > 1 else min(2 * blocks[0] + 1, weights.shape.depth)
 
 
 def _parts(folder: Path, datas: Mapping[str, tuple[RunConfig, RunData]], *, seeds: int) -> list[Part]:

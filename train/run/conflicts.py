@@ -238,6 +238,11 @@ CONFLICTS = (
         reason="it is for the weights of --init",
     ),
     Conflict(
+        key="lmi_every",
+        holds=lambda setting: setting.config.lmi == "none",
+        reason="there is no LMI (--lmi none)",
+    ),
+    Conflict(
         key="motion_init",
         holds=lambda setting: not _has_directional_module(setting),
         reason="it is for directional modules (--smif, --lmi)",

@@ -84,6 +84,7 @@ def model_config(config: RunConfig, data: RunData, weights: Weights | None = Non
         drop_path=config.drop_path if config.train == "all" else 0.0,
         smif=cast(Variant, config.smif),
         lmi=cast(Variant, config.lmi),
+        lmi_every=config.lmi_every,
         temporal_pool=cast(TemporalPool, config.temporal_pool),
         spatial_pool=cast(SpatialPool, config.spatial_pool),
         motion_init=_motion_init(config),

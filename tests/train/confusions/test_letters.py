@@ -43,7 +43,7 @@ def explanation(folder: Path) -> Path:
     frames = np.zeros((2, 8, 8, 3), dtype=np.uint8)
     layer = HeatLayer(title=f"attention for {NAME}", text="", heat=np.zeros((2, 8, 8), dtype=np.float32))
     path = folder / "sheet.png"
-    write_sheet(path, frames=frames, frame_index=(0, 1), layers=[layer], received=None, title="clip")
+    write_sheet(path, frames=frames, frame_index=(0, 1), layers=[layer], received=None, blocks=(), title="clip")
     return path
 
 

@@ -214,6 +214,7 @@ def test_page_is_self_contained_and_escapes(loaded: LoadedModel, tmp_path: Path)
         frame_index=facts.frame_index,
         layers=layers,
         received=explanation.received,
+        blocks=explanation.blocks,
         title=attack,
     )
     assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"

@@ -124,7 +124,15 @@ def test_a_sheet_with_letters_that_no_font_has_warns_of_nothing(tmp_path: Path) 
     frames = np.zeros((2, 8, 8, 3), dtype=np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_sheet(tmp_path / "s.png", frames=frames, frame_index=(0, 1), layers=[], received=None, title="\U00013000")
+        write_sheet(
+            tmp_path / "s.png",
+            frames=frames,
+            frame_index=(0, 1),
+            layers=[],
+            received=None,
+            blocks=(),
+            title="\U00013000",
+        )
     assert (tmp_path / "s.png").is_file()
 
 

@@ -272,6 +272,31 @@ def test_every_start_value_is_drawn_from_the_seed() -> None:
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0]), (smif, lmi, pool)
 
 
+@pytest.mark.parametrize(
+    ("every", "depth", "blocks"),
+    [(1, 3, [0, 1, 2]), (2, 4, [1, 3]), (3, 12, [1, 4, 7, 10]), (4, 12, [2, 6, 10]), (3, 3, [1]), (2, 2, [1])],
+)
+def test_lmi_in_one_block_of_every_n(every: int, depth: int, blocks: list[int]) -> None:
+    model = LSViT(small(depth=depth, lmi_every=every))
+    assert [number for number, block in enumerate(model.backbone.blocks) if block.lmim is not None] == blocks
+    weights = model.trace(clips()).lmi_weights
+    assert weights is not None and len(weights) == len(blocks)
+    video = clips()
+    assert float((model(video.flip(1)) - model(video)).detach().abs().max()) > 1e-5  # the arrow of time is still seen
+
+
+def test_no_block_with_lmi_is_refused() -> None:
+    for every in (0, 3):
+        with pytest.raises(UsageError, match=rf"lmi_every is {every}.*number of blocks, 2"):
+            small(lmi_every=every)
+
+
+def test_a_config_from_before_lmi_every_has_lmi_in_each_block() -> None:
+    stored = dataclasses.asdict(small())
+    del stored["lmi_every"]
+    assert from_builtins(ModelConfig, json.loads(json.dumps(stored))).lmi_every == 1
+
+
 def test_active_start_reaches_the_directional_modules() -> None:
     model = LSViT(small(motion_init="active"))
     assert isinstance(model.smif, DirectionalSMIF) and model.smif.weight.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -22,8 +23,10 @@ from train.data.reader import ClipReader
 from train.data.samples import make_table
 from train.data.views import evaluation_views
 from train.model.config import ModelConfig
+from train.model.families import own_weights
 from train.model.lsvit import LSViT
-from train.probe.command import probe
+from train.model.trained_on import TrainedOn
+from train.probe.command import motion_of, probe
 from train.probe.config import SETTLED, ProbeOptions
 from train.run.command import run
 from train.run.config.files import read_config
@@ -219,15 +222,33 @@ def test_motion_modules_of_a_run_are_kept(
     made: MadeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Frames then have their features in company: what the head was trained on is what the whole model computes."""
-    values = {**TINY, "shards": str(made.shards), "manifests": str(made.manifests), "runs": str(tmp_path)}
+    places = {"shards": str(made.shards), "manifests": str(made.manifests), "runs": str(tmp_path)}
+    values = {**TINY, **places, "lmi_every": 2}
     run(command_line={**values, "name": "before", "epochs": 1}, config_file=None, resume=False)
     probe(options(made, tmp_path, "a", init="before", sampling="middle"))
     before, after = checkpoint(tmp_path / "before", "best")["model"], checkpoint(tmp_path / "a")
-    assert after["facts"]["model_config"]["smif"] == after["facts"]["model_config"]["lmi"] == "directional"
+    config = after["facts"]["model_config"]
+    assert config["smif"] == config["lmi"] == "directional" and config["lmi_every"] == 2
     for name in before.keys() - {"head.weight", "head.bias"}:
         assert torch.equal(after["model"][name], before[name]), name
     run(command_line={"name": "b"}, config_file=tmp_path / "a" / "config.toml", resume=False)
     torch.testing.assert_close(checkpoint(tmp_path / "b")["model"], after["model"], rtol=0, atol=2e-3)  # float16
+
+
+@pytest.mark.parametrize("lmi", ["classic", "directional"])
+def test_the_motion_modules_of_weights_are_found(lmi: str) -> None:
+    for depth, every in ((1, 1), (3, 1), (4, 2), (6, 3), (3, 3), (2, 2), (7, 4)):
+        config = ModelConfig(
+            num_classes=3, image_size=16, num_frames=4, embed_dim=16, depth=depth, num_heads=2, lmi=lmi, lmi_every=every
+        )
+        tensors = LSViT(config).state_dict()
+        weights = own_weights("a run", tensors, config, class_names=(), trained_on=TrainedOn())
+        smif, found, found_every = motion_of(weights)
+        again = dataclasses.replace(config, smif=smif, lmi=found, lmi_every=found_every)
+        assert LSViT(again).state_dict().keys() == tensors.keys(), (depth, every)
+    plain = dataclasses.replace(config, smif="none", lmi="none")
+    weights = own_weights("a run", LSViT(plain).state_dict(), plain, class_names=(), trained_on=TrainedOn())
+    assert motion_of(weights) == ("none", "none", 1)
 
 
 def test_what_is_refused(made: MadeDataset, weights: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class RunConfig:
     num_heads: int = _flag(0, "Attention heads. 0: the preset's.", least=0)
     smif: str = _flag("directional", "Motion injected into the frames.", choices=_VARIANTS)
     lmi: str = _flag("directional", "Motion exchanged between frames in each block.", choices=_VARIANTS)
+    lmi_every: int = _flag(1, "LMI in one block of every N, the middle one: less time and memory. 1: in each.", least=1)
     spatial_pool: str = _flag(
         "auto",
         "Tokens of a frame into one. auto: as the weights of --init have it, else cls.",
