@@ -24,8 +24,9 @@ hmdb51:
 	@scripts/setup
 	@$(VENV)/bin/python -m scripts.hmdb51 $(given)
 
+# A file's tests stay in one process: what they share is made once.
 test: lint
-	$(PYTEST) -n $(NUM_TEST_PROCESSES) -m "not slow and not cuda and not stress"
+	$(PYTEST) -n $(NUM_TEST_PROCESSES) --dist loadfile -m "not slow and not cuda and not stress"
 
 lint:
 	@scripts/setup test
@@ -49,7 +50,7 @@ audit: audit-tools
 	@$(VENV)/bin/python scripts/audit.py
 
 coverage: audit-tools
-	$(PYTEST) -n $(NUM_TEST_PROCESSES) -m "not slow and not cuda and not stress" --cov --cov-branch --cov-report=term
+	$(PYTEST) -n $(NUM_TEST_PROCESSES) --dist loadfile -m "not slow and not cuda and not stress" --cov --cov-branch --cov-report=term
 
 # Changes the sampling, the shard reader and the plans in a copy (mutants/), line by line: each change must fail a test.
 mutation: audit-tools

@@ -66,7 +66,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
 def extracted(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted extraction of ``videos``."""
     folder = tmp_path_factory.mktemp("extracted")
-    succeed("hmdb-prep", "extract", "--videos", videos, *places(folder), *OPTIONS)
+    succeed("hmdb-prep", "extract", "--videos", videos, *places(folder), *OPTIONS, installed=True)
     return folder
 
 

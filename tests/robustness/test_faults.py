@@ -159,8 +159,9 @@ def test_a_file_system_without_locks(
         monkeypatch.setenv(name, value)
     probe = "import fcntl\ntry:\n fcntl.flock(0, fcntl.LOCK_SH)\nexcept OSError: print('refused')"
     assert subprocess.run(["python3", "-c", probe], capture_output=True, text=True, check=True).stdout == "refused\n"
-    succeed("hmdb-prep", "extract", "--videos", prepared / "videos", *places(tmp_path / "out"), "--size", "32")
-    succeed("hmdb-prep", "verify", *places(tmp_path / "out"))
+    words = ("--videos", prepared / "videos", *places(tmp_path / "out"), "--size", "32")
+    succeed("hmdb-prep", "extract", *words, installed=True)
+    succeed("hmdb-prep", "verify", *places(tmp_path / "out"), installed=True)
     assert content(tmp_path / "out") == extracted(prepared)
 
 
@@ -187,13 +188,13 @@ def test_a_clock_that_runs_backwards(prepared: Path, tmp_path: Path, monkeypatch
         os.utime(video, (0, 0) if place % 2 else (4102444800, 4102444800))
     for name, value in preload(tmp_path, BACKWARDS).items():
         monkeypatch.setenv(name, value)
-    succeed("hmdb-prep", "extract", "--videos", videos, *places(tmp_path), "--size", "32")
+    succeed("hmdb-prep", "extract", "--videos", videos, *places(tmp_path), "--size", "32", installed=True)
     assert extracted(tmp_path) == extracted(prepared)
     for shard in (tmp_path / "shards").glob("*.h5"):
         os.utime(shard, (4102444800, 4102444800))
-    succeed("hmdb-prep", "verify", *places(tmp_path))
+    succeed("hmdb-prep", "verify", *places(tmp_path), installed=True)
     options = ("--runs", tmp_path / "runs", "--name", "clock", "--epochs", "2", "--max-minutes", "5", *MODEL)
-    succeed("lsvit-train", "run", *places(tmp_path), *options)
+    succeed("lsvit-train", "run", *places(tmp_path), *options, installed=True)
     with (tmp_path / "runs" / "clock" / "timing.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows and all(float(row["seconds"]) > 0 and float(row["clips_per_second"]) > 0 for row in rows)

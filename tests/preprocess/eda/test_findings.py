@@ -226,7 +226,7 @@ def test_links_lead_to_places_of_the_page_and_commands_run(tmp_path: Path) -> No
     """Through the command line, in a folder with a space, with leaks, pads, damage and shards."""
     folder = tmp_path / "my data"
     manifests, shards = write_data_set(folder, clips_of("run", "walk", limit=30) + clips_of("sit", limit=9))
-    printed = succeed("hmdb-prep", "eda", "--shards", shards, "--manifests", manifests)
+    printed = succeed("hmdb-prep", "eda", "--shards", shards, "--manifests", manifests, installed=True)
     page = read_page(manifests)
     anchors = re.findall(r'<a href="#([^"]+)"', page)
     assert len(anchors) > 15
@@ -236,7 +236,7 @@ def test_links_lead_to_places_of_the_page_and_commands_run(tmp_path: Path) -> No
     for command in commands[-1:]:
         program, *words = shlex.split(command)
         assert words[-4:] == ["--shards", str(shards), "--manifests", str(manifests)]
-        assert "plan of" in succeed(program, *words)
+        assert "plan of" in succeed(program, *words, installed=True)
 
 
 def test_findings_stand_before_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

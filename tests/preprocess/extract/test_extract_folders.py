@@ -62,7 +62,7 @@ def test_png_dumps_give_the_rows_of_their_videos_bit_for_bit(extracted: tuple[Pa
     assert frame.loc["jump/a_dumped", ["path", "codec", "fps"]].tolist() == ["jump/a_dumped", "frames", 30]
     assert frame.loc["jump/a_dumped", "duration_seconds"] == pytest.approx(1.0)
     assert json.loads((extracted[0] / "manifests/dataset.json").read_text())["folder_fps"] == 30
-    assert succeed("hmdb-prep", "verify", *places(extracted[0]))
+    assert succeed("hmdb-prep", "verify", *places(extracted[0]), installed=True)
 
 
 def test_what_is_left_out_is_said_in_one_line_and_listed(extracted: tuple[Path, str]) -> None:

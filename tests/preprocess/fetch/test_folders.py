@@ -291,7 +291,7 @@ def test_the_official_archive_is_known(
 
 def test_the_command_line(tmp_path: Path) -> None:
     source = make_folder(tmp_path / "my clips", {"train/walk/a.avi": b"A", "test/walk/b.avi": b"B"})
-    said = succeed("hmdb-prep", "fetch", source, tmp_path / "my videos")
+    said = succeed("hmdb-prep", "fetch", source, tmp_path / "my videos", installed=True)
     assert f"--splits '{tmp_path}/my videos/splits.csv'" in said
     assert "hf:OWNER/NAME[@REVISION]" in succeed("hmdb-prep", "fetch", "--help")
     assert "SOURCE is an http(s) address, hf:OWNER/NAME" in fail(

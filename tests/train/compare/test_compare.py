@@ -238,7 +238,7 @@ def test_options_are_read_where_they_were_settled(runs: Path, tmp_path: Path) ->
 
 def test_the_command_prints_tables_json_and_a_page(runs: Path, tmp_path: Path) -> None:
     page = tmp_path / "deep" / "compare.html"
-    out = succeed("lsvit-train", "compare", "one", "two", "--runs", runs, "--out", page)
+    out = succeed("lsvit-train", "compare", "one", "two", "--runs", runs, "--out", page, installed=True)
     assert out.splitlines()[-1] == f"wrote {page}"
     for expected in ("Against one", "p (McNemar)", "split 1: two against one: ", "nothing about HMDB51", "best epoch"):
         assert expected in out

@@ -107,7 +107,8 @@ def test_manifests_of_another_data_set_are_refused(scene: Path) -> None:
 
 def test_each_action_has_its_folder(scene: Path) -> None:
     actions = ("--action", "run", "--action", "jump", "--action", "run")
-    out = succeed("lsvit-train", "explain", "one", "run/c", *SAYING, *actions, "--out", "o", cwd=scene)
+    words = ("explain", "one", "run/c", *SAYING, *actions, "--out", "o")
+    out = succeed("lsvit-train", *words, cwd=scene, installed=True)
     assert sorted(str(path.relative_to(scene / "o")) for path in (scene / "o").rglob("index.html")) == [
         "run/c/jump/index.html",
         "run/c/run/index.html",

@@ -269,9 +269,8 @@ def test_command_line(ffmpeg: str, video_set: Path, tmp_path: Path) -> None:
     for name in ("-n [1].avi", "a:b.avi"):
         (tmp_path / name).write_bytes(clip)
     (tmp_path / "bad.avi").write_text("x")
-    result = run(
-        "lsvit-train", "predict", "one", "-n [1].avi", "a:b.avi", "bad.avi", "--json", "--top", "1", cwd=tmp_path
-    )
+    words = ("predict", "one", "-n [1].avi", "a:b.avi", "bad.avi", "--json", "--top", "1")
+    result = run("lsvit-train", *words, cwd=tmp_path, installed=True)
     assert result.code == 1, result.err
     first, second, third = json.loads(result.out)
     assert [first["video"], second["video"]] == ["-n [1].avi", "a:b.avi"]

@@ -123,7 +123,7 @@ def test_features_are_those_of_every_stored_frame(made: MadeDataset, weights: Pa
 
 
 def test_a_probe_leaves_a_whole_run(made: MadeDataset, weights: Path, tmp_path: Path) -> None:
-    output = succeed("lsvit-train", *words(made, tmp_path, "a", init=str(weights)))
+    output = succeed("lsvit-train", *words(made, tmp_path, "a", init=str(weights)), installed=True)
     assert "features of 18 clips, 12 frames each, by 32 numbers a frame: 0 are there, 18 are computed" in output
     assert "split 1, seed 0, directional head of" in output and "validation top-1" in output
     names = {path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*") if path.is_file()}
@@ -132,8 +132,9 @@ def test_a_probe_leaves_a_whole_run(made: MadeDataset, weights: Path, tmp_path: 
     places = ["--shards", str(made.shards), "--manifests", str(made.manifests), "--runs", str(tmp_path)]
     measured = json.loads(succeed("lsvit-train", "evaluate", "a", "--json", *places))
     assert measured
-    assert "differ" in succeed("lsvit-train", "export", "a", "--format", "torch", "--runs", str(tmp_path))
-    assert "features to" in succeed("lsvit-train", "embed", "a", *places)
+    exported = succeed("lsvit-train", "export", "a", "--format", "torch", "--runs", str(tmp_path), installed=True)
+    assert "differ" in exported
+    assert "features to" in succeed("lsvit-train", "embed", "a", *places, installed=True)
     again = succeed("lsvit-train", "run", "--config", str(tmp_path / "a" / "config.toml"), "--resume")
     assert "is finished (all epochs done)" in again
 

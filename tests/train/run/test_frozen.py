@@ -125,7 +125,7 @@ def test_a_frozen_prefix_keeps_nothing() -> None:
 def test_the_start_line_counts_what_trains(made: MadeDataset, weights: Path, tmp_path: Path) -> None:
     words = training_words(made, tmp_path, "a", init=str(weights), train="head", epochs=1)
     head = len(CLASSES) * 32 + len(CLASSES)
-    output = succeed("lsvit-train", *words)
+    output = succeed("lsvit-train", *words, installed=True)
     assert f" parameters of which {head} train (--train head), 16x16" in output
     assert "random" not in output
     assert "the ViT is random and stays so (--train head without --init)" in succeed(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Outcome, run
 from made_dataset import MadeDataset
 from script_files import load_script
 from trained import assert_same, checkpoint, train, training_words
@@ -33,20 +32,19 @@ def runs(made: MadeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(words: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "train.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def call(words: list[str]) -> Outcome:
+    return run("lsvit-train", *words)
 
 
 def test_a_run_by_its_name(made: MadeDataset, runs: Path) -> None:
     result = call(training_words(made, runs, "fine", init="plain", smif="directional", lmi="directional", **FINE))
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.err
     before, after = checkpoint(runs / "plain", "best"), checkpoint(runs / "fine")
     with (runs / "fine" / "config.toml").open("rb") as file:
         config = tomllib.load(file)
     assert [config[key] for key in SHAPE_KEYS] == [8, 64, 2, 4]
     assert after["facts"]["mean"] == before["facts"]["mean"]
-    assert "loaded 32 tensors from plain" in result.stdout and "no config.json" not in result.stdout
+    assert "loaded 32 tensors from plain" in result.out and "no config.json" not in result.out
     new = after["new_parameters"]
     assert new and all("smif" in name or ".lmim." in name for name in new)
     assert {group["lr_scale"] for group in after["optimizer"]["param_groups"]} == {1.0, 0.5, 0.25, 0.125}
@@ -149,26 +147,26 @@ def made_weights(family: str, path: Path) -> str:
 def test_describe_shows_what_weights_are(tmp_path: Path, runs: Path) -> None:
     weights = made_weights("dinov2_registers", tmp_path / "dino.pth")
     result = call(["describe", "--init", weights, "--num-heads", "2", "--img-size", "42", "--json"])
-    assert result.returncode == 0, result.stderr
-    stages = {stage["name"]: stage for stage in json.loads(result.stdout)["stages"]}
+    assert result.code == 0, result.err
+    stages = {stage["name"]: stage for stage in json.loads(result.out)["stages"]}
     assert stages["reg_token"]["output"] == [16, 13, 32] and stages["blocks.0.attn"]["input"] == [16, 14, 32]
-    assert "ImageNet's, which DeiT-3, DINOv2 and DINOv3 expect" in result.stderr
+    assert "ImageNet's, which DeiT-3, DINOv2 and DINOv3 expect" in result.err
     assert "(0.485, 0.456, 0.406)" in stages["normalise"]["explanation"]
     own = call(["describe", "--init", "plain", "--runs", str(runs), "--img-size", "16"])
-    assert own.returncode == 0 and "LS-ViT plain" in own.stdout and "(16, 5, 64)" in own.stdout
+    assert own.code == 0 and "LS-ViT plain" in own.out and "(16, 5, 64)" in own.out
 
 
 def test_the_command_refuses_and_asks(tmp_path: Path) -> None:
     foreign = json.loads((script.FOLDER / "foreign.json").read_text())["qk_norm"]
     torch.save({name: script.made_tensor(name, tuple(each)) for name, each in foreign.items()}, tmp_path / "qk.pth")
     refused = call(["describe", "--init", str(tmp_path / "qk.pth"), "--num-heads", "2"])
-    assert refused.returncode == 1 and "blocks.0.attn.q_norm.weight" in refused.stderr
+    assert refused.code == 1 and "blocks.0.attn.q_norm.weight" in refused.err
     clip = made_weights("clip_openai", tmp_path / "clip.pth")
     asking = call(["describe", "--init", clip, "--num-heads", "2", "--img-size", "32"])
-    assert asking.returncode == 1 and "--activation quick_gelu" in asking.stderr
+    assert asking.code == 1 and "--activation quick_gelu" in asking.err
     told = json.dumps({"architecture": "vit_base_patch16_clip_224", "pretrained_cfg": {"tag": "openai"}})
     (tmp_path / "config.json").write_text(told)
     answered = call(["describe", "--init", clip, "--num-heads", "2", "--img-size", "32"])
-    assert answered.returncode == 0 and "quick_gelu" in answered.stdout
+    assert answered.code == 0 and "quick_gelu" in answered.out
     both = call(["describe", "--init", clip, "--preset", "base"])
-    assert both.returncode == 2 and "leave one of them out" in both.stderr
+    assert both.code == 2 and "leave one of them out" in both.err

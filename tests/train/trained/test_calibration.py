@@ -101,9 +101,10 @@ def places(made: MadeDataset) -> list[str | Path]:
 
 def test_evaluate_fits_keeps_and_applies_it(made: MadeDataset, run_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run_folder, tmp_path / "one"))
-    plain = json.loads(succeed("lsvit-train", "evaluate", folder, *places(made), "--json"))["splits"][0]
+    words = ("evaluate", folder, *places(made))
+    plain = json.loads(succeed("lsvit-train", *words, "--json", installed=True))["splits"][0]
     assert "calibration" not in plain and not (folder / "calibration.json").exists()
-    content = json.loads(succeed("lsvit-train", "evaluate", folder, *places(made), "--json", "--calibrated"))
+    content = json.loads(succeed("lsvit-train", *words, "--json", "--calibrated"))
     (split,) = content["splits"]
     kept = json.loads((folder / "calibration.json").read_text())
     assert kept.items() >= split["calibration"].items() and kept["checkpoint"] == "best.pt"
@@ -120,7 +121,7 @@ def test_evaluate_fits_keeps_and_applies_it(made: MadeDataset, run_folder: Path,
     again = calibrate(load_model(folder), rows, shards=made.shards, batch_size=3)
     assert again.temperature == pytest.approx(kept["temperature"]) and again.loss_after < again.loss_before
     assert again == read_calibration(load_model(folder))
-    said = succeed("lsvit-train", "evaluate", folder, *places(made), "--calibrated")
+    said = succeed("lsvit-train", *words, "--calibrated")
     errors = f"{100 * plain['calibration_error']:.2f} % before, {100 * split['calibration_error']:.2f} % after"
     assert f"fitted on {again.num_clips} validation clips: expected calibration error {errors}" in said
     assert errors in (folder / "evaluation/calibrated/report.md").read_text()
