@@ -23,10 +23,19 @@ from train.model.trainable import num_trainable
 from train.run.beginning import begin
 from train.run.checkpoint import Checkpoint, checkpoint_path, read_checkpoint
 from train.run.config.fields import RunConfig
-from train.run.config.files import read_config, write_config
+from train.run.config.files import read_config, write_choices, write_config
 from train.run.config.values import Value
 from train.run.data import RunData, open_data
-from train.run.folder import CONFIG_FILE, RunFolder, check_last, find_folder, places_of, restore_best, resume_text
+from train.run.folder import (
+    CHOICES_FILE,
+    CONFIG_FILE,
+    RunFolder,
+    check_last,
+    find_folder,
+    places_of,
+    restore_best,
+    resume_text,
+)
 from train.run.learner import make_lessons
 from train.run.loop import train
 from train.run.model import init_weights, model_config, with_shape_of
@@ -82,7 +91,8 @@ def _run_splits(folder: RunFolder, call: Call) -> None:
             call.processes.say(f"split {split} is left for later (--max-minutes); continue with --resume")
             return
         call.pace.splits_left -= 1
-        has_trained |= _run_split(dataclasses.replace(folder.config, split=split), part, call)
+        config = dataclasses.replace(folder.config, split=split)
+        has_trained |= _run_split(config, part, call, left_open=folder.left_open)
     is_late = call.wishes()[1]  # asked by all processes
     if call.processes.is_first and not is_late and folder.config.split != "all":
         say_next("run", [folder.config.name], places=places_of(folder.config))
@@ -115,8 +125,8 @@ def check_run(config: RunConfig) -> None:
     model_config(config, data, weights)
 
 
-def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
-    """Train one split; False where there is nothing left to train."""
+def _run_split(config: RunConfig, folder: Path, call: Call, *, left_open: tuple[str, ...]) -> bool:
+    """Train one split; False where there is nothing left to train. left_open: what the program is to choose."""
     processes, last = call.processes, checkpoint_path(folder, "last")
     check_last(folder)
     found = read_checkpoint(last) if last.is_file() else None
@@ -134,6 +144,8 @@ def _run_split(config: RunConfig, folder: Path, call: Call) -> bool:
             processes.say(note)
         beginning = begin(config, data, weights, folder=folder, found=found, processes=processes)
         learner, progress = beginning.learner, beginning.progress
+        if processes.is_first and found is None and not (folder / CHOICES_FILE).is_file():
+            write_choices(folder / CHOICES_FILE, left_open, config)
         reader = BatchReader(data.reader, num_threads=config.workers, pinned=processes.device.type == "cuda")
         resources.callback(reader.close)
         session = Session(

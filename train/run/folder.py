@@ -15,11 +15,12 @@ from shared.next_command import Places
 from train.run.checkpoint import checkpoint_path, link_file
 from train.run.config.fields import RunConfig, default_name, place_of_shards, requested_splits
 from train.run.config.files import read_config
-from train.run.config.resolve import continued_with, differences, resolve
+from train.run.config.resolve import continued_with, differences, left_open, resolve
 from train.run.config.values import Value
 from train.run.progress import Progress
 
 CONFIG_FILE = "config.toml"
+CHOICES_FILE = "choices.csv"
 _SEED_FOLDER = re.compile(r"seed\d+")
 
 
@@ -32,6 +33,8 @@ class RunFolder:
     """Its ``split`` names all splits of the run."""
     parts: Mapping[str, Path]
     """The splits to train now, each with its folder: the run's own where it has one split."""
+    left_open: tuple[str, ...] = ()
+    """Keys whose choice is left to the program for a split that is not begun."""
 
     @property
     def has_several_splits(self) -> bool:
@@ -53,10 +56,10 @@ def find_folder(values: Mapping[str, Value], *, resume: bool) -> RunFolder:
         )
     saved = saved_config(path) if resume else None
     if saved is None:
-        return _all_parts(path, config)
+        return _all_parts(path, config, left_open(values))
     wanted = continued_with(saved, values)
     if not any(path.glob("**/checkpoints/*.pt")):
-        return _all_parts(path, wanted)
+        return _all_parts(path, wanted, left_open(dataclasses.asdict(wanted)))
     if changed := differences(saved, wanted):
         raise UsageError(
             f"--resume continues {path} as it was begun, but this differs: {'; '.join(changed)}; leave it out, or "
@@ -102,10 +105,10 @@ def saved_config(path: Path) -> RunConfig | None:
     return dataclasses.replace(parts[0], split=",".join(part.split for part in parts)) if parts else None
 
 
-def _all_parts(path: Path, config: RunConfig) -> RunFolder:
+def _all_parts(path: Path, config: RunConfig, keys_left_open: tuple[str, ...]) -> RunFolder:
     splits = requested_splits(config.split)
     parts = {splits[0]: path} if len(splits) == 1 else {split: split_folder(path, split) for split in splits}
-    return RunFolder(path=path, config=config, parts=parts)
+    return RunFolder(path=path, config=config, parts=parts, left_open=keys_left_open)
 
 
 def _begun_parts(path: Path, config: RunConfig, *, begun: tuple[str, ...], is_asked: bool) -> RunFolder:
@@ -128,6 +131,7 @@ def _begun_parts(path: Path, config: RunConfig, *, begun: tuple[str, ...], is_as
         path=path,
         config=dataclasses.replace(config, split=",".join(dict.fromkeys((*begun, *splits)))),
         parts={split: split_folder(path, split) for split in splits},
+        left_open=left_open(dataclasses.asdict(config)),
     )
 
 

@@ -17,7 +17,9 @@ from visits import Visit
 
 from shared.manifests.files import read_manifests
 from train.confusions.picture import draw_confusion
+from train.run.config.files import write_choices
 from train.run.config.resolve import resolve
+from train.run.folder import CHOICES_FILE
 from train.run.progress import EpochRow, Progress, validation_of
 from train.run.report.curves import draw_curves
 from train.run.report.output import write_report
@@ -61,7 +63,12 @@ def test_report_escapes_names_and_shows_what_was_chosen(tmp_path: Path) -> None:
         finished="all epochs done",
     )
     config = resolve(command_line={"device": "cpu", "epochs": 2}, file={})
+    chosen = dataclasses.replace(config, sampling="middle", patch_size=8)  # as a run that has begun holds them
+    write_choices(tmp_path / "run" / CHOICES_FILE, ("sampling", "patch_size"), chosen)
+    config = dataclasses.replace(config, sampling="middle", patch_size=4)
     page = write_report(tmp_path / "run", facts=facts, config=config, progress=progress).read_text()
+    assert "<td>sampling</td><td>middle</td><td>auto</td>" in page
+    assert "<td>patch_size</td><td>4</td><td></td>" in page  # given later than 8 was chosen
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page and "\\u003cscript" in page
     assert "Best validation top-1 50.0 % in epoch 2 (4 clips)." in page
     assert "which did not note what became of which clip" in page  # as it is with a checkpoint of an earlier version

@@ -8,8 +8,8 @@ import pytest
 
 from shared.errors import DataError, UsageError
 from train.run.config.fields import RunConfig, class_strengths, flags, requested_splits
-from train.run.config.files import read_config, write_config
-from train.run.config.resolve import differences, resolve
+from train.run.config.files import read_choices, read_config, write_choices, write_config
+from train.run.config.resolve import differences, left_open, resolve
 
 
 def write(path: Path, text: str) -> Path:
@@ -29,6 +29,19 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     config = resolve(command_line={"aug_class": ("walk=1.5", "run=0"), "compile": True, "lr": 3e-4}, file={})
     write_config(tmp_path / "c.toml", config)
     assert resolve(command_line={}, file=read_config(tmp_path / "c.toml")) == config
+
+
+def test_choices_that_were_left_to_the_program(tmp_path: Path) -> None:
+    given = {"plan": "auto", "sampling": "tsn", "depth": 2}
+    keys = left_open(given)
+    assert {"plan", "preset", "img_size"} <= set(keys) and not {"sampling", "depth"} & set(keys)
+    config = resolve(command_line={**given, "plan": "a,b.csv", "img_size": 0}, file={})
+    write_choices(tmp_path / "choices.csv", keys, config)
+    made = {"plan": ("auto", "a,b.csv"), "preset": ("auto", "tiny")}
+    assert made.items() <= read_choices(tmp_path / "choices.csv").items()
+    assert "img_size" not in read_choices(tmp_path / "choices.csv")  # still open
+    (tmp_path / "choices.csv").write_bytes(b"\xff\n")
+    assert read_choices(tmp_path / "choices.csv") == read_choices(tmp_path / "absent.csv") == {}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
     assert "Confusion matrix" in page and "data:image/svg+xml;base64," in page and "d" * 64 in page
     assert "data:image/webp;base64," in page  # clips of the validation, from the shards
     assert "say nothing about HMDB51" in page
+    assert "<td>sampling</td><td>tsn</td><td>auto</td>" in page and "<td>plan</td><td>none</td><td>auto</td>" in page
 
 
 def test_best_is_the_best_validation(finished: Path) -> None:

@@ -1,16 +1,21 @@
-"""Configurations as TOML files: those of ``--config``, and the one that a run keeps."""
+"""Configurations as TOML files: those of ``--config``, and the one that a run keeps, with what it chose itself."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from shared.errors import DataError, UsageError
 from train.run.config.fields import RunConfig, flags
+from train.run.config.resolve import LEFT_OPEN
 from train.run.config.values import Value, checked
+
+_CHOICE_COLUMNS = ("key", "asked", "chosen")
 
 
 def read_toml(path: Path, *, absent: str) -> dict[str, Any]:
@@ -50,6 +55,26 @@ def write_config(path: Path, config: RunConfig) -> None:
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
     }
     write_text(path, tomli_w.dumps(content))
+
+
+def write_choices(path: Path, keys: Iterable[str], config: RunConfig) -> None:
+    """Write the choices that were left to the program, as they were asked for and made: a row each."""
+    from shared.files import write_csv
+
+    made = [(key, LEFT_OPEN[key], getattr(config, key)) for key in keys]
+    write_csv(path, _CHOICE_COLUMNS, [row for row in made if row[1] != row[2]])
+
+
+def read_choices(path: Path) -> dict[str, tuple[str, str]]:
+    """Of each choice that was left to the program what was asked for and what was chosen.
+
+    Empty where there is no such table, as in runs of earlier versions.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row[0]: (row[1], row[2]) for row in csv.reader(file) if len(row) == len(_CHOICE_COLUMNS)}
+    except (FileNotFoundError, ValueError, csv.Error):
+        return {}
 
 
 def _nearest(key: str, known: list[str]) -> str:

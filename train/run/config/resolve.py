@@ -36,7 +36,7 @@ HARMLESS_ON_RESUME = frozenset(
 )
 
 # What leaves a choice to the program; the configuration that a run saves holds the choice that was made.
-_LEFT_OPEN: Mapping[str, Value] = {
+LEFT_OPEN: Mapping[str, Value] = {
     "preset": "auto",
     "img_size": 0,
     "patch_size": 0,
@@ -79,9 +79,14 @@ def _without_weights(config: RunConfig) -> RunConfig:
     )
 
 
+def left_open(values: Mapping[str, Value]) -> tuple[str, ...]:
+    """The keys whose choice is left to the program by what is given, on the command line or in a file."""
+    return tuple(key for key, nothing in LEFT_OPEN.items() if values.get(key, nothing) == nothing)
+
+
 def continued_with(saved: RunConfig, values: Mapping[str, Value]) -> RunConfig:
     """The configuration that ``saved`` becomes with what is given now; a choice left open stays as it was made."""
-    given = {key: value for key, value in values.items() if (key, value) not in _LEFT_OPEN.items()}
+    given = {key: value for key, value in values.items() if (key, value) not in LEFT_OPEN.items()}
     return resolve(command_line=given, file=dataclasses.asdict(saved))
 
 

@@ -22,6 +22,8 @@ from train.confusions.picture import write_confusion
 from train.data.columns import CLIP_COLUMNS
 from train.run.checkpoint import Checkpoint, RunFacts
 from train.run.config.fields import RunConfig, place_of_shards
+from train.run.config.files import read_choices
+from train.run.folder import CHOICES_FILE
 from train.run.progress import EpochRow, Progress, Timing, read_timing, write_metrics
 from train.run.report.curves import curves_address, draw_curves
 from train.run.report.tables import (
@@ -93,7 +95,7 @@ def _report(folder: Path, facts: RunFacts, config: RunConfig, progress: Progress
         tables=(
             data_table(facts),
             environment_table(timing),
-            configuration_table(config, facts),
+            configuration_table(config, facts, read_choices(folder / CHOICES_FILE)),
             model_table(facts),
         ),
         command=f"tensorboard --logdir {shlex.quote(str(folder))}" if is_tracked else "",

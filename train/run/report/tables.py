@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +71,11 @@ def data_table(facts: RunFacts) -> FactTable:
     return FactTable(title="Data", columns=("what", "value"), rows=rows)
 
 
-def configuration_table(config: RunConfig, facts: RunFacts) -> FactTable:
-    """Every flag with the value that it had; beside it what was asked for, where that left the choice open."""
+def configuration_table(config: RunConfig, facts: RunFacts, choices: Mapping[str, tuple[str, str]]) -> FactTable:
+    """Every flag with the value that it had; beside it what was asked for, where that left the choice open.
+
+    choices: what the run noted when it began: of a key what was asked for and what was chosen.
+    """
     device, model = choose_device(config.device), facts.model_config
     chosen = {
         **{key: getattr(model, key) for key in ("embed_dim", "depth", "num_heads", "patch_size", "motion_init")},
@@ -80,11 +84,14 @@ def configuration_table(config: RunConfig, facts: RunFacts) -> FactTable:
         "device": device.type,
         "amp": half_precision(config.amp, device),
     }
-    rows = tuple(
-        (key, _text(chosen[key]), _text(value)) if key in chosen and value in ("auto", 0) else (key, _text(value), "")
-        for key, value in dataclasses.asdict(config).items()
-    )
-    return FactTable(title="Configuration", columns=("key", "value", "asked for"), rows=rows)
+    rows = []
+    for key, value in dataclasses.asdict(config).items():
+        asked, noted = choices.get(key, ("", ""))
+        if key in chosen and value in ("auto", 0):
+            rows.append((key, _text(chosen[key]), _text(value)))
+        else:  # a value that was given later counts as asked for
+            rows.append((key, _text(value), asked if noted == str(value) else ""))
+    return FactTable(title="Configuration", columns=("key", "value", "asked for"), rows=tuple(rows))
 
 
 def _text(value: object) -> str:
