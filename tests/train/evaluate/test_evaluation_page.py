@@ -171,8 +171,14 @@ def test_a_split_is_chosen(visit: Visit) -> None:
 
 
 OVERLAPPING_NAMES = """() => {
-    const boxes = [...document.querySelectorAll('.matrix thead th')].map((cell) => cell.getBoundingClientRect());
+    const names = [...document.querySelectorAll('.matrix thead th:not(.recall)')];
+    const boxes = names.map((cell) => cell.getBoundingClientRect());
     return boxes.filter((box, place) => place && box.left < boxes[place - 1].right - 1).length;
+}"""
+RECALL_IN_SIGHT = """() => {
+    const edge = document.querySelector('.confusion .scroll').getBoundingClientRect().right + 1;
+    const cells = [...document.querySelectorAll('.matrix .recall')];
+    return cells.every((cell) => cell.getBoundingClientRect().right <= edge);
 }"""
 
 
@@ -190,6 +196,7 @@ def test_any_number_of_classes_fits_any_width(browser: Any, tmp_path: Path, num_
         visit.page.set_viewport_size({"width": width, "height": 900})
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
         assert visit.page.evaluate(OVERLAPPING_NAMES) == 0
+        assert visit.page.evaluate(RECALL_IN_SIGHT)
         if folder := os.environ.get("EVALUATION_SCREENSHOTS"):
             visit.page.screenshot(path=f"{folder}/{num_classes}-{width}.png", full_page=True)
     visit.page.close()
