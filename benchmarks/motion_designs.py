@@ -18,7 +18,7 @@ import train.model.lsvit
 from train.cli import main as lsvit_train
 from train.model.config import LMI_HEADS, ModelConfig, MotionInit
 from train.model.lmi import DirectionalLMI
-from train.model.lsvit import Backbone
+from train.model.lsvit import Backbone, LSViT
 from train.model.smif import DirectionalSMIF
 
 
@@ -155,9 +155,24 @@ def keep_lmi(has_lmi: Callable[[int, int], bool]) -> None:
     Backbone.__init__ = make_with_few  # type: ignore[method-assign]
 
 
+def zero_head() -> None:
+    """Make models whose head starts at zero, so that no class is preferred at random."""
+    start = LSViT._initialise
+
+    def start_at_zero(self: LSViT, seed: int) -> None:
+        start(self, seed)
+        torch.nn.init.zeros_(self.head.weight)
+
+    LSViT._initialise = start_at_zero  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Put the design in place and go on as `lsvit-train`."""
     name = sys.argv.pop(1)
+    if name == "zero-head":
+        zero_head()
+        lsvit_train()
+        return
     if name in PLACES:
         keep_lmi(PLACES[name])
         lsvit_train()
