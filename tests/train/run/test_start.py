@@ -121,6 +121,7 @@ def test_a_checkpoint_from_before_new_parameters_were_noted(made: MadeDataset, r
     assert_same(dict(loaded.model.state_dict()), dict(content["model"]))
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("family", ["dinov2_registers", "clip_openai", "siglip", "siglip_mean", "dinov3"])
 def test_every_family_goes_all_the_way(made: MadeDataset, tmp_path: Path, family: str) -> None:
     """From a file alone to a run that answers and is explained."""

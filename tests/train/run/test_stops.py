@@ -35,6 +35,7 @@ def a_minute_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.run.session.time.monotonic", lambda: clock[0])
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("minutes", [1.5, 4.5, 6.5])
 def test_half_an_epoch_is_no_epoch_and_the_run_goes_on_to_the_bit(
     made: MadeDataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
