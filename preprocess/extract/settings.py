@@ -58,7 +58,6 @@ def check_settings(settings: ExtractionSettings) -> None:
 
 
 def _check_engine(settings: ExtractionSettings) -> None:
-    check_engine(settings.engine, num_tasks=settings.num_tasks)
     if settings.gpus_per_task is not None:
         if settings.engine != "ray" or settings.device != "cuda":
             raise UsageError("--gpus-per-task is for --engine ray with --device cuda")
@@ -66,6 +65,7 @@ def _check_engine(settings: ExtractionSettings) -> None:
             raise UsageError(f"--gpus-per-task is {settings.gpus_per_task}; it must be above 0 and at most 1")
     if settings.engine == "ray" and settings.device == "auto":
         raise UsageError("--device auto measures this machine and no cluster; with --engine ray choose cpu or cuda")
+    check_engine(settings.engine, num_tasks=settings.num_tasks)
 
 
 def check_device(settings: ExtractionSettings) -> None:

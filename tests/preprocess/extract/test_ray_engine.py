@@ -30,6 +30,12 @@ PATIENCE_SECONDS = 1800
 SHARDS_OF_FOUR = ("--clips-per-shard", "4")
 
 
+def on_ray(*words: str | Path, cwd: Path | None = None) -> str:
+    """As ``succeed``, started as users do: Ray starts processes of its own from what it finds."""
+    words = (*words, "--engine", "ray")
+    return succeed("hmdb-prep", *words, cwd=cwd, timeout=PATIENCE_SECONDS, installed=True)
+
+
 def settings(folder: Path, **changes: Any) -> ExtractionSettings:
     return ExtractionSettings(
         videos=folder, shards=folder / "s", manifests=folder / "m", parameters=ExtractionParameters(), **changes
@@ -96,7 +102,7 @@ def test_ray_equals_the_local_engine(videos: Path, extracted: Path, tmp_path: Pa
     before, folders = ray_servers(), set(Path("/tmp").glob("hmdb-ray-*"))
     (tmp_path / "videos").symlink_to(videos)
     words = ("--videos", "videos", "--shards", "shards", "--manifests", "manifests", *SHARDS_OF_FOUR)
-    out = succeed("hmdb-prep", "extract", "--engine", "ray", *words, cwd=tmp_path, timeout=PATIENCE_SECONDS)
+    out = on_ray("extract", *words, cwd=tmp_path)
     (tmp_path / "videos").unlink()
     assert content(tmp_path) == content(extracted)
     assert "12 clips of 3 classes in 4 shards" in out
@@ -110,10 +116,10 @@ def test_ray_continues_what_the_local_engine_began(videos: Path, extracted: Path
     words = ("extract", "--videos", videos, *places(tmp_path), *SHARDS_OF_FOUR)
     succeed("hmdb-prep", *words, "--num-tasks", "2", "--task-id", "0")
     first = (tmp_path / "shards" / "shard-00000.h5").stat()
-    succeed("hmdb-prep", *words, "--engine", "ray", "--workers", "2", timeout=PATIENCE_SECONDS)
+    on_ray(*words, "--workers", "2")
     assert content(tmp_path) == content(extracted)
     assert (tmp_path / "shards" / "shard-00000.h5").stat().st_mtime_ns == first.st_mtime_ns
-    assert "nothing to do" in succeed("hmdb-prep", *words, "--engine", "ray")
+    assert "nothing to do" in on_ray(*words)
 
 
 @pytest.mark.usefixtures("no_cluster")
