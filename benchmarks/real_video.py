@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmarks.real_video_rows import ABLATIONS, ROAD, ROWS, Row
 from benchmarks.training_runs import call, lsvit_train, run_all, study_options
 from shared.checks import parse_json
 from shared.errors import DataError
@@ -45,75 +46,6 @@ PARTS = ("--split", SPLIT, "--resume")
 TRAINING = ("--plan", "none", "--normalisation", "half", "--batch-size", "16", "--lr", "1e-3", "--warmup-epochs", "2",
             "--model-ema", "--model-ema-decay", "0.99", "--checkpoint-every", "0")  # fmt: skip
 DEVICES = {"cpu": "cpu", "gpu": "cuda"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One way of learning."""
-
-    name: str
-    words: tuple[str, ...] = ()
-    """Options beside those that all rows of the command have."""
-    is_frozen: bool = False
-    """Whether the ViT stays as it is, so that there must be weights."""
-    command: str = "run"
-    design: str = ""
-    """A design of benchmarks/motion_designs.py, empty for the model's own."""
-    needs_plan: bool = False
-    """Whether each fold's own SMOTE plan is made before."""
-
-
-PLAIN = ("--smif", "none", "--lmi", "none")
-CLASSIC = ("--smif", "classic", "--lmi", "classic")
-MIDDLE = ("--sampling", "middle")  # the frames that K = 1 stores
-ROWS = (
-    Row(name="plain", words=PLAIN),
-    Row(name="plain-k1", words=(*PLAIN, *MIDDLE)),
-    Row(name="smif", words=("--lmi", "none")),
-    Row(name="smif-k1", words=("--lmi", "none", *MIDDLE)),
-    Row(name="lmi", words=("--smif", "none")),
-    Row(name="lmi-k1", words=("--smif", "none", *MIDDLE)),
-    Row(name="directional"),
-    Row(name="directional-k1", words=MIDDLE),
-    Row(name="classic", words=CLASSIC),
-    Row(name="classic-k1", words=(*CLASSIC, *MIDDLE)),
-    Row(name="motion", words=("--train", "motion"), is_frozen=True),
-    Row(name="head", words=("--train", "head", *PLAIN), is_frozen=True),
-    Row(name="probe-mean", words=("--head", "mean"), is_frozen=True, command="probe"),
-    Row(name="probe-attention", words=("--head", "attention"), is_frozen=True, command="probe"),
-    Row(name="probe-directional", words=("--head", "directional"), is_frozen=True, command="probe"),
-)
-# Directional with one thing changed. The study's own choices: TSN, DropPath 0.1, smoothing 0.1, cross-entropy, frames'
-# mean over time, patches' mean over space, normalisation by a half, crops of 0.4 to 1, no mixing, no plan.
-ABLATIONS = (
-    Row(name="lmi-first", design="lmi-first"),
-    Row(name="lmi-middle", design="lmi-middle"),
-    Row(name="lmi-last", design="lmi-last"),
-    Row(name="lmi-first-two", design="lmi-first-two"),
-    Row(name="lmi-narrow", design="narrow-lmi"),
-    Row(name="lmi-dropout", design="dropped-lmi"),
-    Row(name="zero-head", design="zero-head"),
-    Row(name="new-fast", words=("--lr", "4e-3", "--layer-decay", "0.5")),
-    Row(name="plain-new-fast", words=(*PLAIN, "--lr", "4e-3", "--layer-decay", "0.5")),
-    Row(name="active-start", words=("--motion-init", "active")),
-    Row(name="drop-path-0", words=("--drop-path", "0")),
-    Row(name="drop-path-0.3", words=("--drop-path", "0.3")),
-    Row(name="smoothing-0", words=("--smoothing", "0")),
-    Row(name="mixup", words=("--mixup", "0.8")),
-    Row(name="cutmix", words=("--cutmix", "1.0")),
-    Row(name="plan-smote", words=("--plan", "auto"), needs_plan=True),
-    Row(name="class-balanced", words=("--loss", "class-balanced")),
-    Row(name="focal", words=("--loss", "focal")),
-    Row(name="normalisation-dataset", words=("--normalisation", "dataset")),
-    Row(name="temporal-attention", words=("--temporal-pool", "attention")),
-    Row(name="temporal-directional", words=("--temporal-pool", "directional")),
-    Row(name="spatial-cls", words=("--spatial-pool", "cls")),
-    Row(name="spatial-heatmap", words=("--spatial-pool", "heatmap")),
-    Row(name="augmentation-0", words=("--aug-strength", "0")),
-    Row(name="augmentation-2", words=("--aug-strength", "2")),
-    Row(name="weight-decay-0.3", words=("--weight-decay", "0.3")),
-)
-ROAD = ("directional", "motion", "head", "probe-mean", "probe-attention", "probe-directional")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +70,8 @@ class Study:
     """Options of the model's shape from scratch."""
     shared: tuple[str, ...]
     """Options of `run` and `probe`."""
+    training: tuple[str, ...]
+    """Options of `run` alone."""
     epochs: int
     """Of `run`; a probe has its own default."""
 
@@ -197,7 +131,7 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
             call("hmdb-prep", "balance", "--split", SPLIT, "--val-fraction", val, *places[:4])
         words = [*PARTS, *study.shared, "--seed", str(seed), "--name", name]
         if entry.row.command == "run":
-            words += [*TRAINING, "--epochs", str(study.epochs)]
+            words += [*study.training, "--epochs", str(study.epochs)]
         words += study.shape if entry.start == SCRATCH else ("--init", entry.start)
         lsvit_train(entry.row.design, entry.row.command, *words, *places, *entry.row.words)  # the last word counts
         lsvit_train(entry.row.design, "evaluate", name, *places)
@@ -249,7 +183,7 @@ def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
     file = study.runs / "study.json"
     content = {
         "dataset_id": read_dataset(manifests).dataset_id, "folds": folds, "epochs": study.epochs,
-        "shape": list(study.shape), "shared": list(study.shared), "training": list(TRAINING),
+        "shape": list(study.shape), "shared": list(study.shared), "training": list(study.training),
     }  # fmt: skip
     before = parse_json(file.read_text(encoding="utf-8")) if file.exists() else content
     changed = [name for name, value in content.items() if before.get(name) != value]
@@ -279,6 +213,7 @@ def main() -> None:
     names = [row.name for row in rows]
     parser.add_argument("--rows", nargs="+", choices=names, default=ROAD, metavar="ROW", help=", ".join(names))
     parser.add_argument("--start", nargs="+", default=[SCRATCH], help="scratch, files of weights, or both")
+    parser.add_argument("--options", default="", help="further options of `run`, in one text, for all rows")
     parser.add_argument("--epochs", type=int, default=8, help="of every training; a probe has its own")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--val-fraction", default="0", help="of the training clips, to choose the epoch that is tested")
@@ -295,6 +230,7 @@ def main() -> None:
             "--val-fraction", arguments.val_fraction, "--img-size", str(arguments.image_size),
             "--spatial-pool", arguments.spatial_pool, "--device", DEVICES[arguments.on], "--workers", "1",
         ),
+        training=(*TRAINING, *arguments.options.split()),
         epochs=arguments.epochs,
     )  # fmt: skip
     entries = make_entries([row for row in rows if row.name in arguments.rows], arguments.start)

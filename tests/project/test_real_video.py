@@ -29,7 +29,6 @@ from benchmarks.pretrain_frames import (
     waves,
 )
 from benchmarks.real_video import (
-    ROWS,
     Entry,
     Study,
     fold_of_clips,
@@ -40,6 +39,7 @@ from benchmarks.real_video import (
     write_folds,
     write_table,
 )
+from benchmarks.real_video_rows import ROWS
 from shared.errors import DataError
 from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
@@ -243,7 +243,14 @@ def test_one_seed_has_no_deviation() -> None:
 
 
 def test_runs_of_another_study_are_not_taken_for_its_own(made: MadeDataset, tmp_path: Path) -> None:
-    study = Study(shards=made.shards, runs=tmp_path, shape=("--preset", "tiny"), shared=("--img-size", "64"), epochs=8)
+    study = Study(
+        shards=made.shards,
+        runs=tmp_path,
+        shape=("--preset", "tiny"),
+        shared=("--img-size", "64"),
+        training=(),
+        epochs=8,
+    )
     keep_study(study, made.manifests, folds=5)
     keep_study(study, made.manifests, folds=5)
     for changed in (dataclasses.replace(study, epochs=9), dataclasses.replace(study, shared=("--img-size", "32"))):
