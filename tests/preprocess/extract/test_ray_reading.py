@@ -171,12 +171,14 @@ def test_no_cluster_at_the_address(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def slowly(log: Path) -> ReadShards:
-    """Reads on Ray, a second a shard; each that is begun leaves a line."""
+    """Reads on Ray, two seconds a shard; each that is begun leaves a line with its node."""
 
     def slow_check(shard: ShardToCheck) -> Any:  # not a function of a module: Ray sends it as it stands
+        import ray
+
         with log.open("a") as lines:
-            lines.write(f"{shard.file.name}\n")
-        time.sleep(1)
+            lines.write(f"{ray.get_runtime_context().get_node_id()}\n")
+        time.sleep(2)
         return check_shard(shard)
 
     def read(function: Callable[[Item], Result], items: Any, *, advance: Any) -> Any:
@@ -195,8 +197,11 @@ def test_what_dies_is_read_again(
     log = tmp_path / "log"
     log.touch()
 
+    def begun() -> list[str]:
+        return log.read_text().splitlines()
+
     def kill() -> None:
-        wait_until(lambda: len(log.read_text().splitlines()) >= 3, seconds=PATIENCE_SECONDS)
+        wait_until(lambda: cluster.second.node_id in begun() or len(begun()) >= 7, seconds=PATIENCE_SECONDS)
         if what == "a node":
             cluster.remove_node(cluster.second, allow_graceful=False)
         else:
@@ -208,9 +213,8 @@ def test_what_dies_is_read_again(
     found = faults(folder, slowly(log))
     killer.join()
     assert found == faults(folder, read_in_threads)
-    begun = len(log.read_text().splitlines())
-    assert begun > 7, "nothing was read twice: the kill met no task"
-    print(f"\n{what} killed: {begun - 7} of 7 shards read again, the same faults")
+    assert len(begun()) > 7, "nothing was read twice: the kill met no task"
+    print(f"\n{what} killed: {len(begun()) - 7} of 7 shards read again, the same faults")
 
 
 @pytest.mark.stress
