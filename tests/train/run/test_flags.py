@@ -493,6 +493,7 @@ CHECKS: Mapping[str, Callable[[Tools], None]] = {
     "num_heads": check_shape("num_heads", 4, "num_heads"),
     "smif": check_shape("smif", "classic", "smif"),
     "lmi": check_shape("lmi", "none", "lmi"),
+    "lmi_every": check_shape("lmi_every", 2, "lmi_every"),
     "spatial_pool": check_shape("spatial_pool", "mean", "spatial_pool"),
     "temporal_pool": check_shape("temporal_pool", "attention", "temporal_pool"),
     **{
