@@ -214,31 +214,48 @@ def to_json(description: Description) -> str:
 
 
 def to_table(description: Description) -> list[list[str]]:
-    """Rows under COLUMNS, the last one the total. Blocks that are the same as the first share one row."""
-    rows = [_row(stage) for stage in first_block_only(description)]
+    """Rows under COLUMNS, the last one the total. All blocks but one share rows."""
+    rows = [_row(stage) for stage in one_block_only(description)]
     return [*rows, ["total", "", "", f"{description.parameters:,}", _mega(description.flops), ""]]
 
 
-def first_block_only(description: Description) -> list[Stage]:
-    """The stages, those of the second block and the following ones summed up in one."""
+def one_block_only(description: Description) -> list[Stage]:
+    """The stages of one block, the first that has an LMI where there is any; blocks before and after it summed up."""
+    config = description.config
+    shown_block = next((block for block in range(config.depth) if config.has_lmi(block)), 0)
     shown: list[Stage] = []
-    for is_repeat, group in groupby(description.stages, key=_is_repeat):
+    for place, group in groupby(description.stages, key=lambda stage: _place(stage, shown_block)):
         stages = list(group)
-        shown += [_sum_up(stages, description.config.depth)] if is_repeat else stages
+        shown += stages if place == 0 else [_sum_up(stages, config)]
     return shown
 
 
-def _is_repeat(stage: Stage) -> bool:
-    return stage.name.startswith("blocks.") and not stage.name.startswith("blocks.0.")
+def _place(stage: Stage, shown_block: int) -> int:
+    """-1 in a block before the one that is shown, 1 in one after it, 0 elsewhere."""
+    block = _block_of(stage)
+    return 0 if block is None else (block > shown_block) - (block < shown_block)
 
 
-def _sum_up(stages: Sequence[Stage], depth: int) -> Stage:
-    last = depth - 1
+def _block_of(stage: Stage) -> int | None:
+    return int(stage.name.split(".")[1]) if stage.name.startswith("blocks.") else None
+
+
+def _sum_up(stages: Sequence[Stage], config: ModelConfig) -> Stage:
+    first, last = (_block_of(stage) or 0 for stage in (stages[0], stages[-1]))
+    count = last - first + 1
+    num_lmis = sum(config.has_lmi(block) for block in range(first, last + 1))
+    which = (
+        ""
+        if config.lmi == "none" or num_lmis == count
+        else f", with LMI in {num_lmis}"
+        if num_lmis
+        else ", without LMI"
+    )
     return Stage(
-        name="blocks.1" if last == 1 else f"blocks.1 to blocks.{last}",
+        name=f"blocks.{first}" if count == 1 else f"blocks.{first} to blocks.{last}",
         input=stages[0].input,
         output=stages[-1].output,
-        explanation="the same once more" if last == 1 else f"the same {last} times more",
+        explanation=("the same once more" if count == 1 else f"the same {count} times more") + which,
         reshape=False,
         parameters=sum(stage.parameters for stage in stages),
         flops=sum(stage.flops for stage in stages),

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from train.model.describe import Description, Stage, first_block_only, shape_text
+from train.model.describe import Description, Stage, one_block_only, shape_text
 
 WIDTH = 960
 _MARGIN, _BOX_WIDTH, _TEXT_LEFT, _GAP, _LINE = 24, 300, 360, 34, 17
@@ -22,7 +22,7 @@ def draw_svg(description: Description, path: Path) -> None:
 
 def render_svg(description: Description) -> str:
     """The figure as SVG text. Shapes are those of one clip."""
-    stages = first_block_only(description)
+    stages = one_block_only(description)
     config = description.config
     title = (
         f"LS-ViT: SMIF {config.smif}, LMI {config.lmi}, {description.parameters:,} parameters, "

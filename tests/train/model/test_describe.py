@@ -101,6 +101,17 @@ def test_table_shows_one_block_and_sums_up_the_rest(depth: int) -> None:
     assert counts[-1] == sum(counts[:-1]) == description.parameters
 
 
+def test_table_shows_a_block_with_lmi_where_few_have_one() -> None:
+    rows = to_table(describe(tiny("directional", depth=6, lmi_every=3)))
+    names = [row[0] for row in rows]
+    assert "blocks.0" in names and "blocks.1.lmim" in names and "blocks.2 to blocks.5" in names
+    said = {row[0]: row[-1] for row in rows}
+    assert said["blocks.0"] == "the same once more, without LMI"
+    assert said["blocks.2 to blocks.5"] == "the same 4 times more, with LMI in 1"
+    counts = [int(row[3].replace(",", "")) for row in rows if row[3]]
+    assert counts[-1] == sum(counts[:-1])
+
+
 def test_figure_is_well_formed_and_shows_every_stage(tmp_path: Path) -> None:
     description = describe(tiny("directional", depth=3))
     draw_svg(description, tmp_path / "new" / "figure.svg")
