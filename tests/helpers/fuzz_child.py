@@ -7,6 +7,7 @@ CASE_SECONDS (the alarm kills the process), a process started, a file written ou
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import resource
@@ -34,6 +35,7 @@ def main(target: str, first: int, count: int, folder: Path) -> None:
     case = TARGETS[target](folder)
     for number in range(5):  # so that everything is imported before memory is limited
         _outcome(lambda number=number: case(random.Random(f"{target} warm-up {number}")))
+    importlib.import_module("shared.splits.folds")  # numba keeps what it compiles beside the source
     _limit_memory()
     _watch(folder)
     for number in range(first, first + count):

@@ -222,13 +222,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(
             facts=RunFacts.from_dict(content["facts"]),
             progress=from_builtins(Progress, content["progress"]),
-            **{name: content[name] for name in _STATES},
+            **{name: _state(content, name) for name in _STATES},
             new_parameters=from_builtins(tuple[str, ...], content.get("new_parameters", [])),
         )
         check_content(path, checkpoint.facts, checkpoint.model, *filter(None, [checkpoint.average]))
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
         raise DataError(f"{path} is damaged or of another version of lsvit-train: {error}") from error
     return checkpoint
+
+
+def _state(content: State, name: str) -> Any:
+    state = content[name]
+    if not isinstance(state, dict) and (state is not None or name != "average"):
+        raise TypeError(f"{name} is {type(state).__name__}")
+    return state
 
 
 def _check_zip(path: Path) -> None:

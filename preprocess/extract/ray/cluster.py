@@ -94,8 +94,11 @@ def connected(needs: Needs) -> Iterator[Any]:
     begin()  # an interruption ends Ray too
     handler = signal.getsignal(signal.SIGTERM)
     with contextlib.ExitStack() as stack:
-        ray = _join(stack) if os.environ.get(_CLUSTER) else _start_local(needs, stack)
-        signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
+        try:
+            ray = _join(stack) if os.environ.get(_CLUSTER) else _start_local(needs, stack)
+            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends the process without a word
+        except SystemExit as end:
+            raise KeyboardInterrupt from end
         _check_resources(ray, needs)
         yield ray
 

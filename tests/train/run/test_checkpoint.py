@@ -197,6 +197,16 @@ def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
         load_model(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("name", ["config", "model", "optimizer", "scheduler", "scaler", "rng"])
+@pytest.mark.parametrize("value", ["text", None, [1]])
+def test_a_state_of_another_type_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    write_checkpoint(tmp_path, make_checkpoint(), is_best=False)
+    path = checkpoint_path(tmp_path, "last")
+    torch.save(torch.load(path, weights_only=True) | {name: value}, path)
+    with pytest.raises(DataError, match=rf"last\.pt is damaged.*{name} is {type(value).__name__}"):
+        load_model(tmp_path)
+
+
 def test_flipped_bytes_are_seen(tmp_path: Path) -> None:
     """torch.load does not look at the checksums: a weight would silently be another."""
     write_checkpoint(tmp_path, make_checkpoint(), is_best=True)
