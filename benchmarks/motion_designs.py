@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -121,25 +122,9 @@ class DroppedLMI(DirectionalLMI):
         return x + F.dropout(injected, 0.3, training=self.training)
 
 
-DESIGNS: dict[str, type[nn.Module]] = {
-    "signless-smif": SignlessSMIF,
-    "linear-smif": LinearSMIF,
-    "positions-lmi": PositionsLMI,
-    "content-lmi": ContentLMI,
-    "frame-lmi": FrameLMI,
-    "convolution-lmi": ConvolutionLMI,
-    "narrow-lmi": NarrowLMI,
-    "dropped-lmi": DroppedLMI,
-}
-
-
-PLACES: dict[str, Callable[[int, int], bool]] = {
-    "lmi-first": lambda number, depth: 3 * number < depth,
-    "lmi-middle": lambda number, depth: depth <= 3 * number < 2 * depth,
-    "lmi-last": lambda number, depth: 2 * depth <= 3 * number,
-    "lmi-first-two": lambda number, depth: 3 * number < 2 * depth,
-    "lmi-of-three": lambda number, _: number % 3 == 1,  # in the second block of every three
-}
+def replace_module(module: type[nn.Module]) -> None:
+    """Make models with this module in the place of the one that it is made of."""
+    setattr(train.model.lsvit, module.__mro__[1].__name__, module)
 
 
 def keep_lmi(has_lmi: Callable[[int, int], bool]) -> None:
@@ -166,18 +151,26 @@ def zero_head() -> None:
     LSViT._initialise = start_at_zero  # type: ignore[method-assign]
 
 
+DESIGNS: dict[str, Callable[[], None]] = {
+    "signless-smif": partial(replace_module, SignlessSMIF),
+    "linear-smif": partial(replace_module, LinearSMIF),
+    "positions-lmi": partial(replace_module, PositionsLMI),
+    "content-lmi": partial(replace_module, ContentLMI),
+    "frame-lmi": partial(replace_module, FrameLMI),
+    "convolution-lmi": partial(replace_module, ConvolutionLMI),
+    "narrow-lmi": partial(replace_module, NarrowLMI),
+    "dropped-lmi": partial(replace_module, DroppedLMI),
+    "lmi-first": partial(keep_lmi, lambda number, depth: 3 * number < depth),
+    "lmi-middle": partial(keep_lmi, lambda number, depth: depth <= 3 * number < 2 * depth),
+    "lmi-last": partial(keep_lmi, lambda number, depth: 2 * depth <= 3 * number),
+    "lmi-first-two": partial(keep_lmi, lambda number, depth: 3 * number < 2 * depth),
+    "zero-head": zero_head,
+}
+
+
 def main() -> None:
     """Put the design in place and go on as `lsvit-train`."""
-    name = sys.argv.pop(1)
-    if name == "zero-head":
-        zero_head()
-        lsvit_train()
-        return
-    if name in PLACES:
-        keep_lmi(PLACES[name])
-        lsvit_train()
-        return
-    setattr(train.model.lsvit, "DirectionalSMIF" if name.endswith("smif") else "DirectionalLMI", DESIGNS[name])
+    DESIGNS[sys.argv.pop(1)]()
     lsvit_train()
 
 

@@ -34,6 +34,7 @@ class Row:
     smif: str = "directional"
     lmi: str = "directional"
     design: str = ""
+    lmi_every: int = 1
 
 
 COMBINATIONS = (
@@ -50,7 +51,7 @@ PLACES = (
     Row(name="both, LMI in the middle third", design="lmi-middle"),
     Row(name="both, LMI in the last third", design="lmi-last"),
     Row(name="both, LMI in the first two thirds", design="lmi-first-two"),
-    Row(name="both, LMI in every third block", design="lmi-of-three"),
+    Row(name="both, LMI in every third block", lmi_every=3),
 )
 DESIGNS = (
     Row(name="SMIF without signs (both)", design="signless-smif"),
@@ -64,12 +65,13 @@ DESIGNS = (
 
 def train(row: Row, seed: int, arguments: argparse.Namespace) -> tuple[float, ...]:
     """Top-1, mean class accuracy and accuracy on the pairs of one run, in percent."""
-    depth = f"-depth{arguments.depth}" if arguments.depth else ""
-    name = f"motion-{row.smif}-{row.lmi}{'-' * bool(row.design)}{row.design}{depth}-{seed}"
+    every = f"every{row.lmi_every}" if row.lmi_every > 1 else ""
+    depth = f"depth{arguments.depth}" if arguments.depth else ""
+    name = "-".join(filter(None, ("motion", row.smif, row.lmi, row.design, every, depth, str(seed))))
     places = ["--runs", str(arguments.runs), "--shards", str(arguments.shards), "--manifests", str(arguments.manifests)]
     fixed = ["--config", str(RECIPE), "--split", "full", "--val-fraction", "0", "--plan", "none"]
     chosen = ["--smif", row.smif, "--lmi", row.lmi, "--seed", str(seed), "--epochs", str(arguments.epochs)]
-    chosen += ["--depth", str(arguments.depth)]
+    chosen += ["--lmi-every", str(row.lmi_every), "--depth", str(arguments.depth)]
     lsvit_train(row.design, "run", *fixed, *chosen, "--name", name, *places, "--resume")
     measured = json.loads(lsvit_train(row.design, "evaluate", name, *places, "--json"))["splits"][0]
     predictions = pd.read_csv(arguments.runs / name / "evaluation" / "predictions.csv")

@@ -73,7 +73,7 @@ def explain_video(model: LSViT, video: Tensor, *, label: int | None = None) -> E
         gradient=_patches(gradient_rollout(relevance), model.config),
         motion=None if trace.motion_map is None else _array(trace.motion_map[0].detach().abs().mean(dim=1)),
         received=received,
-        blocks=tuple(block + 1 for block in range(model.config.depth) if model.config.has_lmi(block)),
+        blocks=tuple(block + 1 for block in model.config.lmi_blocks),
         looks=looks,
     )
 

@@ -67,7 +67,7 @@ class ModelConfig(BackboneShape):
     smif: Variant = "directional"
     lmi: Variant = "directional"
     lmi_every: int = 1
-    """1: an LMI in each block; N: in one of every N, see `has_lmi`."""
+    """1: an LMI in each block; N: in one of every N, see `middle_blocks`."""
     temporal_pool: TemporalPool = "mean"
     """The mean over frames, a learned weighted mean, or the mean after an exchange of signed differences over time."""
     spatial_pool: SpatialPool = "cls"
@@ -117,9 +117,15 @@ class ModelConfig(BackboneShape):
         """Tokens of one frame: CLS, registers and patches."""
         return self.num_prefix_tokens + (self.image_size // self.patch_size) ** 2
 
-    def has_lmi(self, block: int) -> bool:
-        """Whether the block of this number, from 0, has an LMI: the middle one of every `lmi_every`."""
-        return self.lmi != "none" and block % self.lmi_every == self.lmi_every // 2
+    @property
+    def lmi_blocks(self) -> range:
+        """The blocks, from 0, that have an LMI."""
+        return range(0) if self.lmi == "none" else middle_blocks(self.depth, every=self.lmi_every)
+
+
+def middle_blocks(depth: int, *, every: int) -> range:
+    """The middle one of every so many blocks, from 0: of twelve and every third 1, 4, 7 and 10."""
+    return range(every // 2, depth, every)
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -222,7 +222,7 @@ def to_table(description: Description) -> list[list[str]]:
 def one_block_only(description: Description) -> list[Stage]:
     """The stages of one block, the first that has an LMI where there is any; blocks before and after it summed up."""
     config = description.config
-    shown_block = next((block for block in range(config.depth) if config.has_lmi(block)), 0)
+    shown_block = next(iter(config.lmi_blocks), 0)
     shown: list[Stage] = []
     for place, group in groupby(description.stages, key=lambda stage: _place(stage, shown_block)):
         stages = list(group)
@@ -243,14 +243,10 @@ def _block_of(stage: Stage) -> int | None:
 def _sum_up(stages: Sequence[Stage], config: ModelConfig) -> Stage:
     first, last = (_block_of(stage) or 0 for stage in (stages[0], stages[-1]))
     count = last - first + 1
-    num_lmis = sum(config.has_lmi(block) for block in range(first, last + 1))
-    which = (
-        ""
-        if config.lmi == "none" or num_lmis == count
-        else f", with LMI in {num_lmis}"
-        if num_lmis
-        else ", without LMI"
-    )
+    which = ""
+    if config.lmi != "none" and config.lmi_every > 1:
+        num_lmis = sum(block in config.lmi_blocks for block in range(first, last + 1))
+        which = f", with LMI in {num_lmis}" if num_lmis else ", without LMI"
     return Stage(
         name=f"blocks.{first}" if count == 1 else f"blocks.{first} to blocks.{last}",
         input=stages[0].input,

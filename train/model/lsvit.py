@@ -264,7 +264,7 @@ def _make_smif(config: ModelConfig) -> ClassicSMIF | DirectionalSMIF | None:
 
 
 def _make_lmi(config: ModelConfig, block: int) -> ClassicLMI | DirectionalLMI | None:
-    if not config.has_lmi(block):
+    if block not in config.lmi_blocks:
         return None
     if config.lmi == "classic":
         return ClassicLMI(config.embed_dim)

@@ -24,6 +24,7 @@ from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, choose_device
 from train.learn.step import Learner
+from train.model.config import middle_blocks
 from train.model.families import Weights
 from train.model.lsvit import LSViT
 from train.model.pretrained import LoadReport
@@ -113,7 +114,9 @@ def motion_of(weights: Weights) -> tuple[str, str, int]:
     if not blocks:
         return smif, "none", 1
     lmi = "classic" if f"backbone.blocks.{blocks[0]}.lmim.delta" in names else "directional"
-    return smif, lmi, blocks[1] - blocks[0] if len(blocks) > 1 else min(2 * blocks[0] + 1, weights.shape.depth)
+    depth = weights.shape.depth
+    fitting = (every for every in range(1, depth + 1) if list(middle_blocks(depth, every=every)) == blocks)
+    return smif, lmi, next(fitting, 1)
 
 
 def _parts(folder: Path, datas: Mapping[str, tuple[RunConfig, RunData]], *, seeds: int) -> list[Part]:

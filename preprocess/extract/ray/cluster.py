@@ -88,6 +88,14 @@ def _result(ray: Any, reference: Any, name: str) -> Any:
         ) from error
 
 
+def not_seen(what: str, *, folders: str) -> DataError:
+    """The error of a node that does not see a file as the machine does on which the command was called."""
+    return DataError(
+        f"node {os.uname().nodename} does not see {what}; {folders} must lie under the same path on every node of the "
+        "Ray cluster"
+    )
+
+
 @contextlib.contextmanager
 def connected(needs: Needs) -> Iterator[Any]:
     """Ray, connected to the cluster of $RAY_ADDRESS, else to one on this machine that ends with this process."""

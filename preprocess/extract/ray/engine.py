@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
 from preprocess.extract.extraction_plan import Extraction, PlannedShard
 from preprocess.extract.facts import ClipFacts
-from preprocess.extract.ray.cluster import Needs, completed, connected
+from preprocess.extract.ray.cluster import Needs, completed, connected, not_seen
 from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_files
 from shared.errors import DataError
 from shared.terminal.console import progress
@@ -88,16 +88,17 @@ def _nameless_program() -> Iterator[None]:
 
 def _check_node(task: Extraction) -> None:
     """Raise DataError on a node that would take every video for a bad one, because it does not see the folders."""
-    node = os.uname().nodename
-    remedy = "videos and shards must lie under the same path on every node of the Ray cluster"
+    folders = "videos and shards"
     if not (task.shards_folder / STATE_FILE).is_file():
-        raise DataError(f"node {node} does not see {task.shards_folder / STATE_FILE}; {remedy}")
+        raise not_seen(f"{task.shards_folder / STATE_FILE}", folders=folders)
     for video in task.plan.videos:
         file = task.videos_folder / video.path
         if not file.is_file() or file.stat().st_size != video.num_bytes:
-            raise DataError(f"node {node} does not see {file} as it was when the run began; {remedy}")
+            raise not_seen(f"{file} as it was when the run began", folders=folders)
     if task.device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
-            raise DataError(f"--device cuda: torch sees no GPU on node {node}; see `hmdb-prep doctor` there")
+            raise DataError(
+                f"--device cuda: torch sees no GPU on node {os.uname().nodename}; see `hmdb-prep doctor` there"
+            )

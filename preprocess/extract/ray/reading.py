@@ -5,7 +5,6 @@ They lie on a file system that all nodes share. A task whose process or node die
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Generic
 
-from preprocess.extract.ray.cluster import Needs, completed, connected
+from preprocess.extract.ray.cluster import Needs, completed, connected, not_seen
 from preprocess.extract.reading import Item, Result
 from shared.errors import DataError
 
@@ -103,10 +102,7 @@ def read_batch(batch: Batch[Item, Result]) -> BatchOutcome[Result]:
 
 
 def _not_seen(path: Path) -> DataError:
-    return DataError(
-        f"node {os.uname().nodename} does not see {path} as it was when the run began; shards must lie under the same "
-        "path on every node of the Ray cluster"
-    )
+    return not_seen(f"{path} as it was when the run began", folders="shards")
 
 
 def _num_bytes(file: Path) -> int | None:
