@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import cast
@@ -18,9 +18,8 @@ from torch import Tensor
 
 from shared.checks import from_builtins
 from shared.errors import DataError, UsageError
-from train.model.config import Activation, BackboneShape, ModelConfig, PerColour, SpatialPool, make_config
-from train.model.lsvit import Backbone
-from train.model.pools import LatentPool
+from train.model.config import Activation, BackboneShape, ModelConfig, PerColour, SpatialPool
+from train.model.misfits import NUM_SHOWN, check_fit, refused, timm_names
 from train.model.trained_on import UNKNOWN, TrainedOn
 from train.model.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
 from train.model.weight_files import Stated, StoredWeights, find_weights, read_found, read_stated
@@ -32,7 +31,6 @@ _OWN_ROOTS = ("smif.", "backbone.", "head.", "spatial_pool.", "temporal_pool.")
 _BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.")
 _LEFT_OUT = ("backbone.mask_token", "backbone.dist_token", "backbone.head_dist.weight", "backbone.head_dist.bias")
 _CLIP_EPSILON = 1e-5  # of CLIP's and DINOv3's norms
-_SHOWN = 4  # keys named in an error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,7 +90,7 @@ def _of_checkpoint(source: str, stored: StoredWeights) -> Weights:
     _check_floating(source, stored.tensors)
     tensors = {name: tensor.float() for name, tensor in stored.tensors.items()}
     weights = own_weights(source, tensors, config, class_names=class_names, trained_on=trained_on)
-    _check(source, tensors, weights.shape)
+    check_fit(source, tensors, weights.shape)
     return weights
 
 
@@ -123,7 +121,9 @@ def convert(
     """A state dict under timm's names, or this model's, as `load_weights` gives it."""
     _check_floating(source, stored)
     tensors = {_model_key(key): tensor.float() for key, tensor in stored.items()}
-    notes = [f"left out: {', '.join(_plain(left))}"] if (left := [key for key in _LEFT_OUT if key in tensors]) else []
+    notes = (
+        [f"left out: {', '.join(timm_names(left))}"] if (left := [key for key in _LEFT_OUT if key in tensors]) else []
+    )
     _without_distillation(tensors)
     shape = _shape(source, tensors)
     is_scaled = "backbone.blocks.0.ls1.gamma" in tensors or "backbone.blocks.0.gamma_1" in tensors
@@ -135,7 +135,7 @@ def convert(
         _rename(tensors, "backbone.attn_pool.", "spatial_pool.")
     _fold_scales(tensors)
     num_positions = _complete_positions(tensors, shape)
-    _check(source, tensors, shape)
+    check_fit(source, tensors, shape)
     if not num_heads:
         num_heads = usual_heads(source, shape.embed_dim)
         notes.append(f"{num_heads} attention heads, as timm's ViTs of width {shape.embed_dim} have (--num-heads)")
@@ -169,17 +169,17 @@ def _shape(source: str, tensors: Mapping[str, Tensor]) -> BackboneShape:
     patches = tensors.get("backbone.patch_embed.proj.weight")
     blocks = {int(found[1]) for key in tensors if (found := _BLOCK.match(key))}
     if patches is None or not blocks:
-        some = ", ".join(_plain(list(tensors)[:3]))
+        some = ", ".join(timm_names(list(tensors)[:3]))
         raise DataError(
             f"no weights of {source} fit: it holds {some}..., but a ViT of timm holds patch_embed.proj.weight and "
             "blocks.0.attn.qkv.weight; choose another --init"
         )
     if patches.ndim != 4 or patches.shape[1] != 3 or patches.shape[2] != patches.shape[3]:
         text = f"patch_embed.proj.weight is {tuple(patches.shape)}, expected (width, 3, patch, patch)"
-        raise _refused(source, [text])
+        raise refused(source, [text])
     if blocks != set(range(len(blocks))):
-        text = f"it holds blocks {', '.join(map(str, sorted(blocks)[:_SHOWN]))}... of {max(blocks) + 1}"
-        raise _refused(source, [text])
+        text = f"it holds blocks {', '.join(map(str, sorted(blocks)[:NUM_SHOWN]))}... of {max(blocks) + 1}"
+        raise refused(source, [text])
     dim, patch_size = patches.shape[0], patches.shape[2]
     hidden, registers = tensors.get("backbone.blocks.0.mlp.fc1.weight"), tensors.get("backbone.reg_token")
     is_rotary = "backbone.pos_embed" not in tensors and "backbone.blocks.0.gamma_1" in tensors and registers is not None
@@ -249,78 +249,9 @@ def _complete_positions(tensors: Tensors, shape: BackboneShape) -> int:
     return num_positions
 
 
-def _check(source: str, tensors: Mapping[str, Tensor], shape: BackboneShape) -> None:
-    """Raise DataError unless the backbone that ``shape`` describes finds each of its tensors, and no other is left."""
-    try:
-        config = make_config(
-            replace(shape, num_heads=1), num_classes=1, image_size=shape.patch_size, num_frames=1, smif="none",
-            lmi="none", spatial_pool="mean",
-        )  # fmt: skip
-        with torch.device("meta"):
-            expected = {f"backbone.{name}": tensor for name, tensor in Backbone(config).state_dict().items()}
-            pool = {f"spatial_pool.{name}": tensor for name, tensor in LatentPool(shape).state_dict().items()}
-    except (UsageError, RuntimeError, OverflowError) as error:
-        raise _refused(source, [str(error)]) from error
-    found = {key: tensor for key, tensor in tensors.items() if key.startswith("backbone.") and ".lmim." not in key}
-    pooling = {key: tensor for key, tensor in tensors.items() if key.startswith("spatial_pool.")}
-    if pooling.keys() != {"spatial_pool.query"}:  # a learned heatmap, of this model alone
-        found |= pooling
-        expected |= pool if pooling else {}
-    wrong = _named("it has", found.keys() - expected.keys(), "which this model has no place for")
-    wrong += _named("it lacks", expected.keys() - found.keys(), "")
-    wrong += [
-        f"{_plain([key])[0]} is {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}"
-        for key, tensor in found.items()
-        if key in expected and tensor.shape != expected[key].shape and key != "backbone.pos_embed"
-    ][:_SHOWN]
-    if not wrong and shape.positions == "learned":
-        wrong = _wrong_positions(tensors["backbone.pos_embed"], shape)
-    if wrong:
-        raise _refused(source, wrong)
-    _check_finite(source, tensors)
-
-
-def _wrong_positions(positions: Tensor, shape: BackboneShape) -> list[str]:
-    is_table = positions.ndim == 3 and positions.shape[0] == 1 and positions.shape[2] == shape.embed_dim
-    num_patches = positions.shape[1] - shape.num_prefix_tokens if is_table else -1
-    if num_patches > 0 and math.isqrt(num_patches) ** 2 == num_patches:
-        return []
-    return [f"pos_embed is {tuple(positions.shape)}: no square of patches after {shape.num_prefix_tokens} other tokens"]
-
-
 def _check_floating(source: str, stored: Mapping[str, Tensor]) -> None:
     """Raise DataError for a backbone in whole numbers: quantised weights mean nothing without their scales."""
     for key, tensor in stored.items():
         if not tensor.is_floating_point() and _model_key(key).startswith("backbone."):
             kind = str(tensor.dtype).removeprefix("torch.")
-            raise _refused(source, [f"{key} is {kind}, not of floating point; quantised weights lack their scales"])
-
-
-def _check_finite(source: str, tensors: Mapping[str, Tensor]) -> None:
-    for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(
-                f"{source} holds weights that are no numbers (NaN or infinite): {_plain([key])[0]}; fetch it again"
-            )
-
-
-def _named(before: str, keys: Collection[str], after: str) -> list[str]:
-    """Some keys by name, and how many there are."""
-    if not keys:
-        return []
-    names = sorted(_plain(keys))
-    text = f"{before} {', '.join(names[:_SHOWN])}"
-    text += f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{text}, {after}" if after else text]
-
-
-def _plain(keys: Iterable[str]) -> list[str]:
-    """Keys as timm's files have them."""
-    return [key.removeprefix("backbone.").replace("spatial_pool.", "attn_pool.") for key in keys]
-
-
-def _refused(source: str, reasons: Iterable[str]) -> DataError:
-    return DataError(
-        f"{source} cannot be loaded exactly: {'; '.join(reasons)}. "
-        "Choose another --init: docs/model.md lists the families that load"
-    )
+            raise refused(source, [f"{key} is {kind}, not of floating point; quantised weights lack their scales"])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shared.errors import DataError
-from train.model.config import BackboneShape, MotionInit, PerColour
+from train.model.config import BackboneShape, PerColour
 from train.model.families import Weights
 from train.model.lmi import DirectionalLMI
 from train.model.lsvit import LSViT
@@ -62,55 +62,48 @@ class LoadReport:
 
 
 def copy_weights(
-    model: LSViT,
-    weights: Weights,
-    *,
-    class_names: Collection[str] = (),
-    motion_init: MotionInit = "identity",
-    renew_motion: bool = False,
+    model: LSViT, weights: Weights, *, class_names: Collection[str] = (), renew_motion: bool = False
 ) -> LoadReport:
     """Copy weights into ``model``, in place.
 
     Position embeddings are interpolated where the number of patches or frames differs. A head of other classes than
-    ``class_names``, or of another number, is left out. Directional modules that the source has no weights for start as
-    ``motion_init`` says: as the identity the model starts as the ViT. renew_motion: all directional modules start so,
-    those too that the source has weights for. Raises DataError where the backbone is of another shape than the model's.
+    ``class_names``, or of another number, is left out. What the source has no weights for keeps the model's own start:
+    where its motion_init is the identity, a model with the weights of a ViT starts as that ViT. Of a directional module
+    all is copied or nothing, and with renew_motion nothing. Raises DataError where the backbone is of another shape
+    than the model's.
     """
     _check_shape(model.config, weights)
     others = bool(class_names and weights.class_names) and tuple(class_names) != weights.class_names
-    loaded, interpolated, skipped, num_prefix = [], [], [], model.config.num_prefix_tokens
-    state, accepted = model.state_dict(), dict[str, Tensor]()
-    renewed = weights.tensors.keys() & _directional_keys(model) if renew_motion else set()
-    for key, target in state.items():
-        tensor = weights.tensors.get(key)
-        if tensor is None or key in renewed:
-            continue
+    modules, state = _directional_modules(model), model.state_dict()
+    renewed = weights.tensors.keys() & set().union(*modules) if renew_motion else set()
+    skipped, copied = [], dict[str, Tensor]()
+    for key in (key for key in state if key in weights.tensors and key not in renewed):
+        tensor = weights.tensors[key]
+        fitting = _fitting(key, tensor, state[key], num_prefix_tokens=model.config.num_prefix_tokens)
         if key.startswith("head.") and others:
             skipped.append(Skipped(key=key, reason="the classes in the file are others"))
-        elif tensor.shape == target.shape:
-            accepted[key] = tensor
-            loaded.append(key)
-        elif (resized := _resized(key, tensor, target, num_prefix_tokens=num_prefix)) is not None:
-            accepted[key] = resized
-            interpolated.append(key)
+        elif fitting is None:
+            skipped.append(Skipped(key=key, reason=_reason(key, tensor, state[key])))
         else:
-            skipped.append(Skipped(key=key, reason=_reason(key, tensor, target)))
-    model.load_state_dict(accepted, strict=False)
-    _start_new_motion(model, accepted, motion_init)
+            copied[key] = fitting
+    for key in [key for module in modules if not module <= copied.keys() for key in module & copied.keys()]:
+        skipped.append(Skipped(key=key, reason="not all of its module is there"))
+        del copied[key]
+    model.load_state_dict(copied, strict=False)
     return LoadReport(
         source=weights.source,
-        loaded=tuple(loaded),
-        interpolated=tuple(interpolated),
-        missing=tuple(key for key in state if key not in accepted),
+        loaded=tuple(key for key, tensor in copied.items() if tensor is weights.tensors[key]),
+        interpolated=tuple(key for key, tensor in copied.items() if tensor is not weights.tensors[key]),
+        missing=tuple(key for key in state if key not in copied),
         unexpected=tuple(key for key in weights.tensors if key not in state),
         skipped=tuple(skipped),
         mean=weights.mean,
         std=weights.std,
-        notes=(*weights.notes, *_renewal(renewed, motion_init)),
+        notes=(*weights.notes, *_renewal(renewed, model.config.motion_init)),
     )
 
 
-def _renewal(renewed: Collection[str], start: MotionInit) -> list[str]:
+def _renewal(renewed: Collection[str], start: str) -> list[str]:
     return (
         [f"directional modules start anew, {start}: {len(renewed)} tensors of theirs are not used"] if renewed else []
     )
@@ -130,8 +123,10 @@ def _check_shape(shape: BackboneShape, weights: Weights) -> None:
         )
 
 
-def _resized(key: str, tensor: Tensor, target: Tensor, *, num_prefix_tokens: int) -> Tensor | None:
-    """``tensor`` in the size of ``target`` where it is a position embedding that can be interpolated, else None."""
+def _fitting(key: str, tensor: Tensor, target: Tensor, *, num_prefix_tokens: int) -> Tensor | None:
+    """``tensor`` itself where it has the size of ``target``, interpolated where it is one of positions, else None."""
+    if tensor.shape == target.shape:
+        return tensor
     if key == "backbone.pos_embed":
         return _resized_positions(tensor, target, num_prefix_tokens=num_prefix_tokens)
     if key.endswith(".lmim.position") and tensor.ndim == 3 and tensor.shape[0] == target.shape[0]:
@@ -172,22 +167,13 @@ def _reason(key: str, tensor: Tensor, target: Tensor) -> str:
     return f"shape {tuple(tensor.shape)} in the file, {tuple(target.shape)} here"
 
 
-def _directional(model: LSViT) -> dict[str, DirectionalSMIF | DirectionalLMI]:
-    """The directional modules by name."""
-    return {
-        name: module for name, module in model.named_modules() if isinstance(module, DirectionalSMIF | DirectionalLMI)
-    }
-
-
-def _directional_keys(model: LSViT) -> set[str]:
-    return {f"{name}.{key}" for name, module in _directional(model).items() for key in module.state_dict()}
-
-
-def _start_new_motion(model: LSViT, accepted: Collection[str], start: MotionInit) -> None:
-    """Give directional modules without loaded weights their start values."""
-    for name, module in _directional(model).items():
-        if not all(f"{name}.{key}" in accepted for key in module.state_dict()):
-            module.initialise(start)
+def _directional_modules(model: LSViT) -> list[set[str]]:
+    """The names of what each directional module learns."""
+    return [
+        {f"{name}.{key}" for key in module.state_dict()}
+        for name, module in model.named_modules()
+        if isinstance(module, DirectionalSMIF | DirectionalLMI)
+    ]
 
 
 def _summary(title: str, keys: tuple[str, ...]) -> list[str]:

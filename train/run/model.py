@@ -130,7 +130,6 @@ def make_model(config: RunConfig, data: RunData, weights: Weights | None = None)
         model,
         weights,
         class_names=data.dataset.class_names,
-        motion_init=_motion_init(config),
         renew_motion=config.motion_init != "auto",  # what is given is obeyed
     )
     return model, report

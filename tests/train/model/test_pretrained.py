@@ -19,6 +19,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from shared.errors import DataError
+from train.model.config import MotionInit
 from train.model.families import load_weights
 from train.model.lsvit import LSViT, ModelConfig, make_config
 from train.model.pretrained import copy_weights, resized_temporal_positions
@@ -81,7 +82,7 @@ def test_directional_equals_the_plain_vit_after_loading(tmp_path: Path, wrapper:
     for name in nesting:
         content = {name: content, "epoch": 3}
     torch.save(content, tmp_path / "vit.pth")
-    plain, model = LSViT(config(smif="none", lmi="none")), LSViT(config(motion_init="active"), seed=1)
+    plain, model = LSViT(config(smif="none", lmi="none")), LSViT(config(motion_init="identity"), seed=1)
     plain_report = load_pretrained(plain, str(tmp_path / "vit.pth"))
     assert plain_report.missing == plain_report.unexpected == ()
     report = load_pretrained(model, str(tmp_path / "vit.pth"))
@@ -102,7 +103,7 @@ def test_own_state_dict_restores_the_model(tmp_path: Path, variant: str) -> None
 def test_classic_weights_in_a_directional_model_leave_the_plain_vit(tmp_path: Path) -> None:
     classic = LSViT(config(smif="classic", lmi="classic"), seed=1)
     torch.save(classic.state_dict(), tmp_path / "classic.pth")
-    plain, model = LSViT(config(smif="none", lmi="none")), LSViT(config())
+    plain, model = LSViT(config(smif="none", lmi="none")), LSViT(config(motion_init="identity"))
     unexpected = load_pretrained(plain, str(tmp_path / "classic.pth")).unexpected
     assert load_pretrained(model, str(tmp_path / "classic.pth")).unexpected == unexpected
     assert len(unexpected) == 3 + 2 * 11
@@ -177,14 +178,33 @@ def test_what_is_no_backbone_is_reported(tmp_path: Path) -> None:
     assert "skipped head.weight: 1000 classes in the file, 5 here" in text
 
 
-def test_motion_starts_as_it_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["identity", "active"])
+def test_modules_without_weights_start_as_the_model_does(tmp_path: Path, start: MotionInit) -> None:
     save_file(timm_vit(), tmp_path / "vit.safetensors")
     weights = load_weights(str(tmp_path / "vit.safetensors"), num_heads=2)
-    model, active = LSViT(config(motion_init="active")), LSViT(config(motion_init="active"))
-    copy_weights(model, weights)
-    assert not model.smif.weight.any() and not model.backbone.blocks[1].lmim.inject.weight.any()
-    copy_weights(active, weights, motion_init="active")
-    assert active.smif.weight.any() and active.backbone.blocks[1].lmim.inject.weight.any()
+    fresh, model = (LSViT(config(motion_init=start), seed=7) for _ in range(2))
+    torch.rand(3)  # torch's generator has no part in it
+    report = copy_weights(model, weights)
+    of_motion = [key for key in report.missing if "smif" in key or "lmim" in key]
+    assert of_motion
+    assert all(torch.equal(model.state_dict()[key], fresh.state_dict()[key]) for key in of_motion)
+    assert bool(model.backbone.blocks[1].lmim.inject.weight.any()) == (start == "active")
+
+
+def test_a_directional_module_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
+    tensors = {key: value + 1 for key, value in LSViT(config(), seed=1).state_dict().items()}
+    del tensors["backbone.blocks.1.lmim.position"]
+    save_file(tensors, tmp_path / "own.safetensors")
+    model = LSViT(config(), seed=2)
+    before = {key: value.clone() for key, value in model.backbone.blocks[1].lmim.state_dict().items()}
+    report = load_pretrained(model, str(tmp_path / "own.safetensors"))
+    assert {skipped.key.removeprefix("backbone.blocks.1.lmim.") for skipped in report.skipped} == before.keys() - {
+        "position"
+    }
+    assert {skipped.reason for skipped in report.skipped} == {"not all of its module is there"}
+    after = model.backbone.blocks[1].lmim.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert torch.equal(model.backbone.blocks[0].lmim.position, tensors["backbone.blocks.0.lmim.position"])
 
 
 def own_checkpoint(path: Path, *, average: bool) -> LSViT:
