@@ -74,6 +74,8 @@ class Study:
     """Options of `run` alone."""
     epochs: int
     """Of `run`; a probe has its own default."""
+    val_fraction: str
+    """Of the training clips; also what a fold's plan leaves out."""
 
 
 def make_entries(rows: Sequence[Row], starts: Sequence[str]) -> list[Entry]:
@@ -127,9 +129,8 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
     if not predictions.exists():
         places = ["--shards", str(study.shards), "--manifests", str(manifests), "--runs", str(study.runs)]
         if entry.row.needs_plan:
-            val = study.shared[study.shared.index("--val-fraction") + 1]
-            call("hmdb-prep", "balance", "--split", SPLIT, "--val-fraction", val, *places[:4])
-        words = [*PARTS, *study.shared, "--seed", str(seed), "--name", name]
+            call("hmdb-prep", "balance", "--split", SPLIT, "--val-fraction", study.val_fraction, *places[:4])
+        words = [*PARTS, "--val-fraction", study.val_fraction, *study.shared, "--seed", str(seed), "--name", name]
         if entry.row.command == "run":
             words += [*study.training, "--epochs", str(study.epochs)]
         words += study.shape if entry.start == SCRATCH else ("--init", entry.start)
@@ -183,7 +184,8 @@ def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
     file = study.runs / "study.json"
     content = {
         "dataset_id": read_dataset(manifests).dataset_id, "folds": folds, "epochs": study.epochs,
-        "shape": list(study.shape), "shared": list(study.shared), "training": list(study.training),
+        "shape": list(study.shape), "shared": ["--val-fraction", study.val_fraction, *study.shared],
+        "training": list(study.training),
     }  # fmt: skip
     before = parse_json(file.read_text(encoding="utf-8")) if file.exists() else content
     changed = [name for name, value in content.items() if before.get(name) != value]
@@ -227,11 +229,12 @@ def main() -> None:
         runs=arguments.runs,
         shape=("--preset", arguments.preset),
         shared=(
-            "--val-fraction", arguments.val_fraction, "--img-size", str(arguments.image_size),
-            "--spatial-pool", arguments.spatial_pool, "--device", DEVICES[arguments.on], "--workers", "1",
+            "--img-size", str(arguments.image_size), "--spatial-pool", arguments.spatial_pool,
+            "--device", DEVICES[arguments.on], "--workers", "1",
         ),
         training=(*TRAINING, *arguments.options.split()),
         epochs=arguments.epochs,
+        val_fraction=arguments.val_fraction,
     )  # fmt: skip
     entries = make_entries([row for row in rows if row.name in arguments.rows], arguments.start)
     run_study(entries, study, arguments.manifests, folds=arguments.folds, seeds=arguments.seeds, jobs=arguments.jobs)

@@ -250,10 +250,12 @@ def test_runs_of_another_study_are_not_taken_for_its_own(made: MadeDataset, tmp_
         shared=("--img-size", "64"),
         training=(),
         epochs=8,
+        val_fraction="0",
     )
     keep_study(study, made.manifests, folds=5)
     keep_study(study, made.manifests, folds=5)
-    for changed in (dataclasses.replace(study, epochs=9), dataclasses.replace(study, shared=("--img-size", "32"))):
+    changes = ({"epochs": 9}, {"shared": ("--img-size", "32")}, {"val_fraction": "0.1"})
+    for changed in (dataclasses.replace(study, **change) for change in changes):
         with pytest.raises(DataError, match=r"another study \((epochs|shared)\); name another --runs"):
             keep_study(changed, made.manifests, folds=5)
     with pytest.raises(DataError, match="folds"):
