@@ -7,9 +7,9 @@ Sources are divided into folds; each fold tests once what was trained on the oth
 seed. All trainings have the same epochs; a probe has its own, as its epochs take seconds. The last epoch is tested.
 With --val-fraction it is the best one by some of the training sources: of J-HMDB these are 53 clips, which choose badly
 (docs/log.md). The interval is a bootstrap over sources: clips of one source are no independent evidence. Rows run with
-every --start; those that freeze the ViT need weights. Seed by seed, and a table after each: R/table.md, and for every
-clip R/clips.csv. Finished runs are kept, killed ones go on. What all have in common is in R/study.json: another study
-needs another R.
+every --start; those that freeze the ViT need weights. Seed by seed, and a table after each: R/table.md, the same by
+class and by quarter of motion in R/groups.csv, and by clip in R/clips.csv. Finished runs are kept, killed ones go on.
+What all have in common is in R/study.json: another study needs another R.
 """
 
 from __future__ import annotations
@@ -26,19 +26,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.real_video_rows import ABLATIONS, ROAD, ROWS, Row
+from benchmarks.real_video_rows import ABLATIONS, ROAD, ROWS, Entry, Row
+from benchmarks.real_video_tables import write_groups, write_table
 from benchmarks.training_runs import call, lsvit_train, run_all, study_options
 from shared.checks import parse_json
 from shared.errors import DataError
 from shared.files import sha256_of, write_csv, write_text
 from shared.manifests.files import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
-from shared.terminal.tables import markdown_table
-from train.evaluate.intervals import mean_interval
 from train.evaluate.output import PREDICTIONS_CSV
-from train.evaluate.texts import interval_text
 from train.trained.folders import EVALUATION_FOLDER
-
-Floats = npt.NDArray[np.float64]
 
 SCRATCH = "scratch"
 SPLIT = "1"  # each fold has manifests of its own, in which this split is the fold
@@ -46,17 +42,6 @@ PARTS = ("--split", SPLIT, "--resume")
 TRAINING = ("--plan", "none", "--normalisation", "half", "--batch-size", "16", "--lr", "1e-3", "--warmup-epochs", "2",
             "--model-ema", "--model-ema-decay", "0.99", "--checkpoint-every", "0")  # fmt: skip
 DEVICES = {"cpu": "cpu", "gpu": "cuda"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A row with a start: a line of the table."""
-
-    row: Row
-    start: str
-    """`scratch`, or the file of weights."""
-    label: str
-    """What the table and the names of the runs call the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,45 +125,6 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
         return {row["clip_id"]: row["true"] == row["predicted"] for row in csv.DictReader(file)}
 
 
-def interval(values: Floats, sources: Sequence[str]) -> str:
-    """The 95 % interval of the mean of values, float64 (N,) in [-1, 1], over draws of sources; in percent."""
-    return interval_text(mean_interval(values, sources))
-
-
-def spread(values: Floats) -> str:
-    """Mean ± standard deviation (n - 1) of the seeds, the figure alone where there is one."""
-    return f"{values.mean():.1f}" + (f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else "")
-
-
-def write_table(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd.DataFrame, folder: Path) -> str:
-    """The table of what was measured, and each clip's share of right answers, into files; the table.
-
-    measured: of each entry, 1 where a clip was right, float64 (seeds, N) in the order of the clips.
-    """
-    sources, classes = list(clips["source"]), clips["class_name"]
-    rows, first = [], measured[0].mean(axis=0)
-    for entry, right in zip(entries, measured, strict=True):
-        by_seed, by_clip = 100 * right.mean(axis=1), right.mean(axis=0)
-        of_classes = 100 * pd.Series(by_clip).groupby(classes).mean().mean()
-        difference = by_clip - first
-        rows.append((
-            entry.row.name, entry.label, spread(by_seed),
-            interval(by_clip, sources), f"{of_classes:.1f}", f"{100 * difference.mean():+.1f}",
-            interval(difference, sources),
-        ))  # fmt: skip
-    columns = ("row", "start", f"top-1 %, {len(measured[0])} seeds", "95 %, by source", "mean class %",
-               "to the first row", "95 %")  # fmt: skip
-    table = "\n".join(markdown_table(columns, rows)) + "\n"
-    write_text(folder / "table.md", table)
-    names = [f"{entry.row.name} {entry.label}" for entry in entries]
-    shares = np.stack([right.mean(axis=0) for right in measured], axis=1).tolist()
-    lines = zip(clips["clip_id"], sources, shares, strict=True)
-    write_csv(
-        folder / "clips.csv", ("clip_id", "source", *names), [(clip, source, *own) for clip, source, own in lines]
-    )
-    return table
-
-
 def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
     """Write what all runs have in common into study.json. Raises DataError where another study is there."""
     file = study.runs / "study.json"
@@ -205,7 +151,9 @@ def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds:
         for right, of_folds in zip(measured, run_all(runs, num_seeds=folds, jobs=jobs), strict=True):
             together = {clip_id: is_right for fold in of_folds for clip_id, is_right in fold.items()}
             right.append([together[clip_id] for clip_id in clips["clip_id"]])
-        print(write_table(entries, [np.array(right, np.float64) for right in measured], clips, study.runs), flush=True)
+        shares = [np.array(right, np.float64) for right in measured]
+        write_groups(entries, shares, clips, study.runs)
+        print(write_table(entries, shares, clips, study.runs), flush=True)
 
 
 def main() -> None:

@@ -21,6 +21,17 @@ class Row:
     """Whether each fold's own SMOTE plan is made before."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row with a start: a line of the table."""
+
+    row: Row
+    start: str
+    """`scratch`, or the file of weights."""
+    label: str
+    """What the table and the names of the runs call the start."""
+
+
 PLAIN = ("--smif", "none", "--lmi", "none")
 CLASSIC = ("--smif", "classic", "--lmi", "classic")
 MIDDLE = ("--sampling", "middle")  # the frames that K = 1 stores

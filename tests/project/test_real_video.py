@@ -29,17 +29,14 @@ from benchmarks.pretrain_frames import (
     waves,
 )
 from benchmarks.real_video import (
-    Entry,
     Study,
     fold_of_clips,
-    interval,
     keep_study,
     make_entries,
-    spread,
     write_folds,
-    write_table,
 )
-from benchmarks.real_video_rows import ROWS
+from benchmarks.real_video_rows import ROWS, Entry
+from benchmarks.real_video_tables import interval, spread, write_groups, write_table
 from shared.errors import DataError
 from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
@@ -236,6 +233,24 @@ def test_the_table_counts_clips_seeds_and_classes(tmp_path: Path) -> None:
     assert (tmp_path / "table.md").read_text().splitlines() == lines
     kept = pd.read_csv(tmp_path / "clips.csv", index_col="clip_id")
     assert list(kept["plain scratch"]) == [1.0, 0.0, 0.0, 0.5]
+
+
+def test_groups_compare_rows_where_they_differ(tmp_path: Path) -> None:
+    clips = pd.DataFrame({
+        "clip_id": list("abcdefgh"), "source": list("stuvwxyz"), "class_name": ["run"] * 6 + ["sit"] * 2,
+        "motion": [1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0],
+    })  # fmt: skip
+    entries = [Entry(row=row, start="scratch", label="scratch") for row in ROWS[:2]]
+    first, second = np.array([[1, 0, 1, 0, 1, 0, 1, 1]], float), np.array([[1, 1, 1, 1, 1, 0, 0, 1]], float)
+    write_groups(entries, [first, second], clips, tmp_path)
+    rows = pd.read_csv(tmp_path / "groups.csv").set_index(["row", "group"])
+    assert set(rows.loc["plain", "to_first_percent"]) == {0.0}
+    of_second = rows.loc["plain-k1"]
+    assert list(of_second.index) == ["motion 1", "motion 2", "motion 3", "motion 4", "run", "sit"]
+    assert list(of_second["num_clips"]) == [2, 2, 2, 2, 6, 2]
+    assert list(of_second["top1_percent"]) == [100.0, 50.0, 50.0, 100.0, 83.33, 50.0]
+    assert list(of_second["to_first_percent"]) == [0.0, -50.0, 0.0, 100.0, 33.33, -50.0]
+    assert (of_second["low_percent"] <= of_second["to_first_percent"]).all()
 
 
 def test_one_seed_has_no_deviation() -> None:
