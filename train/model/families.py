@@ -137,8 +137,8 @@ def convert(
     num_positions = _complete_positions(tensors, shape)
     check_fit(source, tensors, shape)
     if not num_heads:
-        num_heads = usual_heads(source, shape.embed_dim)
-        notes.append(f"{num_heads} attention heads, as timm's ViTs of width {shape.embed_dim} have (--num-heads)")
+        num_heads, reason = usual_heads(source, shape.embed_dim, stated)
+        notes.append(reason)
     if activation == "auto":
         activation, reason = usual_activation(source, shape, stated, num_positions=num_positions)
         notes += [reason] if reason else []

@@ -30,6 +30,11 @@ def _trains(name: str, trained: Trained) -> bool:
     return trained == "motion" and _MOTION.match(name) is not None
 
 
+def beside_vit(model: LSViT) -> tuple[str, ...]:
+    """The names of the parameters that no ViT has: of SMIF, LMI, pools and head."""
+    return tuple(name for name, _ in model.named_parameters() if _trains(name, "motion"))
+
+
 def num_trainable(model: LSViT) -> int:
     """How many numbers train."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

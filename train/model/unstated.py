@@ -12,13 +12,36 @@ HALF: MeanAndStd = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET: MeanAndStd = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's and timm's constants
 OPENAI: MeanAndStd = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))  # of CLIP's authors
 
-# CLIP models of timm that were trained with QuickGELU though their architecture's name does not say so.
-_QUICK_GELU_TAGS = ("openai", "dfn2b", "dfn5b", "metaclip_400m", "metaclip_2pt5b", "metaclip2_worldwide")
+# CLIP models of timm that were trained with QuickGELU though their architecture's name does not say so: the tag, and
+# how the architecture's name begins. MetaCLIP's others and DFN's base model have GELU.
+_QUICK_GELU: dict[str, str] = {
+    "openai": "vit_",
+    "dfn5b": "vit_",
+    "metaclip_400m": "vit_",
+    "metaclip_2pt5b": "vit_",
+    "dfn2b": "vit_large_",
+    "laion400m_e32": "vit_base_patch32_",
+    "metaclip2_worldwide": "vit_huge_patch14_clip_224",
+}
+_OTHER_HEADS = {"vit_base_patch16_gap_224": 16}
 _ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
 
 
-def usual_heads(source: str, dim: int) -> int:
-    """timm's rule, which all its models of these families follow: 64 wide heads, and 16 of them from 1024 on."""
+def usual_heads(source: str, dim: int, stated: Stated) -> tuple[int, str]:
+    """The number of attention heads, and what settled it. Raises DataError where nothing does.
+
+    timm's rule, which all its models of these families but one follow: 64 wide heads, and 16 of them from 1024 on.
+    """
+    if stated.num_heads:
+        return stated.num_heads, f"{stated.num_heads} attention heads, as config.json says"
+    name = stated.architecture.partition(".")[0]
+    if name in _OTHER_HEADS:
+        return _OTHER_HEADS[name], f"{_OTHER_HEADS[name]} attention heads, which {name} has (--num-heads)"
+    heads = _heads_of_width(source, dim)
+    return heads, f"{heads} attention heads, as timm's ViTs of width {dim} have (--num-heads)"
+
+
+def _heads_of_width(source: str, dim: int) -> int:
     for preset in PRESETS.values():
         if preset.embed_dim == dim:
             return preset.num_heads
@@ -39,7 +62,7 @@ def usual_activation(
         return _ACTIVATIONS[stated.activation], f"activation {stated.activation}, as config.json says"
     name, _, tag = stated.architecture.partition(".")
     if shape.norm_pre:
-        if "quickgelu" in name or ("_clip_" in name and tag in _QUICK_GELU_TAGS):
+        if "quickgelu" in name or ("_clip_" in name and tag in _QUICK_GELU and name.startswith(_QUICK_GELU[tag])):
             return "quick_gelu", f"activation quick_gelu, with which {stated.architecture} was trained (--activation)"
         if name.startswith("vit_") and "_clip_" in name:
             return "gelu", f"activation gelu, which {stated.architecture} has (--activation)"

@@ -56,6 +56,8 @@ class Stated:
     """timm's name of the model with its tag, such as vit_base_patch16_clip_224.openai."""
     activation: str = ""
     """timm's name of the MLP's activation, where it is not the architecture's own."""
+    num_heads: int = 0
+    """Attention heads, where they are not the architecture's own."""
     mean: PerColour | None = None
     std: PerColour | None = None
 
@@ -185,10 +187,11 @@ def read_stated(config: Path | None) -> Stated:
         inner if isinstance(inner := content.get(key), dict) else {} for key in ("pretrained_cfg", "model_args")
     )
     mean, std = (_per_colour((settings or content).get(key)) for key in ("mean", "std"))
-    known = mean is not None and std is not None
+    known, num_heads = mean is not None and std is not None, arguments.get("num_heads")
     return Stated(
         architecture=".".join(str(part) for part in (content.get("architecture"), settings.get("tag")) if part),
         activation=str(arguments.get("act_layer", "")),
+        num_heads=num_heads if isinstance(num_heads, int) and num_heads > 0 else 0,
         mean=mean if known else None,
         std=std if known else None,
     )

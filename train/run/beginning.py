@@ -18,6 +18,7 @@ from train.learn.processes import Processes
 from train.learn.step import Learner
 from train.model.families import Weights
 from train.model.lsvit import LSViT
+from train.model.trainable import beside_vit
 from train.run.checkpoint import Checkpoint, RunFacts
 from train.run.config.fields import RunConfig
 from train.run.config.files import write_config
@@ -38,7 +39,7 @@ class Beginning:
     facts: RunFacts
     progress: Progress
     new_parameters: tuple[str, ...]
-    """Those that --init had nothing for."""
+    """Those that --init had nothing for; without it SMIF, LMI, pools and head. --layer-decay is not for them."""
 
 
 def begin(
@@ -59,7 +60,7 @@ def begin(
     torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))
     if found is None:
         model, report = make_model(config, data, weights)
-        new_parameters = () if report is None else report.missing
+        new_parameters = beside_vit(model) if report is None else report.missing
         for line in () if report is None else report.lines():
             processes.say(line)
     else:

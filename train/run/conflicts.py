@@ -233,6 +233,11 @@ CONFLICTS = (
         for key in ("layer_decay", "checkpoint_blocks")
     ),
     Conflict(
+        key="layer_decay",
+        holds=lambda setting: setting.config.train == "motion" and not setting.config.init,
+        reason="nothing of the ViT trains (--train motion without --init)",
+    ),
+    Conflict(
         key="activation",
         holds=lambda setting: not setting.config.init,
         reason="it is for the weights of --init",

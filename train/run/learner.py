@@ -51,7 +51,8 @@ def make_learner(
 ) -> Learner:
     """Move the model to the device and put optimiser, EMA, DDP and compilation around it.
 
-    new_parameters: those that --init had nothing for. found: what the run goes on from; its states are put back later.
+    new_parameters: those that --layer-decay is not for. found: what the run goes on from; its states are put back
+    later.
     """
     device = processes.device
     use_fast_products(device)

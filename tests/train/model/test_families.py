@@ -16,11 +16,12 @@ from script_files import load_script
 from torch import Tensor
 
 from shared.errors import DataError
+from train.model.config import PRESETS
 from train.model.families import Weights, convert
 from train.model.lsvit import LSViT, make_config
 from train.model.pretrained import copy_weights
-from train.model.unstated import check_activation
-from train.model.weight_files import Stated
+from train.model.unstated import check_activation, usual_activation, usual_heads
+from train.model.weight_files import Stated, read_stated
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "weights"
@@ -192,12 +193,50 @@ def test_what_nothing_tells_is_asked_for() -> None:
         ("vit_large_patch14_clip_224.dfn2b_s39b", "gelu"),
         ("vit_base_patch16_clip_224.laion2b", "gelu"),
         ("vit_base_patch16_clip_224.openai_ft_in1k", "gelu"),
+        ("vit_base_patch16_clip_224.dfn2b", "gelu"),
+        ("vit_base_patch32_clip_224.laion400m_e32", "quick_gelu"),
+        ("vit_base_patch16_clip_224.laion400m_e32", "gelu"),
+        ("vit_huge_patch14_clip_224.metaclip2_worldwide", "quick_gelu"),
+        ("vit_huge_patch14_clip_378.metaclip2_worldwide", "gelu"),
+        ("vit_gigantic_patch14_clip_224.metaclip2_worldwide", "gelu"),
     ],
 )
 def test_the_architecture_tells_the_activation(architecture: str, activation: str) -> None:
     weights = convert(made(golden("clip")["shapes"]), source="x", stated=Stated(architecture=architecture), num_heads=2)
     assert weights.shape.activation == activation
     assert any(architecture in note and activation in note for note in weights.notes)
+
+
+def test_activations_are_those_that_timm_notes() -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    from timm.models._registry import _model_pretrained_cfgs
+
+    shape = replace(PRESETS["tiny"], norm_pre=True)
+    for name, settings in _model_pretrained_cfgs.items():
+        if name.startswith("vit_") and "_clip_" in name and "." in name:
+            is_quick = any("QuickGELU" in note for note in settings.notes or ())
+            found, _ = usual_activation("x", shape, Stated(architecture=name), num_positions=0)
+            assert (name, found) == (name, "quick_gelu" if is_quick else "gelu")
+
+
+@pytest.mark.parametrize(
+    ("stated", "heads"),
+    [
+        (Stated(), 12),
+        (Stated(num_heads=6), 6),
+        (Stated(architecture="vit_base_patch16_gap_224"), 16),
+        (Stated(architecture="vit_base_patch16_gap_224", num_heads=8), 8),
+    ],
+)
+def test_heads_are_those_that_are_stated_or_timms(stated: Stated, heads: int) -> None:
+    found, reason = usual_heads("x", 768, stated)
+    assert found == heads and str(heads) in reason
+
+
+def test_config_json_states_the_heads(tmp_path: Path) -> None:
+    for arguments, heads in (({"num_heads": 6}, 6), ({"num_heads": "6"}, 0), ({}, 0)):
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": "a", "model_args": arguments}))
+        assert read_stated(tmp_path / "config.json").num_heads == heads
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,7 @@ def test_every_option_without_effect_beside_another_says_so(made: MadeDataset, p
         ({"log_every": 100}, "--log-every does nothing here"),
         ({"train": "head", "drop_path": 0.3}, "--drop-path does nothing here: the ViT does not train"),
         ({"train": "head", "layer_decay": 0.5}, "--layer-decay does nothing here: no block trains"),
+        ({"train": "motion", "layer_decay": 0.5}, "--layer-decay does nothing here: nothing of the ViT trains"),
         ({"train": "head", "checkpoint_blocks": True}, "--checkpoint-blocks does nothing here: no block trains"),
         ({"mixup": 0.4, "batch_size": 1}, "--mixup does nothing here: --batch-size 1 has no pairs"),
         ({"cutmix": 1.0, "batch_size": 1}, "--cutmix does nothing here: --batch-size 1 has no pairs"),

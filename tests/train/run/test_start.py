@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_a_run_by_its_name(made: MadeDataset, runs: Path) -> None:
     new = after["new_parameters"]
     assert new and all("smif" in name or ".lmim." in name for name in new)
     assert {group["lr_scale"] for group in after["optimizer"]["param_groups"]} == {1.0, 0.5, 0.25, 0.125}
+
+
+def test_layer_decay_is_not_for_motion_pools_and_head_without_weights(made: MadeDataset, tmp_path: Path) -> None:
+    content = checkpoint(train(made, tmp_path, "scratch", epochs=1, layer_decay=0.5))
+    rates = {name: group["lr_scale"] for group in content["optimizer"]["param_groups"] for name in group["param_names"]}
+    assert set(content["new_parameters"]) == {name for name in rates if re.search(r"smif|lmim|pool|head", name)}
+    assert {rates[name] for name in content["new_parameters"]} == {1.0}
+    assert {rates[name] for name in rates if name not in content["new_parameters"]} == {0.5, 0.25, 0.125}
 
 
 def test_an_activation_that_contradicts_a_run_is_refused(made: MadeDataset, runs: Path) -> None:
