@@ -256,7 +256,8 @@ def _labels(config: RunConfig, dataset: Dataset, rows: Rows) -> list[str]:
         f"validation, {len(rows.test)} for test, {counted(len(dataset.class_names), 'class')}"
     ]
     if config.split == "all":
-        labels.append("split all trains on every clip: a sanity check, not a result")
+        less = f" but those for validation ({len(rows.validation)})" if len(rows.validation) else ""
+        labels.append(f"split all trains on every clip{less}: a sanity check, not a result")
     if dataset.synthetic:
         labels.append("the embedded synthetic data set: numbers say nothing about HMDB51")
     return labels
