@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from functools import cache
@@ -26,21 +27,29 @@ _UNIT = 64  # sizes are multiples of it, so that numbers of any type fit
 class LentMemory:
     """Hands out memory, and again what nobody uses any more: neither this process nor one that a batch went to.
 
-    For one thread.
+    Safe from several threads.
     """
 
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
+        self._lock = threading.Lock()
 
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
         """A tensor uint8 of this shape, its values left as they happen to be."""
         needed = math.prod(shape)
+        with self._lock:  # else two threads find the same piece unused
+            return self._piece_for(needed).take()[:needed].view(shape)
+
+    def _piece_for(self, needed: int) -> _Piece:
+        """A piece of at least so many bytes that nobody uses; of others that nobody uses few are kept."""
         unused = [piece for piece in self._pieces if piece.is_unused]
         fitting = sorted((piece for piece in unused if piece.size >= needed), key=lambda piece: piece.size)
         kept = [piece for piece in self._pieces if piece not in unused] + fitting[:MOST_KEPT]
-        taken = fitting[0] if fitting else _Piece(needed)
-        self._pieces = kept if fitting else [*kept, taken]
-        return taken.take()[:needed].view(shape)
+        if not fitting:
+            fitting = [_Piece(needed)]
+            kept += fitting
+        self._pieces = kept
+        return fitting[0]
 
 
 @cache
@@ -58,12 +67,16 @@ def lendable(batch: torch.Tensor) -> torch.Tensor:
 
     What is computed from it is an ordinary tensor.
     """
-    piece = _PIECES.get(batch.untyped_storage().data_ptr())
+    piece = _PIECES.get(_address_of(batch))
     if piece is None:
         return batch
     lent = batch.as_subclass(_Lent)
     lent.piece = piece
     return lent
+
+
+def _address_of(batch: torch.Tensor) -> int:
+    return batch.untyped_storage().data_ptr()
 
 
 class _Piece:
@@ -110,8 +123,12 @@ class _Lent(torch.Tensor):
 
 
 def _lend(batch: _Lent) -> Any:
-    """How a batch is pickled for another process."""
-    if batch.piece.is_lent:  # one that it went to has it already: it gets a copy
+    """How a batch is pickled for another process.
+
+    One that it went to may have the piece already: then this one gets a copy. And a part of the batch may have gone
+    before: torch has moved both to other memory then, and the piece is another batch's.
+    """
+    if batch.piece.is_lent or _address_of(batch) != batch.piece.shared.data_ptr():
         return reduce_tensor(batch.as_subclass(torch.Tensor))  # type: ignore[no-untyped-call]
     batch.piece.shared[-1] = 1
     return _receive, (batch.piece.shared, batch.dtype, batch.shape, batch.stride(), batch.storage_offset())

@@ -37,24 +37,24 @@ class Prefetcher(Generic[Item]):
         self.wait_seconds = 0.0
         """How long the consumer has waited for items so far."""
         self._items = items
-        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=ahead)
+        self._queue: queue.Queue[tuple[Item] | BaseException] = queue.Queue(maxsize=ahead)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
 
     def _run(self) -> None:
         try:
             for item in self._items:
-                if not self._put(item, None):
+                if not self._put((item,)):
                     return
                 del item  # nothing is kept here while the next one is made
-            self._put(None, StopIteration())
+            self._put(StopIteration())
         except BaseException as error:  # handed over to the consumer, which raises it
-            self._put(None, error)
+            self._put(error)
 
-    def _put(self, item: Item | None, error: BaseException | None) -> bool:
+    def _put(self, made: tuple[Item] | BaseException) -> bool:
         while not self._stop.is_set():
             try:
-                self._queue.put((item, error), timeout=0.1)
+                self._queue.put(made, timeout=0.1)
             except queue.Full:
                 continue
             return True
@@ -63,15 +63,14 @@ class Prefetcher(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         while True:
             started = time.perf_counter()
-            item, error = self._queue.get()
+            made = self._queue.get()
             self.wait_seconds += time.perf_counter() - started
-            if isinstance(error, StopIteration):
+            if isinstance(made, StopIteration):
                 return
-            if error is not None:
-                raise error
-            assert item is not None
-            yield item
-            del item  # nor while the next one is waited for
+            if isinstance(made, BaseException):
+                raise made
+            yield made[0]
+            del made  # nor while the next one is waited for
 
     def __enter__(self) -> Self:
         self._thread.start()

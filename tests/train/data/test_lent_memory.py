@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
@@ -13,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from train.data.clip_dataset import collate
-from train.data.lent_memory import LentMemory, lendable, lent_memory
+from train.data.lent_memory import LentMemory, _Piece, lendable, lent_memory
 
 SHAPE = (2, 3, 5)
 
@@ -57,6 +59,47 @@ def test_what_is_still_used_here_is_not_handed_out() -> None:
     hand_over(batch)
     assert memory.take(SHAPE).data_ptr() != batch.data_ptr()
     assert (batch == 7).all()
+
+
+def test_threads_that_take_at_once_get_pieces_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = LentMemory()
+    memory.take(SHAPE)
+
+    def look_for_long(piece: _Piece) -> bool:  # so that all threads would find the piece
+        found = not piece._is_used_here
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(_Piece, "is_unused", property(look_for_long))
+    with ThreadPoolExecutor(3) as threads:
+        taken = list(threads.map(lambda _: memory.take(SHAPE), range(3)))
+    assert len({batch.data_ptr() for batch in taken}) == 3
+
+
+@pytest.mark.usefixtures("_strategy")
+@pytest.mark.parametrize("first", ["part", "whole"])
+def test_a_part_and_the_whole_go_to_another_process(first: str) -> None:
+    """As of a collate_fn that returns a slow and a fast path: pickling the part moves the storage of both."""
+    memory = LentMemory()
+    batch = lendable(memory.take(SHAPE).fill_(7))
+    sent = [batch[:, ::2], batch]
+    received = [hand_over(part) for part in (sent if first == "part" else sent[::-1])]
+    del sent
+    other = memory.take(SHAPE).fill_(9)
+    received += [hand_over(batch)]
+    del batch
+    third = memory.take(SHAPE).fill_(8)
+    assert all((part == 7).all() for part in received)
+    assert (other == 9).all() and (third == 8).all()
+
+
+def test_the_memory_of_a_batch_whose_part_has_gone_may_be_another_ones() -> None:
+    memory = LentMemory()
+    batch = lendable(memory.take(SHAPE).fill_(7))
+    hand_over(batch[:, ::2])
+    other = memory.take(SHAPE).fill_(9)
+    assert (hand_over(batch) == 7).all()
+    assert (other == 9).all()
 
 
 def test_numbers_of_other_types_and_parts() -> None:

@@ -277,6 +277,12 @@ def test_prefetcher_hands_over_errors_and_ends_early() -> None:
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
 
 
+def test_any_item_is_handed_over_also_none_and_an_error() -> None:
+    """A collate_fn may give None for a batch to be left out."""
+    items = [1, None, DataError("an item, not raised"), StopIteration(), 2]
+    assert list(prefetched(items)) == items
+
+
 def test_prefetched_batches_come_in_order_while_others_are_made() -> None:
     made: list[int] = []
     waiting = threading.Event()
