@@ -159,9 +159,15 @@ def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds:
 def main() -> None:
     """Read the options, train and print the table as Markdown."""
     parser = study_options(__doc__)
-    rows = (*ROWS, *ABLATIONS)
-    names = [row.name for row in rows]
-    parser.add_argument("--rows", nargs="+", choices=names, default=ROAD, metavar="ROW", help=", ".join(names))
+    rows = {row.name: row for row in (*ROWS, *ABLATIONS)}
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=rows,
+        default=ROAD,
+        metavar="ROW",
+        help=f"the first is compared with: {', '.join(rows)}",
+    )
     parser.add_argument("--start", nargs="+", default=[SCRATCH], help="scratch, files of weights, or both")
     parser.add_argument("--options", default="", help="further options of `run`, in one text, for all rows")
     parser.add_argument("--epochs", type=int, default=8, help="of every training; a probe has its own")
@@ -184,7 +190,7 @@ def main() -> None:
         epochs=arguments.epochs,
         val_fraction=arguments.val_fraction,
     )  # fmt: skip
-    entries = make_entries([row for row in rows if row.name in arguments.rows], arguments.start)
+    entries = make_entries([rows[name] for name in dict.fromkeys(arguments.rows)], arguments.start)
     run_study(entries, study, arguments.manifests, folds=arguments.folds, seeds=arguments.seeds, jobs=arguments.jobs)
 
 
