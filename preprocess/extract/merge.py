@@ -17,6 +17,7 @@ from preprocess.extract.ownership import check_owner
 from preprocess.extract.reading import ReadShards, read_in_threads
 from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, remarks, rules_for, sha256_of_table
 from preprocess.extract.state import is_finished, read_extraction_plan, read_outcome
+from preprocess.extract.stored_rows import contradictions, stored_rows
 from shared.errors import DataError
 from shared.files import sha256_of
 from shared.manifests.files import (
@@ -28,7 +29,6 @@ from shared.manifests.files import (
     Dataset,
     QuarantineRow,
     ShardEntry,
-    row_from_json,
     write_clip_manifests,
     write_dataset,
     write_quarantine,
@@ -121,8 +121,8 @@ def read_shards(
 ) -> list[MergedShard]:
     """What the manifests say of some shards; rehash, known and read as for ``merge``.
 
-    Raises DataError where a shard is of another extraction or, with rehash, holds frames that do not match their
-    checksum.
+    Raises DataError where a shard is of another extraction, contradicts the manifest rows that it holds or, with
+    rehash, has frames that do not match their checksum.
     """
     items = [
         ShardToMerge(
@@ -172,16 +172,15 @@ def merge_shard(shard: ShardToMerge) -> MergedShard:
         layout = reader.layout
         if layout.dataset_id != shard.layout.dataset_id:
             raise DataError(_elsewhere(f"{file} is of another data set ({short_id(layout.dataset_id)})"))
-        rows = tuple(row_from_json(text) for text in reader.manifest)
+        rows = stored_rows(reader)
         damaged = reader.damaged_clips() if shard.rehash and not shard.sha256 else []
-    if damaged:
-        raise DataError(
-            f"{file}: frames of {damaged[0]} do not match their crc32; delete it and run `hmdb-prep extract` again"
-        )
+        faults = [f"frames of {clip} do not match their crc32" for clip in damaged] + contradictions(reader, rows)
     without_clip = {row.path for row in outcome.quarantined}
     clip_ids = {video.clip_id for video in shard.planned.videos if video.path not in without_clip}
     if layout != shard.layout or {row.clip_id for row in rows} != clip_ids:
         raise DataError(_elsewhere(f"{file} does not hold the clips of its plan: it may be another shard, renamed"))
+    if faults:
+        raise DataError(f"{file}: {faults[0]}; delete it and run `hmdb-prep extract` again")
     entry = ShardEntry(
         file=file.name,
         num_clips=len(rows),

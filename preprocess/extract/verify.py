@@ -15,6 +15,7 @@ from preprocess.extract.facts import with_facts
 from preprocess.extract.reading import ReadShards, read_in_threads
 from preprocess.extract.rules import kept_rules, made_by
 from preprocess.extract.state import read_extraction_plan
+from preprocess.extract.stored_rows import contradictions, stored_rows
 from preprocess.extract.tasks import ALL, Task
 from shared.errors import DataError
 from shared.files import sha256_of
@@ -26,7 +27,6 @@ from shared.manifests.files import (
     ShardEntry,
     read_dataset,
     read_manifests,
-    row_from_json,
 )
 from shared.shards.data_sets import look_at, short_id, what_is_wrong
 from shared.shards.format import SHARD_NAMES
@@ -159,43 +159,34 @@ def _foreign(file: Path, dataset_id: str) -> str:
     return f"{file}: of another data set ({short_id(dataset_id)})"
 
 
-def check_shard(shard: ShardToCheck) -> tuple[list[ClipRow], list[Fault]]:
+def check_shard(shard: ShardToCheck) -> tuple[tuple[ClipRow, ...], list[Fault]]:
     """The manifest rows that a shard holds, and its faults."""
     file, entry = shard.file, shard.entry
     if not file.is_file():
-        return [], [Fault(text=f"{file}: missing", remedy="extract")]
+        return (), [Fault(text=f"{file}: missing", remedy="extract")]
     size = file.stat().st_size
     other_size = f"{size} bytes, dataset.json says {entry.num_bytes}" if size != entry.num_bytes else ""
     try:
         with ShardReader(file) as reader:
             if reader.layout.dataset_id != shard.dataset_id:
-                return [], [Fault(text=_foreign(file, reader.layout.dataset_id), remedy="replace")]
-            rows = [row_from_json(text) for text in reader.manifest]
+                return (), [Fault(text=_foreign(file, reader.layout.dataset_id), remedy="replace")]
+            rows = stored_rows(reader)
             faults = _check_frames(file, reader, rows) if shard.whole else []
     except DataError as error:
-        text = str(error) if str(file) in str(error) else f"{file}: {error}"
-        return [], [Fault(text=f"{text} ({other_size})" if other_size else text, remedy="said")]
+        return (), [Fault(text=f"{error} ({other_size})" if other_size else str(error), remedy="said")]
     if shard.whole and not faults and (other_size or sha256_of(file) != entry.sha256):
-        # Its clips are whole and its own: it was made again, and dataset.json is of the shard before.
+        # Its clips are whole, their numbers right and its rows agree: it is taken for one that was made again.
         faults = [Fault(text=f"{file}: {other_size or 'SHA-256 differs from that in dataset.json'}", remedy="merge")]
     return rows, faults
 
 
-def _check_frames(file: Path, reader: ShardReader, rows: list[ClipRow]) -> list[Fault]:
+def _check_frames(file: Path, reader: ShardReader, rows: Sequence[ClipRow]) -> list[Fault]:
     """Faults inside a shard: frames against their checksums, the manifest rows that it holds against the rest."""
     if names := {row.shard for row in rows} - {file.name}:
         return [Fault(text=f"{file}: holds the clips of {min(names)}, it was renamed", remedy="replace")]
     # Always: the checksum in dataset.json is that of a damaged file if `merge` met it so.
-    faults = [
-        Fault(text=f"{file}: frames of {clip} do not match their crc32", remedy="delete")
-        for clip in reader.damaged_clips()
-    ]
-    return faults + [
-        Fault(text=f"{file}: row {index} ({row.clip_id}) contradicts its manifest row", remedy="delete")
-        for index, row in enumerate(rows)
-        if (reader.clip_id[index], int(reader.label[index]), int(reader.crc32[index]), index)
-        != (row.clip_id, row.label, row.crc32, row.row)
-    ]
+    damaged = [f"frames of {clip} do not match their crc32" for clip in reader.damaged_clips()]
+    return [Fault(text=f"{file}: {text}", remedy="delete") for text in [*damaged, *contradictions(reader, rows)]]
 
 
 def _check_manifests(

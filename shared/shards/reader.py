@@ -93,7 +93,10 @@ class ShardReader:
             OverflowError,
         ) as error:
             if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
-                raise DataError(f"{path} cannot be read: {os.strerror(error.errno)}") from error
+                reason = os.strerror(error.errno)
+                raise DataError(
+                    f"{path} cannot be read: {reason}; when that is mended, run the command again"
+                ) from error
             raise DataError(
                 f"{path} is damaged or no shard ({error}); delete it and run `hmdb-prep extract` again"
             ) from error
@@ -167,7 +170,7 @@ def _frames_place(path: Path, file: Any) -> tuple[int, tuple[int, ...]]:
         raise DataError(f"{path}: frames are not uncompressed uint8 in one piece; extract anew with --overwrite")
     shape = tuple(int(length) for length in frames.shape or ())
     if len(shape) != 5 or min(shape) < 1:
-        raise DataError(f"{path} is no shard: its frames are {shape}")
+        raise DataError(f"{path} is no shard: its frames are {shape}; delete it and run `hmdb-prep extract` again")
     if path.stat().st_size < offset + math.prod(shape):
         raise DataError(f"{path} is truncated; delete it and run `hmdb-prep extract` again")
     return int(offset), shape
@@ -176,7 +179,10 @@ def _frames_place(path: Path, file: Any) -> tuple[int, tuple[int, ...]]:
 def _check_shape(path: Path, shape: tuple[int, ...], layout: ShardLayout) -> None:
     expected = (shape[0], layout.num_rows, layout.height, layout.width, 3)
     if shape != expected:
-        raise DataError(f"{path}: data sets do not fit together: frames are {shape}, expected {expected}")
+        raise DataError(
+            f"{path}: attributes and data sets do not fit together: frames are {shape}, expected {expected}; "
+            "delete it and run `hmdb-prep extract` again"
+        )
 
 
 def _own(file: Any, name: str, shape: tuple[int, ...], kind: str) -> Any:

@@ -39,6 +39,7 @@ from shared.shards.reader import ShardReader
 from shared.shards.writer import PendingShard
 from shared.splits.own_files import PARTS, mismatches, read_split_table
 from shared.video.listing import Video
+from shared.video.sampling import candidate_frames
 from train.data.balancing import read_training_plan
 from train.run.config.resolve import resolve
 from train.run.data import open_data
@@ -226,6 +227,7 @@ def _make_extraction(shards: Path) -> None:
                 values["crc32"] = record(row).crc32
                 stored = dataclasses.replace(clip_row(class_name=video.class_name), **values)  # type: ignore[arg-type]
                 fields = {"clip_id": video.clip_id, "label": label, "manifest": row_to_json(stored)}
+                fields["frame_index"] = candidate_frames(stored.num_frames, num_segments=2, frames_per_segment=3)
                 records.append(dataclasses.replace(record(row), **fields))  # type: ignore[arg-type]
             shard.complete(records)
             outcome = ShardOutcome(sha256=sha256_of(shard.temporary), num_bytes=1, quarantined=())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -100,6 +102,64 @@ def merge_without_looking(folder: Path) -> None:
     content = json.loads(file.read_text())
     content["shards"][0]["sha256"] = sha256_of(folder / "shards" / "shard-00000.h5")
     file.write_text(json.dumps(content))
+
+
+def test_wrong_frame_numbers_are_found_and_no_merge_makes_them_right(folder: Path) -> None:
+    file = folder / "shards" / "shard-00000.h5"
+    with h5py.File(file, "r+") as shard:
+        shard["frame_index"][0, 0] += 1
+        expected = f"{file}: row 0 ({shard['clip_id'].asstr()[0]}): its frame_index is not that of a video of 17 frames"
+    assert faults_of(folder) == [expected]
+    assert "delete the shards that are damaged, then run `hmdb-prep extract`" in fail(
+        1, "hmdb-prep", "verify", *places(folder)
+    )
+    for rehash in (False, True):
+        with pytest.raises(DataError, match=re.escape(f"{expected}; delete it and run `hmdb-prep extract` again")):
+            merge(folder / "shards", folder / "manifests", synthetic=False, rehash=rehash)
+    file.unlink()
+    succeed("hmdb-prep", *extract_command(folder))
+    assert faults_of(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_frames", 18), ("num_frames", 0), ("num_frames", 10**30), ("row", 7), ("label", 5), ("crc32", 1)],
+)
+def test_a_row_inside_a_shard_that_contradicts_the_rest_is_found(folder: Path, name: str, value: int) -> None:
+    file = folder / "shards" / "shard-00001.h5"
+    with h5py.File(file, "r+") as shard:
+        row = json.loads(shard["manifest"].asstr()[1])
+        shard["manifest"][1] = json.dumps({**row, name: value})
+    assert any(fault.startswith(f"{file}: row 1 ({row['clip_id']})") for fault in faults_of(folder))
+    with pytest.raises(DataError, match=r"shard-00001\.h5: row 1 .*; delete it and run"):
+        merge(folder / "shards", folder / "manifests", synthetic=False, rehash=False)
+
+
+def test_candidates_that_sampling_does_not_know_are_a_fault(folder: Path) -> None:
+    file = folder / "shards" / "shard-00000.h5"
+    with h5py.File(file, "r+") as shard:
+        shard.attrs["num_segments"], shard.attrs["frames_per_segment"] = 8, 2
+    assert [fault.partition(": ")[0] for fault in faults_of(folder)] == [str(file), str(file)]
+
+
+def contradict_attributes(shard: h5py.File) -> None:
+    shard.attrs["num_segments"] = 5
+
+
+def damage_row(shard: h5py.File) -> None:
+    shard["manifest"][0] = "{"
+
+
+@pytest.mark.parametrize("damage", [contradict_attributes, damage_row])
+def test_a_fault_without_a_common_remedy_says_its_own(folder: Path, damage: Callable[[h5py.File], None]) -> None:
+    file = folder / "shards" / "shard-00000.h5"
+    with h5py.File(file, "r+") as shard:
+        damage(shard)
+    (fault,) = faults_of(folder)[:1]
+    assert fault.startswith(str(file))
+    assert "; delete it and run `hmdb-prep extract` again" in fault
+    with pytest.raises(DataError, match=r"shard-00000\.h5.*; delete it and run `hmdb-prep extract` again"):
+        merge(folder / "shards", folder / "manifests", synthetic=False, rehash=True)
 
 
 def test_missing_truncated_and_foreign_shards(folder: Path) -> None:
