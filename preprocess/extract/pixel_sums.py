@@ -1,7 +1,7 @@
 """Sums over all pixels of a frame, compiled by numba: plain loops, row by row, at the speed of C.
 
-Pixels are whole numbers, and so are their sums, which are exact. Only a pixel's saturation is a fraction: within a row
-it is summed in float32. The loops are compiled once, in some two seconds, and cached beside this file.
+Pixels are whole numbers, and so are their sums, which are exact. Only a pixel's saturation is a fraction, summed in
+float64. The loops are compiled once, in some two seconds, and cached beside this file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import float32, int32, int64
+from numba import float64, int32, int64
 
 from shared.machine.compiled import compiled
 from shared.video.luma import LUMA_THOUSANDTHS
@@ -47,41 +47,49 @@ def _add_hues(row: Any, above: Any) -> None:
     A pixel's hue is num / spread sixths of a circle, from -1 to 5. The edges are the eighths of the circle from -1 to
     6, in sixths 0.75·k; both sides are multiplied by 4·spread, so that whole numbers are compared.
     """
-    none = float32(0)
+    none = 0.0
     total = e0 = e1 = e2 = e3 = e4 = e5 = e6 = e7 = none
     for x in range(row.shape[1]):
-        red, green, blue = float32(row[0, x]), float32(row[1, x]), float32(row[2, x])
+        red, green, blue = float64(row[0, x]), float64(row[1, x]), float64(row[2, x])
         largest = max(red, max(green, blue))
         spread = largest - min(red, min(green, blue))
-        num = red - green + float32(4) * spread
-        num = blue - red + float32(2) * spread if green == largest else num
+        num = red - green + 4 * spread
+        num = blue - red + 2 * spread if green == largest else num
         num = green - blue if red == largest else num
-        weight = spread / max(largest, float32(1))
-        place, edge = float32(4) * num, float32(3) * spread
+        weight = spread / max(largest, 1.0)
+        place, edge = 4 * num, 3 * spread
         total += weight
         e0 += weight if place >= -edge else none
         e1 += weight if place >= none else none
         e2 += weight if place >= edge else none
-        e3 += weight if place >= float32(2) * edge else none
-        e4 += weight if place >= float32(3) * edge else none
-        e5 += weight if place >= float32(4) * edge else none
-        e6 += weight if place >= float32(5) * edge else none
-        e7 += weight if place >= float32(6) * edge else none
+        e3 += weight if place >= 2 * edge else none
+        e4 += weight if place >= 3 * edge else none
+        e5 += weight if place >= 4 * edge else none
+        e6 += weight if place >= 5 * edge else none
+        e7 += weight if place >= 6 * edge else none
     for position, value in enumerate((total, e0, e1, e2, e3, e4, e5, e6, e7)):
         above[position] += value
 
 
-@compiled("void(uint8[:, :, ::1], int32[:, ::1], float64[::1], float64[::1])", loosened=True)
+@compiled("void(uint8[::1], int32[::1], int32[::1], int32[::1])", loosened=True)
+def _split(row: Any, red: Any, green: Any, blue: Any) -> None:
+    """Write the colours of one row (3·W,), pixel after pixel, to three of (W,): five times as fast as from (W, 3)."""
+    for x in range(len(red)):
+        red[x] = row[3 * x]
+        green[x] = row[3 * x + 1]
+        blue[x] = row[3 * x + 2]
+
+
+@compiled("void(uint8[:, ::1], int32[:, ::1], float64[::1], float64[::1])", loosened=True)
 def _add_colours(frame: Any, luma: Any, moments: Any, above: Any) -> None:
-    """Take a frame (H, W, 3): write its luma (H + 2, W + 2) with a mirrored border, and add to moments and above.
+    """Take a frame (H, 3·W): write its luma (H + 2, W + 2) with a mirrored border, and add to moments and above.
 
     The mirror does not repeat the edge, but where a side is one pixel long.
     """
-    height, width, _ = frame.shape
+    height, width = frame.shape[0], frame.shape[1] // 3
     row = np.empty((3, width), np.int32)
     for y in range(height):
-        for x in range(width):
-            row[0, x], row[1, x], row[2, x] = frame[y, x, 0], frame[y, x, 1], frame[y, x, 2]
+        _split(frame[y], row[0], row[1], row[2])
         _add_moments(row, luma[y + 1], moments)
         _add_hues(row, above)
     luma[0], luma[height + 1] = luma[min(2, height)], luma[max(height - 1, 1)]
@@ -135,7 +143,8 @@ def sum_pixels(frames: npt.NDArray[np.uint8]) -> PixelSums:
     lumas = np.empty((2, height + 2, width + 2), np.int32)  # of this frame and of the one before
     for t in range(num_frames):
         luma, before = lumas[t % 2], lumas[(t + 1) % 2]
-        _add_colours(np.ascontiguousarray(frames[t]), luma, moments[t], above[t])
+        rows = np.ascontiguousarray(frames[t]).reshape(height, 3 * width)
+        _add_colours(rows, luma, moments[t], above[t])
         _add_laplacian(luma, laplacian[t])
         if t > 0:
             step[t - 1] = _sum_of_steps(luma, before)
