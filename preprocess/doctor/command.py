@@ -227,7 +227,7 @@ def _gpu(facts: Mapping[str, Facts], *, nvidia: str) -> Finding:
     if facts.get("torch", {}).get("mps"):
         return Finding(name="GPU", value="of a Mac; used with `lsvit-train ... --device mps` alone")
     if not nvidia and not gpu:
-        return Finding(name="GPU", value="none; everything runs on the CPU")
+        return Finding(name="GPU", value="none (no CUDA, no NVDEC); everything runs on the CPU")
     value = f"{gpu or nvidia}; NVDEC {'available' if nvdec else 'missing'}"
     if not gpu:
         remedy = (

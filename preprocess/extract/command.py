@@ -256,13 +256,13 @@ def _say_outcome(settings: ExtractionSettings, dataset: Dataset) -> None:
     if dataset.num_clips == 0:
         raise DataError(f"no clip came of it: {quarantine}")
     say_warnings(settings.manifests, dataset)
+    if (settings.manifests / NOTES_FILE).is_file():
+        say(f"some videos are unusual in a way that no column says: see {settings.manifests / NOTES_FILE}")
     say(
         f"{counted(dataset.num_clips, 'clip')} of {counted(len(dataset.class_names), 'class')} in "
         f"{counted(len(dataset.shards), 'shard')}: "
         f"{settings.shards}; "
         f"manifests: {settings.manifests}; {quarantine}"
     )
-    if (settings.manifests / NOTES_FILE).is_file():
-        say(f"some videos are unusual in a way that no column says: see {settings.manifests / NOTES_FILE}")
     if settings.strict and dataset.num_quarantined:
         raise DataError(f"--strict: {quarantine}")

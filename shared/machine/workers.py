@@ -279,17 +279,14 @@ def _serve(connection: Connection) -> None:
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    connection.send(None)
+    outcome: object = None
     while True:
         try:
+            connection.send(outcome)
             function, argument = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):  # the latter where it was killed before it read the last outcome
             return
         try:
             outcome = function(argument)
         except (OSError, MemoryError, DataError) as error:
             outcome = error
-        try:
-            connection.send(outcome)
-        except BrokenPipeError:
-            return

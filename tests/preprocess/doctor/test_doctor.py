@@ -56,6 +56,7 @@ def test_a_sound_machine_has_nothing_to_mend() -> None:
     findings = judge(SOUND, nvidia="")
     assert states(findings) == {}
     assert by_name(findings)["decoding"].value.startswith("20 of 20 frames")
+    assert by_name(findings)["GPU"].value == "none (no CUDA, no NVDEC); everything runs on the CPU"
 
 
 def test_the_probe_finds_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import forkserver
 from pathlib import Path
@@ -14,7 +16,7 @@ import hanging_parent
 import pytest
 
 from shared.errors import DataError
-from shared.machine.workers import WorkerDied, WorkerOverran, WorkerPool
+from shared.machine.workers import WorkerDied, WorkerOverran, WorkerPool, _serve
 
 
 def double(number: int) -> int:
@@ -112,6 +114,18 @@ def test_a_hanging_worker_outlives_a_killed_parent_by_little(tmp_path: Path) -> 
     while is_alive(worker):
         assert time.monotonic() < deadline, "the worker hangs on without its parent"
         time.sleep(0.1)
+
+
+def test_a_worker_whose_parent_was_killed_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent has not read what the worker said last: the worker meets a reset and no end of file."""
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # only a main thread may call it
+    parents, workers = multiprocessing.Pipe()
+    worker = threading.Thread(target=_serve, args=(workers,))  # what it raises fails this test
+    worker.start()
+    assert parents.poll(30)
+    parents.close()
+    worker.join(30)
+    assert not worker.is_alive()
 
 
 def is_alive(process: int) -> bool:
