@@ -126,10 +126,12 @@ def open_shard(shards: ShardsPlace, name: str, *, named: Collection[str], datase
 
 def _open_copy(shards: RemoteShards, name: str, *, dataset_id: str) -> ShardReader:
     file = copy_of(shards, name, dataset_id=dataset_id)
+    before = _identity(file)
     try:
         reader = ShardReader(file)
     except DataError as error:
-        if not file.exists():  # it had to make room at once, for a shard that another thread or process wanted
+        # It may have had to make room at once, for a shard that another thread or process wanted, and be back again.
+        if before is None or _identity(file) != before:
             return _open_copy(shards, name, dataset_id=dataset_id)
         file.unlink(missing_ok=True)  # the next try copies it again
         raise DataError(f"{shards}/{name} is damaged or no shard; copy it there again") from error
@@ -141,6 +143,15 @@ def _open_copy(shards: RemoteShards, name: str, *, dataset_id: str) -> ShardRead
         f"{shards}/{name} is of another data set ({short_id(reader.layout.dataset_id)}; the manifests are of "
         f"{short_id(dataset_id)}); name its own manifests with --manifests, or other shards with --shards"
     )
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a copy from one that is made later under the same name; None where there is none."""
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
 
 
 def check_place(reader: ShardReader, clip_id: str, *, row: int) -> None:

@@ -23,7 +23,7 @@ class RemoteShards:
     cache: Path
     """Several processes may share it."""
     cache_gb: float
-    """Room for complete copies, in GB (10**9 bytes); those that are being written come on top."""
+    """Room for copies, those that are being made too, in GB (10**9 bytes)."""
 
     @property
     def cache_bytes(self) -> int:

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import DataError, UsageError, first_line
-from shared.files import whole_file
+from shared.files import remove_leftovers, whole_file
 from shared.missing_packages import install_extra
 from shared.shards.format import SHARD_NAMES
 from shared.shards.places import RemoteShards
 
 _FOLDER = "copies-{}"  # a name that nobody's own shards have: what does not fit into the cache any more is deleted
+_LOCK = ".lock-"  # in front of the name of a shard: locked while its copy is looked for and made, which has its bytes
+_WHOLE_LOCK = ".lock"  # of the whole cache
+_PAUSE_SECONDS = 0.05  # long enough for others to open what they have just copied, before it has to make room
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -33,64 +36,126 @@ def names_at(place: RemoteShards) -> frozenset[str]:
         return frozenset(str(path).rstrip("/").rpartition("/")[2] for path in system.ls(root, detail=False))
 
 
-def copy_of(place: RemoteShards, name: str, *, dataset_id: str, keep: Collection[str] = ()) -> Path:
+def copy_of(place: RemoteShards, name: str, *, dataset_id: str) -> Path:
     """The copy of a shard, made where it is not there yet. Others make room for it, also for other processes.
 
-    keep: shards whose copies stay or are still to be made; it is an error if there is no room beside them.
-    Raises DataError where the shard is not there or cannot be read, or the cache has no room for it.
+    It waits where copies that are being made take up the room. Raises DataError where the shard is not there or cannot
+    be read, or the cache has no room for it.
     """
-    file = place.cache / _FOLDER.format(hashlib.sha256(dataset_id.encode()).hexdigest()[:12]) / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file):  # else several threads and processes would all copy it
+    file = _file_of(place, name, dataset_id)
+    with _locked(file.with_name(_LOCK + name)) as lock:  # else several threads and processes would all copy it
         if not file.is_file():
-            _copy(place, name, file, keep=frozenset(file.with_name(other) for other in keep))
+            _copy(place, file, lock, keep=frozenset(), waits=True)
     _note_use(file)
     return file
 
 
 def copy_ahead(place: RemoteShards, name: str, *, dataset_id: str, keep: Collection[str]) -> None:
-    """Make the copy of a shard that will be wanted, if there is room beside those of ``keep``.
+    """Make the copy of a shard that will be wanted, if there is room for it now.
 
-    Nothing is raised: what is wrong with a shard will be said when it is wanted.
+    keep: shards whose copies stay or are still to be made: there has to be room beside them. Nothing is raised: what is
+    wrong with a shard will be said when it is wanted.
     """
     with contextlib.suppress(DataError, OSError):
-        copy_of(place, name, dataset_id=dataset_id, keep=keep)
+        file = _file_of(place, name, dataset_id)
+        with _locked(file.with_name(_LOCK + name)) as lock:
+            if file.is_file() or _copy(place, file, lock, keep=frozenset(map(file.with_name, keep)), waits=False):
+                _note_use(file)
 
 
-def _copy(place: RemoteShards, name: str, file: Path, *, keep: frozenset[Path]) -> None:
+def _file_of(place: RemoteShards, name: str, dataset_id: str) -> Path:
+    file = place.cache / _FOLDER.format(hashlib.sha256(dataset_id.encode()).hexdigest()[:12]) / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def _copy(place: RemoteShards, file: Path, lock: int, *, keep: frozenset[Path], waits: bool) -> bool:
+    """Make a copy; where those that are being made leave no room for it, wait or return False.
+
+    lock: the open file of its lock.
+    """
     system, root = _system(place.address)
-    source = f"{place.address}/{name}"
+    source = f"{place.address}/{file.name}"
     with _explained(source, place):
-        size = system.size(f"{root}/{name}")
-    _make_room(place, size or 0, keep=keep)
+        size = system.size(f"{root}/{file.name}")
+    while not _reserve(place, lock, size or 0, keep=keep):
+        if not waits:
+            return False
+        time.sleep(_PAUSE_SECONDS)
     with whole_file(file) as temporary:
         with _explained(source, place):
-            system.get_file(f"{root}/{name}", str(temporary))
+            system.get_file(f"{root}/{file.name}", str(temporary))
         found = temporary.stat().st_size
         if size is not None and found != size:
             raise DataError(f"{source} has {size} bytes, and {found} arrived; run the same command again")
+    return True
 
 
-def _make_room(place: RemoteShards, size: int, *, keep: frozenset[Path]) -> None:
-    """Delete the copies that were used longest ago, and are not to be kept, until one of ``size`` bytes fits."""
-    used: list[tuple[int, int, Path]] = []
-    for file in place.cache.glob(f"{_FOLDER.format('*')}/{SHARD_NAMES}"):
-        with contextlib.suppress(FileNotFoundError):  # another process makes room too
-            state = file.stat()
-            used.append((state.st_atime_ns, state.st_size, file))
-    kept = [num_bytes for _, num_bytes, file in used if file in keep]
-    if sum(kept) + size * (1 + len(keep) - len(kept)) > place.cache_bytes:  # those still to be made are as large
+def _reserve(place: RemoteShards, lock: int, size: int, *, keep: frozenset[Path]) -> bool:
+    """Take room for a copy, as long as its lock is held; False where there is none at present."""
+    with _locked(place.cache / _WHOLE_LOCK):
+        if not _make_room(place, size, keep=keep):
+            return False
+        os.pwrite(lock, b"%d" % size, 0)  # from now on others count it
+        return True
+
+
+def _make_room(place: RemoteShards, size: int, *, keep: frozenset[Path]) -> bool:
+    """Delete the copies that were used longest ago, and are not to be kept, until one of ``size`` bytes fits.
+
+    False, and nothing is deleted, where those that are being made take up the room. Raises DataError where there is too
+    little even without them.
+    """
+    for folder in place.cache.glob(_FOLDER.format("*")):
+        remove_leftovers(folder)
+    being_made, copies = _being_made(place), _copies(place)  # in this order: what is made meanwhile is in both
+    sizes = being_made | {copy: state.st_size for copy, state in copies.items()}
+    kept = [sizes[other] for other in keep if other in sizes]
+    needed = sum(kept) + size * (1 + len(keep) - len(kept))  # those still to be made are as large
+    if needed > place.cache_bytes:
         raise DataError(
             f"a shard of {place} has {size / 1e9:.3g} GB, and the cache {place.cache} may hold "
             f"{place.cache_gb:.3g} GB; give it more with --shard-cache-gb"
         )
-    left = sum(num_bytes for _, num_bytes, _ in used)
-    for _, num_bytes, file in sorted(used):
+    if needed + sum(sizes[other] for other in being_made.keys() - copies.keys() - keep) > place.cache_bytes:
+        return False
+    left = sum(sizes.values())
+    for copy in sorted(copies.keys() - keep, key=lambda copy: copies[copy].st_atime_ns):
         if left + size <= place.cache_bytes:
-            return
-        if file not in keep:
-            file.unlink(missing_ok=True)
-            left -= num_bytes
+            break
+        copy.unlink(missing_ok=True)
+        left -= sizes[copy]
+    return True
+
+
+def _copies(place: RemoteShards) -> dict[Path, os.stat_result]:
+    """All complete copies in the cache."""
+    found = {}
+    for file in place.cache.glob(f"{_FOLDER.format('*')}/{SHARD_NAMES}"):
+        with contextlib.suppress(FileNotFoundError):  # it was damaged, and has just been deleted
+            found[file] = file.stat()
+    return found
+
+
+def _being_made(place: RemoteShards) -> dict[Path, int]:
+    """The copies that threads and processes are making now, each with the bytes that it will have."""
+    found = {}
+    for path in place.cache.glob(f"{_FOLDER.format('*')}/{_LOCK}{SHARD_NAMES}"):
+        if path.stat().st_size and (size := _size_if_locked(path)):
+            found[path.with_name(path.name.removeprefix(_LOCK))] = size
+    return found
+
+
+def _size_if_locked(path: Path) -> int:
+    """The number in a file that somebody has locked; 0 where nobody has: who wrote it was killed."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(file.read() or 0)
+        except OSError:  # the file system has no locks
+            return 0
+    return 0
 
 
 def _note_use(file: Path) -> None:
@@ -100,13 +165,18 @@ def _note_use(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """No other thread or process is here for the same file. Without effect where the file system has no locks."""
-    descriptor = os.open(file.with_name(f".lock-{file.name}"), os.O_RDWR | os.O_CREAT, 0o666)
+def _locked(path: Path) -> Iterator[int]:
+    """No other thread or process is here for the same file, which is open and empty.
+
+    Without effect where the file system has no locks.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        os.ftruncate(descriptor, 0)  # what somebody wrote who was killed
+        yield descriptor
+        os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

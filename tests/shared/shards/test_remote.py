@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +124,48 @@ def test_threads_that_want_the_same_shard_copy_it_once(
     assert len(files) == len(fetched) == 1
 
 
+def test_copies_that_are_being_made_are_within_the_bound(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all threads, of which each wants another shard: at no time are there more than fit."""
+    size = max((made.shards / name).stat().st_size for name in NAMES)
+    get_file, in_the_making = MemoryFileSystem.get_file, set[int]()
+    most = 0
+
+    def slow(self: MemoryFileSystem, remote: str, local: str) -> None:
+        nonlocal most
+        in_the_making.add(threading.get_ident())
+        for _ in range(5):
+            most = max(most, len(in_the_making) + len(copies(tmp_path)))
+            time.sleep(0.01)
+        get_file(self, remote, local)
+        in_the_making.remove(threading.get_ident())
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", slow)
+    place = place_in(tmp_path, num_bytes=int(2.5 * size))
+    with ThreadPoolExecutor(5) as pool:
+        assert [file.name for file in pool.map(lambda name: copied(place, name), NAMES[:5])] == NAMES[:5]
+    assert most == 2
+
+
+def test_a_copy_of_another_process_takes_up_room_until_it_is_killed(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path
+) -> None:
+    size = max((made.shards / name).stat().st_size for name in NAMES)
+    place = place_in(tmp_path, num_bytes=int(1.5 * size))
+    folder = copied(place, NAMES[0]).parent
+    unfinished = folder / f".tmp-0123456789ab-{NAMES[1]}"
+    with (folder / f".lock-{NAMES[1]}").open("w") as lock, unfinished.open("wb") as file:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lock.write(str(size))
+        lock.flush()
+        copy_ahead(place, NAMES[2], dataset_id=DATASET_ID, keep=())  # does not wait, and nothing makes room
+        assert copies(tmp_path) == [NAMES[0]] and unfinished.exists()
+    assert copied(place, NAMES[2]).is_file()
+    assert copies(tmp_path) == [NAMES[2]] and not unfinished.exists()
+
+
 def test_a_copy_that_breaks_off_leaves_nothing(
     store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,17 +214,23 @@ def test_shards_are_opened_as_those_of_a_folder(made: MadeDataset, store: Memory
         assert np.array_equal(found.frames, expected.frames)
 
 
+@pytest.mark.parametrize("is_back", [False, True])
 def test_a_copy_that_has_to_make_room_before_it_is_opened_is_made_again(
-    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_back: bool
 ) -> None:
-    """As where threads want more shards at once than the cache has room for."""
+    """As where threads want more shards at once than the cache has room for, and one of them has it copied again."""
     gone: list[Path] = []
 
     def opened(file: Path) -> ShardReader:
-        if not gone:
-            gone.append(file)
-            file.unlink()
-        return ShardReader(file)
+        if gone:
+            return ShardReader(file)
+        gone.append(file)
+        file.unlink()
+        try:
+            return ShardReader(file)
+        finally:
+            if is_back:
+                shutil.copyfile(made.shards / file.name, file)
 
     monkeypatch.setattr("shared.shards.data_sets.ShardReader", opened)
     with open_shard(place_in(tmp_path), NAMES[2], named=NAMES, dataset_id=DATASET_ID) as found:
