@@ -21,10 +21,10 @@ from train.model.lsvit import LSViT
 from train.model.trainable import beside_vit
 from train.run.checkpoint import Checkpoint, RunFacts
 from train.run.config.fields import RunConfig
-from train.run.config.files import write_config
+from train.run.config.files import write_choices, write_config
 from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData
-from train.run.folder import CONFIG_FILE
+from train.run.folder import CHOICES_FILE, CONFIG_FILE
 from train.run.learner import make_learner
 from train.run.model import make_model, model_config
 from train.run.progress import Progress, write_metrics
@@ -48,12 +48,13 @@ def begin(
     weights: Weights | None,
     *,
     folder: Path,
+    left_open: tuple[str, ...],
     found: Checkpoint | None,
     processes: Processes,
 ) -> Beginning:
     """Make or restore what learns, say what there is to say of it, and write to the folder what is known already.
 
-    found: None at the first start. Raises DataError where the run was begun on other data, another plan or another
+    left_open: what the program was to choose. found: None at the first start. Raises DataError where the run was begun on other data, another plan or another
     model.
     """
     # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
@@ -76,6 +77,8 @@ def begin(
         processes.say(note)
     progress = Progress() if found is None else found.progress
     if processes.is_first:
+        if found is None:  # before the configuration, which does not show any more what was left open
+            write_choices(folder / CHOICES_FILE, left_open, config)
         _write(folder, config, data, progress)
     return Beginning(learner=learner, facts=facts, progress=progress, new_parameters=new_parameters)
 

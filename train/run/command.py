@@ -23,11 +23,10 @@ from train.model.trainable import num_trainable
 from train.run.beginning import begin
 from train.run.checkpoint import Checkpoint, checkpoint_path, read_checkpoint
 from train.run.config.fields import RunConfig
-from train.run.config.files import read_config, write_choices, write_config
+from train.run.config.files import read_config, write_config
 from train.run.config.values import Value
 from train.run.data import RunData, open_data
 from train.run.folder import (
-    CHOICES_FILE,
     CONFIG_FILE,
     RunFolder,
     check_last,
@@ -142,10 +141,8 @@ def _run_split(config: RunConfig, folder: Path, call: Call, *, left_open: tuple[
         resources.callback(data.reader.close)
         for note in data.notes:
             processes.say(note)
-        beginning = begin(config, data, weights, folder=folder, found=found, processes=processes)
+        beginning = begin(config, data, weights, folder=folder, left_open=left_open, found=found, processes=processes)
         learner, progress = beginning.learner, beginning.progress
-        if processes.is_first and found is None and not (folder / CHOICES_FILE).is_file():
-            write_choices(folder / CHOICES_FILE, left_open, config)
         reader = BatchReader(data.reader, num_threads=config.workers, pinned=processes.device.type == "cuda")
         resources.callback(reader.close)
         session = Session(

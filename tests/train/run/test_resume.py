@@ -14,6 +14,7 @@ from trained import assert_same, checkpoint, go_on, train
 
 from shared.errors import DataError, UsageError
 from shared.manifests.balancing_plans import read_plan
+from train.run.config.files import read_choices
 from train.run.config.values import Value
 from train.trained.model import load_model
 
@@ -131,6 +132,29 @@ def test_a_run_without_a_checkpoint_begins_with_what_it_was_begun_with(made: Mad
     assert not list(cut.glob("checkpoints/*"))
     go_on(made, tmp_path, "a")
     assert checkpoint(cut)["config"]["lr"] == 0.003 and checkpoint(cut)["progress"]["epoch"] == 2
+
+
+def test_what_was_left_to_the_program_is_noted_whenever_a_run_is_killed(made: MadeDataset, tmp_path: Path) -> None:
+    """Here before its metrics are there; and begun again, the table holds no choice that the run did not make."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr("train.run.beginning.write_metrics", kill)
+        train(made, tmp_path, "a", **OPTIONS)
+    folder = killed_again(made, tmp_path, "a")
+    first = read_choices(folder / "choices.csv")
+    assert {"sampling": ("auto", "tsn"), "plan": ("auto", "none")}.items() <= first.items()
+    killed_again(made, tmp_path, "a", sampling="middle")
+    assert read_choices(folder / "choices.csv") == {key: row for key, row in first.items() if key != "sampling"}
+
+
+def kill(*_: Any) -> None:
+    raise ConnectionError("killed")
+
+
+def killed_again(made: MadeDataset, folder: Path, name: str, **changes: Value) -> Path:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ConnectionError):
+        kill_after(0, patch)
+        go_on(made, folder, name, **changes)
+    return folder / name
 
 
 @pytest.mark.parametrize(("before", "now"), [("none", "fp16"), ("fp16", "none"), ("fp16", "bf16")])

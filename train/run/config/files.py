@@ -58,11 +58,18 @@ def write_config(path: Path, config: RunConfig) -> None:
 
 
 def write_choices(path: Path, keys: Iterable[str], config: RunConfig) -> None:
-    """Write the choices that were left to the program, as they were asked for and made: a row each."""
+    """Write the choices that were left to the program, as they were asked for and made: a row each.
+
+    Rows that an earlier start left stay where the configuration still has what was chosen then.
+    """
     from shared.files import write_csv
 
-    made = [(key, LEFT_OPEN[key], getattr(config, key)) for key in keys]
-    write_csv(path, _CHOICE_COLUMNS, [row for row in made if row[1] != row[2]])
+    rows = {key: row for key, row in read_choices(path).items() if row[1] == str(getattr(config, key, None))}
+    for key in keys:
+        asked, chosen = str(LEFT_OPEN[key]), str(getattr(config, key))
+        if asked != chosen:
+            rows[key] = asked, chosen
+    write_csv(path, _CHOICE_COLUMNS, [(key, *row) for key, row in rows.items()])
 
 
 def read_choices(path: Path) -> dict[str, tuple[str, str]]:
