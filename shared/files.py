@@ -26,8 +26,9 @@ from shared.terminal.interrupts import begin
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)
 _PIECE_BYTES = 1 << 20
 _LONGEST_NAME = 200  # bytes of the final name that the temporary one repeats; file names end at 255
-_OPEN_FILE = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
-_STANDARD_STREAMS = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}
+_STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_OPEN_FILES = ("/dev/fd", "/proc/self/fd")  # folders of the numbers of open files
+_MOST_LINKS = 40  # that lead to each other, as Linux has it
 
 
 @contextmanager
@@ -37,10 +38,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part, whoever else writes it. The content is on the disk before
     the file gets its name. After an error nothing is left; what a killed process leaves, the next one removes.
     Where ``path`` is a link, what it points to is written. A pipe, a terminal and what else only passes bytes on, such
-    as /dev/stdout, stays what it is and gets the content once it is whole. Raises DataError where a folder, a disk or a
-    socket is there.
+    as /dev/stdout, stays what it is and gets the content once it is whole. Raises DataError as ``check_target``, and
+    where what passes bytes on takes them no more.
     """
     begin()
+    check_target(path)
     if _passes_on(path):
         with _handed_over(path) as temporary:
             yield temporary
@@ -57,6 +59,18 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """Raise DataError where ``whole_file`` can write nothing to ``path``: to be asked before long work.
+
+    That is where a folder, a disk or a socket is there, and where it names an open file that is closed or only read.
+    """
+    number = _number_of(path)
+    if number is not None:
+        _check_open(path, number)
+    elif not _passes_on(path):
+        _target_of(path)
 
 
 def sha256_of(path: Path) -> str:
@@ -94,10 +108,30 @@ def is_standard_output(path: Path) -> bool:
 
 
 def _number_of(path: Path) -> int | None:
-    """The number of the open file of this process that a path such as /dev/fd/3 or /dev/stdout names; else None."""
-    name = str(path.absolute())
-    found = _OPEN_FILE.fullmatch(_STANDARD_STREAMS.get(name, name))
-    return int(found[1]) if found else None
+    """The number of the open file of this process that a path such as /dev/fd/3 or /dev/stdout names; else None.
+
+    A link to such a path names the same.
+    """
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.realpath(path.parent), path.name
+        if folder in map(os.path.realpath, _OPEN_FILES) and name.isascii() and name.isdigit():
+            return int(name)
+        if (number := _STANDARD_STREAMS.get(f"{folder}/{name}")) is not None:
+            return number
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None
+
+
+def _check_open(path: Path, number: int) -> None:
+    """Raise DataError where this process cannot write to its open file of a number."""
+    try:
+        access = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+    except (OSError, OverflowError) as error:
+        raise DataError(f"{path} is no open file; name a file, or open it with `{number}> file`") from error
+    if access == os.O_RDONLY:
+        raise DataError(f"{path} is open for reading alone; name a file, or open it with `{number}> file`")
 
 
 def _passes_on(path: Path) -> bool:
@@ -116,9 +150,14 @@ def _handed_over(path: Path) -> Iterator[Path]:
         yield temporary
         number = _number_of(path)
         sys.stdout.flush()  # what was said before stands before it
-        opened = path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
-        with opened as stream, temporary.open("rb") as content:
-            shutil.copyfileobj(content, stream)
+        try:
+            opened = path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+            with opened as stream, temporary.open("rb") as content:
+                shutil.copyfileobj(content, stream)
+        except BrokenPipeError:  # the reader has seen enough
+            raise
+        except OSError as error:
+            raise DataError(f"{path} cannot be written ({error.strerror}); name another file") from error
 
 
 def _target_of(path: Path) -> Path:

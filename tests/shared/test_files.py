@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataError
-from shared.files import whole_file, write_text
+from shared.files import check_target, whole_file, write_text
 
 
 def test_a_folder_and_a_socket_stay_what_they_are(tmp_path: Path) -> None:
@@ -57,6 +57,47 @@ def test_an_open_file_goes_on_where_it_was(tmp_path: Path, name: str) -> None:
     is_output = name != "/dev/fd/3"
     assert (tmp_path / "file").read_text() == f"before\n{is_output}\ntextafter\n"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("target", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "folder/1"])
+def test_a_link_to_an_open_file_names_it(tmp_path: Path, target: str) -> None:
+    """It is followed to the name, and not through it: else the file behind it would be replaced."""
+    (tmp_path / "folder").symlink_to("/dev/fd")
+    (tmp_path / "near").symlink_to(target)
+    (tmp_path / "link").symlink_to("near")
+    code = (
+        "from pathlib import Path; from shared.files import is_standard_output, write_text; path = Path('link');"
+        "print(is_standard_output(path)); write_text(path, 'text'); print('after')"
+    )
+    with (tmp_path / "file").open("w") as file:
+        words = [sys.executable, "-c", code]
+        subprocess.run(words, stdout=file, check=True, cwd=tmp_path)
+    assert (tmp_path / "file").read_text() == "True\ntextafter\n"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_an_open_file_that_takes_nothing_is_said_before_the_work(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file, (tmp_path / "file").open() as other:
+        check_target(Path(f"/dev/fd/{file.fileno()}"))
+        number = other.fileno()
+        with pytest.raises(DataError, match=f"^/dev/fd/{number} is open for reading alone; name a file, or open it"):
+            check_target(Path(f"/dev/fd/{number}"))
+    for closed in (number, 10**30):
+        with pytest.raises(
+            DataError, match=f"^/dev/fd/{closed} is no open file; name a file, or open it with `{closed}>"
+        ):
+            check_target(Path(f"/dev/fd/{closed}"))
+        with pytest.raises(DataError, match="is no open file"), whole_file(Path(f"/dev/fd/{closed}")):
+            raise AssertionError("the work began")
+    with pytest.raises(DataError, match=f"{tmp_path} is a folder and no file"):
+        check_target(tmp_path)
+    check_target(tmp_path / "new" / "file")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_device_that_is_full_is_named() -> None:
+    with pytest.raises(DataError, match=r"^/dev/full cannot be written \(No space left on device\); name another file"):
+        write_text(Path("/dev/full"), "text")
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from shared.errors import UsageError
-from shared.files import is_standard_output
+from shared.files import check_target, is_standard_output
 from shared.manifests.left_out import left_out_line
 from shared.next_command import Places, say_next_line
 from shared.terminal.console import counted, say
@@ -164,9 +164,11 @@ def _predict_over_time(
 
 
 def _check_options(options: PredictOptions) -> None:
-    """Raise UsageError for options that do not go together."""
+    """Raise UsageError for options that do not go together, DataError where nothing can be written to --csv."""
     if options.json and options.csv is not None and is_standard_output(options.csv):
         raise UsageError(f"--json and --csv {options.csv} both write to standard output; leave one of them out")
+    if options.csv is not None:
+        check_target(options.csv)
     if options.window is None:
         for name, value in (("--picture", options.picture), ("--fps", options.fps)):
             if value is not None:

@@ -54,8 +54,8 @@ def begin(
 ) -> Beginning:
     """Make or restore what learns, say what there is to say of it, and write to the folder what is known already.
 
-    left_open: what the program was to choose. found: None at the first start. Raises DataError where the run was begun on other data, another plan or another
-    model.
+    left_open: what the program was to choose. found: None at the first start. Raises DataError where the run was begun
+    on other data, another plan or another model.
     """
     # Nothing here draws from torch's global generator; it is seeded and saved for what a model of the future may do.
     torch.manual_seed(torch_seed(Purpose.GLOBAL, config.seed))

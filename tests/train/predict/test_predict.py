@@ -301,6 +301,7 @@ def test_command_line_refuses(
         (["one", "x.avi", "--jsn"], 2, "--jsn"),
         (["one", "x.avi", "--top", "0"], 2, "--top"),
         (["one", "x.avi", "--json", "--csv", "/dev/stdout"], 2, "both write to standard output"),
+        (["one", "x.avi", "--csv", "/dev/fd/999"], 1, "/dev/fd/999 is no open file; name a file"),
         (["none", "x.avi"], 1, "there are one"),
     ):
         command = partial(app, ["predict", *arguments], standalone_mode=False)
