@@ -118,7 +118,7 @@ def _row(label: int, clip: int, frames: npt.NDArray[np.uint8], *, shard: str, ro
         "split_full": part,
         "width": frames.shape[2],
         "height": frames.shape[1],
-        "num_frames": 1,
+        "num_frames": len(frames),
         "shard": shard,
         "row": row,
         "crc32": crc32_of(frames),
