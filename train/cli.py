@@ -254,10 +254,20 @@ def describe_command(
         Literal["auto", "gelu", "gelu_tanh", "quick_gelu"], typer.Option("--activation", help="Of the MLPs of --init.")
     ] = "auto",
     runs: Runs = DEFAULT_RUNS,
-    smif: Annotated[Variant, typer.Option("--smif", help="How motion is injected into the frames.")] = "directional",
-    lmi: Annotated[Variant, typer.Option("--lmi", help="How frames exchange motion in each block.")] = "directional",
-    lmi_every: Annotated[int, typer.Option("--lmi-every", min=1, help="LMI in one block of every N.")] = 1,
-    num_classes: Annotated[int, typer.Option("--num-classes", help="Number of classes.")] = 51,
+    smif: Annotated[
+        Variant | None,
+        typer.Option("--smif", help="How motion is injected into the frames. Default: of the run, else directional."),
+    ] = None,
+    lmi: Annotated[
+        Variant | None,
+        typer.Option("--lmi", help="How frames exchange motion in each block. Default: of the run, else directional."),
+    ] = None,
+    lmi_every: Annotated[
+        int | None, typer.Option("--lmi-every", min=1, help="LMI in one block of every N. Default: of the run, else 1.")
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option("--num-classes", help="Number of classes. Default: of the run, else 51.")
+    ] = None,
     img_size: Annotated[int, typer.Option("--img-size", help="Side of the model's picture in pixels.")] = 224,
     num_frames: Annotated[int, typer.Option("--num-frames", help="Frames T of a clip.")] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,

@@ -6,13 +6,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import UsageError
 from shared.terminal.console import print_table, say, write_out
 from train.model.config import ModelConfig, Variant, make_config
 from train.model.describe import COLUMNS, Description, describe, to_json, to_table
 from train.model.describe_figure import draw_svg
 from train.model.families import Weights, load_weights
 from train.model.unstated import HALF
+from train.run.config.fields import RunConfig
+from train.run.model import motion_of, with_shape_of
+
+_USUAL: tuple[Variant, Variant, int, int] = ("directional", "directional", 1, 51)  # SMIF, LMI, its N, HMDB51's classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +29,11 @@ class DescribeOptions:
     num_heads: int
     activation: str
     runs: Path
-    smif: Variant
-    lmi: Variant
-    lmi_every: int
-    num_classes: int
+    smif: Variant | None
+    """None, here and in the next three: as in the run of --init, else as usual."""
+    lmi: Variant | None
+    lmi_every: int | None
+    num_classes: int | None
     img_size: int
     num_frames: int
     json: bool
@@ -43,11 +47,7 @@ class DescribeOptions:
 
 
 def describe_model(options: DescribeOptions) -> None:
-    """Print the architecture and draw its figure. Raises UsageError where preset and weights are both given."""
-    if options.init and options.preset != "auto":
-        raise UsageError(
-            f"--preset is {options.preset!r} beside --init, whose weights settle the size; leave one of them out"
-        )
+    """Print the architecture and draw its figure. Raises DataError where a preset contradicts the weights."""
     weights = _weights(options)
     description = describe(_config(options, weights))
     aside = sys.stderr if options.json else None
@@ -59,30 +59,38 @@ def describe_model(options: DescribeOptions) -> None:
     if options.json:
         write_out(to_json(description))
     else:
-        _print(description, title=f"LS-ViT {options.name}, SMIF {options.smif}, LMI {options.lmi}, one clip")
+        _print(description, name=options.name)
 
 
 def _weights(options: DescribeOptions) -> Weights | None:
     if not options.init:
         return None
-    return load_weights(options.init, num_heads=options.num_heads, activation=options.activation, runs=options.runs)
+    weights = load_weights(options.init, num_heads=options.num_heads, activation=options.activation, runs=options.runs)
+    with_shape_of(RunConfig(preset=options.preset), weights)  # as `run` has it
+    return weights
 
 
 def _config(options: DescribeOptions, weights: Weights | None) -> ModelConfig:
+    smif, lmi, lmi_every, num_classes = _USUAL
+    if weights is not None and weights.class_names:  # of a run
+        smif, lmi, lmi_every = motion_of(weights)
+        num_classes = len(weights.class_names)
     return make_config(
         options.name if weights is None else weights.shape,
-        num_classes=options.num_classes,
+        num_classes=num_classes if options.num_classes is None else options.num_classes,
         image_size=options.img_size,
         num_frames=options.num_frames,
-        smif=options.smif,
-        lmi=options.lmi,
-        lmi_every=options.lmi_every,
+        smif=options.smif or smif,
+        lmi=options.lmi or lmi,
+        lmi_every=options.lmi_every or lmi_every,
         spatial_pool="cls" if weights is None else weights.pool,
         mean=HALF[0] if weights is None else weights.mean,
         std=HALF[1] if weights is None else weights.std,
     )
 
 
-def _print(description: Description, *, title: str) -> None:
-    print_table(title, COLUMNS, to_table(description))
+def _print(description: Description, *, name: str) -> None:
+    config = description.config
+    some = f" in 1 block of {config.lmi_every}" if config.lmi != "none" and config.lmi_every > 1 else ""
+    print_table(f"LS-ViT {name}, SMIF {config.smif}, LMI {config.lmi}{some}, one clip", COLUMNS, to_table(description))
     say(f"{description.parameters:,} parameters, {description.flops / 1e9:.1f} GFLOPs a clip")

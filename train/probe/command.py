@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -24,7 +23,6 @@ from train.data.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, choose_device
 from train.learn.step import Learner
-from train.model.config import middle_blocks
 from train.model.families import Weights
 from train.model.lsvit import LSViT
 from train.model.pretrained import LoadReport
@@ -41,13 +39,11 @@ from train.run.conflicts import idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons
-from train.run.model import init_weights, make_model, with_shape_of
+from train.run.model import init_weights, make_model, motion_of, with_shape_of
 from train.run.progress import Progress, Timing, append_timing, write_metrics
 from train.run.report.output import complete_report, write_report
 from train.run.session import Pace, make_checkpoint
 from train.run.trackers import check_tracker, log_epoch, open_tracker
-
-_LMI_KEY = re.compile(r"backbone\.blocks\.(\d+)\.lmim\.(?:delta|position)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,23 +96,6 @@ def probe(options: ProbeOptions) -> None:
             _train_part(part, weights, features, device, pace)
     name = f"{config.name}/seed0" if seeds > 1 else config.name
     say_next("probe", [name], places=places_of(config))
-
-
-def motion_of(weights: Weights) -> tuple[str, str, int]:
-    """Which variants of SMIF and LMI the weights were trained with, and the N of one LMI in N blocks.
-
-    A probe adds none.
-    """
-    names = weights.tensors.keys()
-    smif = "classic" if "smif.alpha" in names else "directional" if "smif.weight" in names else "none"
-    found = [_LMI_KEY.fullmatch(name) for name in names]
-    blocks = sorted(int(match[1]) for match in found if match)
-    if not blocks:
-        return smif, "none", 1
-    lmi = "classic" if f"backbone.blocks.{blocks[0]}.lmim.delta" in names else "directional"
-    depth = weights.shape.depth
-    fitting = (every for every in range(1, depth + 1) if list(middle_blocks(depth, every=every)) == blocks)
-    return smif, lmi, next(fitting, 1)
 
 
 def _parts(folder: Path, datas: Mapping[str, tuple[RunConfig, RunData]], *, seeds: int) -> list[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,7 @@ from train.model.config import (
     TemporalPool,
     Variant,
     make_config,
+    middle_blocks,
 )
 from train.model.families import Weights, load_weights, own_weights
 from train.model.lsvit import LSViT
@@ -27,6 +29,7 @@ from train.run.checkpoint import Checkpoint
 from train.run.config.fields import RunConfig
 from train.run.data import RunData
 
+_LMI_KEY = re.compile(r"backbone\.blocks\.(\d+)\.lmim\.(?:delta|position)")
 _LEAST_STD = 0.01  # a data set of flat pictures must not blow the input up
 
 
@@ -71,6 +74,20 @@ def with_shape_of(config: RunConfig, weights: Weights | None) -> RunConfig:
         activation=shape.activation,
         spatial_pool=weights.pool if config.spatial_pool == "auto" else config.spatial_pool,
     )
+
+
+def motion_of(weights: Weights) -> tuple[Variant, Variant, int]:
+    """Which variants of SMIF and LMI the weights were trained with, and the N of one LMI in N blocks."""
+    names = weights.tensors.keys()
+    smif: Variant = "classic" if "smif.alpha" in names else "directional" if "smif.weight" in names else "none"
+    found = [_LMI_KEY.fullmatch(name) for name in names]
+    blocks = sorted(int(match[1]) for match in found if match)
+    if not blocks:
+        return smif, "none", 1
+    lmi: Variant = "classic" if f"backbone.blocks.{blocks[0]}.lmim.delta" in names else "directional"
+    depth = weights.shape.depth
+    fitting = (every for every in range(1, depth + 1) if list(middle_blocks(depth, every=every)) == blocks)
+    return smif, lmi, next(fitting, 1)
 
 
 def model_config(config: RunConfig, data: RunData, weights: Weights | None = None) -> ModelConfig:

@@ -26,11 +26,12 @@ from train.model.config import ModelConfig
 from train.model.families import own_weights
 from train.model.lsvit import LSViT
 from train.model.trained_on import TrainedOn
-from train.probe.command import motion_of, probe
+from train.probe.command import probe
 from train.probe.config import SETTLED, ProbeOptions
 from train.run.command import run
 from train.run.config.files import read_config
 from train.run.config.values import Value
+from train.run.model import motion_of
 from train.trained.folders import run_name
 from train.trained.model import load_model
 

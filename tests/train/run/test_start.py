@@ -178,5 +178,21 @@ def test_the_command_refuses_and_asks(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(told)
     answered = call(["describe", "--init", clip, "--num-heads", "2", "--img-size", "32"])
     assert answered.code == 0 and "quick_gelu" in answered.out
-    both = call(["describe", "--init", clip, "--preset", "base"])
-    assert both.code == 2 and "leave one of them out" in both.err
+    both = call(["describe", "--init", clip, "--num-heads", "2", "--img-size", "32", "--preset", "base"])
+    assert both.code == 1 and f"--preset base does not fit the weights of {clip}: their embed_dim is 32" in both.err
+
+
+def test_describe_shows_a_run_as_it_was_trained(made: MadeDataset, tmp_path: Path) -> None:
+    preset = {"preset": "tiny", "embed_dim": 0, "depth": 0, "num_heads": 0, "patch_size": 16, "img_size": 16}
+    train(made, tmp_path, "some", **preset, epochs=1, smif="none", lmi_every=2)  # type: ignore[arg-type]
+    words = ["describe", "--init", "some", "--runs", str(tmp_path), "--img-size", "16"]
+    found = call([*words, "--preset", "tiny", "--json"])
+    assert found.code == 0, found.err
+    stages = {stage["name"]: stage for stage in json.loads(found.out)["stages"]}
+    assert [name for name in stages if name.endswith("lmim")] == ["blocks.1.lmim"]
+    assert stages["head"]["output"] == [1, 3] and "no SMIF" in stages["smif"]["explanation"]
+    given = call([*words, "--smif", "classic", "--lmi-every", "3", "--num-classes", "7"])
+    assert "LS-ViT some, SMIF classic, LMI directional in 1 block of 3, one clip" in given.out
+    assert "(1, 7)" in given.out
+    wrong = call([*words, "--preset", "small"])
+    assert wrong.code == 1 and "--preset small does not fit the weights of some: their embed_dim is 96" in wrong.err
