@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,9 +29,9 @@ import pandas as pd
 
 from benchmarks.real_video_rows import ABLATIONS, ROAD, ROWS, Entry, Row
 from benchmarks.real_video_tables import write_groups, write_table
-from benchmarks.training_runs import call, lsvit_train, run_all, study_options
+from benchmarks.training_runs import at_least, call, lsvit_train, run_all, study_options
 from shared.checks import parse_json
-from shared.errors import DataError
+from shared.errors import DataError, UsageError
 from shared.files import sha256_of, write_csv, write_text
 from shared.manifests.files import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
 from train.evaluate.output import PREDICTIONS_CSV
@@ -66,17 +67,20 @@ class Study:
 def make_entries(rows: Sequence[Row], starts: Sequence[str]) -> list[Entry]:
     """Every row with every start that suits it. Raises DataError where a file of weights is not there."""
     labels = {}
-    for start in starts:
+    for start in dict.fromkeys(starts):
         if start != SCRATCH and not Path(start).is_file():
             raise DataError(f"no weights at {start}; --start takes scratch and files, see benchmarks.pretrain_frames")
         # The content is part of the name: runs of weights that were made anew are not taken for those of the old ones.
         labels[start] = SCRATCH if start == SCRATCH else f"weights-{sha256_of(Path(start))[:6]}"
-    return [
-        Entry(row=row, start=start, label=labels[start])
+    entries = [
+        Entry(row=row, start=start, label=label)
         for row in rows
-        for start in starts
+        for start, label in labels.items()
         if start != SCRATCH or not row.is_frozen
     ]
+    if not entries:
+        raise DataError("these rows freeze the ViT, which needs weights; name a file of them with --start")
+    return entries
 
 
 def fold_of_clips(classes: Sequence[str], sources: Sequence[str], *, num_folds: int) -> npt.NDArray[np.int64]:
@@ -127,16 +131,20 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
 
 def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
     """Write what all runs have in common into study.json. Raises DataError where another study is there."""
-    file = study.runs / "study.json"
+    file, has_runs = study.runs / "study.json", any(study.runs.glob("*-seed*"))
     content = {
         "dataset_id": read_dataset(manifests).dataset_id, "folds": folds, "epochs": study.epochs,
         "shape": list(study.shape), "shared": ["--val-fraction", study.val_fraction, *study.shared],
         "training": list(study.training),
     }  # fmt: skip
-    before = parse_json(file.read_text(encoding="utf-8")) if file.exists() else content
-    changed = [name for name, value in content.items() if before.get(name) != value]
+    try:
+        before = parse_json(file.read_text(encoding="utf-8")) if has_runs and file.exists() else content
+        changed = [name for name, value in content.items() if before.get(name) != value]
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{file} is damaged ({error}); name another --runs") from error
     if changed:
-        raise DataError(f"the runs in {study.runs} are of another study ({', '.join(changed)}); name another --runs")
+        differ = "; ".join(f"{name} was {before.get(name)}, is {content[name]}" for name in changed)
+        raise DataError(f"the runs in {study.runs} are of another study ({differ}); name another --runs")
     write_text(file, json.dumps(content, indent=2) + "\n")
 
 
@@ -149,11 +157,20 @@ def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds:
     for seed in range(seeds):
         runs = [partial(measure, entry, seed, place, study) for entry in entries for place in places]
         for right, of_folds in zip(measured, run_all(runs, num_seeds=folds, jobs=jobs), strict=True):
+            _check_folds(of_folds, places, study.runs)
             together = {clip_id: is_right for fold in of_folds for clip_id, is_right in fold.items()}
             right.append([together[clip_id] for clip_id in clips["clip_id"]])
         shares = [np.array(right, np.float64) for right in measured]
         write_groups(entries, shares, clips, study.runs)
         print(write_table(entries, shares, clips, study.runs), flush=True)
+
+
+def _check_folds(right: Sequence[dict[str, bool]], places: Sequence[Path], runs: Path) -> None:
+    """Raise DataError where runs that were there tested other clips than those of their fold: sources have changed."""
+    for fold, place in zip(right, places, strict=True):
+        clips = read_manifests(place, columns=["clip_id", SPLIT_COLUMNS[0]])
+        if fold.keys() != set(clips.loc[clips[SPLIT_COLUMNS[0]] == "test", "clip_id"]):
+            raise DataError(f"runs in {runs} tested other clips than those of fold {place.name}; name another --runs")
 
 
 def main() -> None:
@@ -171,7 +188,7 @@ def main() -> None:
     parser.add_argument("--start", nargs="+", default=[SCRATCH], help="scratch, files of weights, or both")
     parser.add_argument("--options", default="", help="further options of `run`, in one text, for all rows")
     parser.add_argument("--epochs", type=int, default=8, help="of every training; a probe has its own")
-    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--folds", type=at_least(2), default=5)
     parser.add_argument("--val-fraction", default="0", help="of the training clips, to choose the epoch that is tested")
     parser.add_argument("--preset", default="tiny", help="the model from scratch; weights bring their own shape")
     parser.add_argument("--image-size", type=int, default=64)
@@ -190,8 +207,13 @@ def main() -> None:
         epochs=arguments.epochs,
         val_fraction=arguments.val_fraction,
     )  # fmt: skip
-    entries = make_entries([rows[name] for name in dict.fromkeys(arguments.rows)], arguments.start)
-    run_study(entries, study, arguments.manifests, folds=arguments.folds, seeds=arguments.seeds, jobs=arguments.jobs)
+    try:
+        entries = make_entries([rows[name] for name in dict.fromkeys(arguments.rows)], arguments.start)
+        run_study(
+            entries, study, arguments.manifests, folds=arguments.folds, seeds=arguments.seeds, jobs=arguments.jobs
+        )
+    except (DataError, UsageError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

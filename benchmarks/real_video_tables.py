@@ -72,7 +72,7 @@ def write_table(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd.
 def write_groups(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd.DataFrame, folder: Path) -> None:
     """groups.csv: top-1 of each class and each quarter of motion, and how far it is from the first row's, in percent.
 
-    The interval is that of the difference, by source. measured: as `write_table` takes it.
+    The interval is that of the difference, by source, empty where there is none. measured: as `write_table` takes it.
     """
     quarters, classes = quarters_of(clips["motion"].to_numpy(np.float64)), clips["class_name"]
     groups = {f"motion {quarter}": quarters == quarter for quarter in sorted({*quarters.tolist()})}
@@ -82,7 +82,11 @@ def write_groups(entries: Sequence[Entry], measured: Sequence[Floats], clips: pd
         for group, inside in groups.items():
             own = right.mean(axis=0)[inside]
             difference = own - first[inside]
-            ends = mean_interval(difference, list(sources[inside]))
-            texts = (f"{100 * value:.2f}" for value in (own.mean(), difference.mean(), ends.low, ends.high))
+            texts = [f"{100 * value:.2f}" for value in (own.mean(), difference.mean())]
+            if difference.any() and len(set(sources[inside])) > 1:  # else all draws would say the same
+                ends = mean_interval(difference, list(sources[inside]))
+                texts += [f"{100 * ends.low:.2f}", f"{100 * ends.high:.2f}"]
+            else:
+                texts += ["", ""]
             lines.append((entry.row.name, entry.label, group, int(inside.sum()), *texts))
     write_csv(folder / "groups.csv", GROUP_COLUMNS, lines)

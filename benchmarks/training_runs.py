@@ -14,11 +14,22 @@ from typing import TypeVar
 Measured = TypeVar("Measured")
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """What reads a whole number, at least this one, from the command line."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"it is {text}; at least {least}")
+        return int(text)
+
+    return number
+
+
 def study_options(description: str | None) -> argparse.ArgumentParser:
     """The options that every study has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="runs at a time")
     parser.add_argument("--shards", type=Path, default=Path("data/shards"))
     parser.add_argument("--manifests", type=Path, default=Path("data_manifests"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))

@@ -38,11 +38,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part, whoever else writes it. The content is on the disk before
     the file gets its name. After an error nothing is left; what a killed process leaves, the next one removes.
     Where ``path`` is a link, what it points to is written. A pipe, a terminal and what else only passes bytes on, such
-    as /dev/stdout, stays what it is and gets the content once it is whole. Raises DataError as ``check_target``, and
-    where what passes bytes on takes them no more.
+    as /dev/stdout, stays what it is and gets the content once it is whole. Raises DataError where a folder, a
+    disk, a socket or a closed file is there, and where what passes bytes on takes them no more.
     """
     begin()
-    check_target(path)
+    _check_kind(path)
     if _passes_on(path):
         with _handed_over(path) as temporary:
             yield temporary
@@ -64,13 +64,33 @@ def whole_file(path: Path) -> Iterator[Path]:
 def check_target(path: Path) -> None:
     """Raise DataError where ``whole_file`` can write nothing to ``path``: to be asked before long work.
 
-    That is where a folder, a disk or a socket is there, and where it names an open file that is closed or only read.
+    That is where a folder, a disk or a socket is there, where it names an open file that is closed or only read, and
+    where its folder is a file or may not be written to.
     """
+    try:
+        _check_kind(path)
+        if not _passes_on(path):
+            _check_folder(path, _target_of(path).parent)
+    except OSError as error:  # such as a name that is too long
+        raise DataError(f"{path} cannot be written ({error.strerror}); name another file") from error
+
+
+def _check_kind(path: Path) -> None:
+    """Raise DataError where what is at ``path`` takes no bytes."""
     number = _number_of(path)
     if number is not None:
         _check_open(path, number)
     elif not _passes_on(path):
         _target_of(path)
+
+
+def _check_folder(path: Path, folder: Path) -> None:
+    """Raise DataError where a file cannot be created in a folder that may have to be made."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists() or parent == parent.parent)
+    if not existing.is_dir():
+        raise DataError(f"{path} cannot be written: {existing} is a file and no folder; name another file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise DataError(f"{path} cannot be written: {existing} is closed to this user; name another file")
 
 
 def sha256_of(path: Path) -> str:

@@ -10,7 +10,9 @@ import errno
 import fcntl
 import functools
 import hashlib
+import itertools
 import os
+import sys
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -21,11 +23,14 @@ from shared.files import remove_leftovers, whole_file
 from shared.missing_packages import install_extra
 from shared.shards.format import SHARD_NAMES
 from shared.shards.places import RemoteShards
+from shared.terminal.console import say
+from shared.terminal.interrupts import is_interrupted
 
 _FOLDER = "copies-{}"  # a name that nobody's own shards have: what does not fit into the cache any more is deleted
 _LOCK = ".lock-"  # in front of the name of a shard: locked while its copy is looked for and made, which has its bytes
 _WHOLE_LOCK = ".lock"  # of the whole cache
 _PAUSE_SECONDS = 0.05  # long enough for others to open what they have just copied, before it has to make room
+_PAUSES_BEFORE_A_WORD, _MOST_PAUSES = 200, 12_000  # ten seconds and ten minutes
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -78,10 +83,11 @@ def _copy(place: RemoteShards, file: Path, lock: int, *, keep: frozenset[Path], 
     source = f"{place.address}/{file.name}"
     with _explained(source, place):
         size = system.size(f"{root}/{file.name}")
+    pauses = _waits(f"room in {place.cache}, which copies that are being made take up")
     while not _reserve(place, lock, size or 0, keep=keep):
         if not waits:
             return False
-        time.sleep(_PAUSE_SECONDS)
+        next(pauses)
     with whole_file(file) as temporary:
         with _explained(source, place):
             system.get_file(f"{root}/{file.name}", str(temporary))
@@ -148,13 +154,11 @@ def _being_made(place: RemoteShards) -> dict[Path, int]:
 
 def _size_if_locked(path: Path) -> int:
     """The number in a file that somebody has locked; 0 where nobody has: who wrote it was killed."""
-    with path.open("rb") as file:
+    with contextlib.suppress(OSError), path.open("rb") as file:  # where the file system has no locks, or it is not ours
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return int(file.read() or 0)
-        except OSError:  # the file system has no locks
-            return 0
     return 0
 
 
@@ -168,17 +172,57 @@ def _note_use(file: Path) -> None:
 def _locked(path: Path) -> Iterator[int]:
     """No other thread or process is here for the same file, which is open and empty.
 
-    Without effect where the file system has no locks.
+    Without effect where the file system has no locks. Raises DataError where it is a file that only others may write.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _open_lock(path)
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        waits = _waits(f"others that copy into {path.parent}")
+        while not _is_lock_taken(descriptor):
+            next(waits)
         os.ftruncate(descriptor, 0)  # what somebody wrote who was killed
         yield descriptor
-        os.ftruncate(descriptor, 0)
     finally:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a child that was forked has it too
         os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR)  # some systems let nobody create what another user has in a shared folder
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError as error:
+        raise DataError(f"{path.parent} is another user's; name another cache with --shard-cache") from error
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o666)  # other users of the cache lock it too
+    return descriptor
+
+
+def _is_lock_taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # the file system has no locks
+        return True
+    return True
+
+
+def _waits(what: str) -> Iterator[None]:
+    """A pause each time. Raises DataError after ten minutes, or where this process was interrupted meanwhile."""
+    for number in itertools.count(1):
+        if is_interrupted():
+            raise DataError(f"interrupted while waiting for {what}")
+        time.sleep(_PAUSE_SECONDS)
+        if number == _PAUSES_BEFORE_A_WORD:
+            say(f"waiting for {what}", to=sys.stderr)
+        if number == _MOST_PAUSES:
+            raise DataError(
+                f"waited ten minutes for {what}; give it more room with --shard-cache-gb, or name another --shard-cache"
+            )
+        yield
 
 
 @functools.cache

@@ -93,6 +93,11 @@ def explained(note: Callable[[], str]) -> Iterator[None]:
         raise
 
 
+def is_interrupted() -> bool:
+    """Whether an interruption has come: a thread that waits for others looks, as none is raised in it."""
+    return _state.since is not None
+
+
 def interrupted_line() -> str:
     """What an interrupted command says."""
     return f"interrupted: {_state.note}" if _state.note else "interrupted"

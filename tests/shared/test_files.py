@@ -93,6 +93,10 @@ def test_an_open_file_that_takes_nothing_is_said_before_the_work(tmp_path: Path)
         check_target(tmp_path)
     check_target(tmp_path / "new" / "file")
     assert not (tmp_path / "new").exists()
+    with pytest.raises(DataError, match=f"cannot be written: {tmp_path}/file is a file and no folder; name another"):
+        check_target(tmp_path / "file" / "new" / "file")
+    with pytest.raises(DataError, match=r"cannot be written \(File name too long\); name another file"):
+        check_target(tmp_path / ("x" * 300))
 
 
 def test_a_device_that_is_full_is_named() -> None:

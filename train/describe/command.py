@@ -13,7 +13,7 @@ from train.model.describe_figure import draw_svg
 from train.model.families import Weights, load_weights
 from train.model.unstated import HALF
 from train.run.config.fields import RunConfig
-from train.run.model import motion_of, with_shape_of
+from train.run.model import motion_of, temporal_pool_of, with_shape_of
 
 _USUAL: tuple[Variant, Variant, int, int] = ("directional", "directional", 1, 51)  # SMIF, LMI, its N, HMDB51's classes
 
@@ -84,6 +84,7 @@ def _config(options: DescribeOptions, weights: Weights | None) -> ModelConfig:
         lmi=options.lmi or lmi,
         lmi_every=options.lmi_every or lmi_every,
         spatial_pool="cls" if weights is None else weights.pool,
+        temporal_pool="mean" if weights is None else temporal_pool_of(weights),
         mean=HALF[0] if weights is None else weights.mean,
         std=HALF[1] if weights is None else weights.std,
     )

@@ -23,7 +23,7 @@ _WORDS = {"embed_dim": "width", "depth": "number of blocks", "num_heads": "numbe
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A tensor that was there but could not be used."""
+    """A tensor, or a module, that was there but could not be used."""
 
     key: str
     reason: str
@@ -86,9 +86,12 @@ def copy_weights(
             skipped.append(Skipped(key=key, reason=_reason(key, tensor, state[key])))
         else:
             copied[key] = fitting
-    for key in [key for module in modules if not module <= copied.keys() for key in module & copied.keys()]:
-        skipped.append(Skipped(key=key, reason="not all of its module is there"))
-        del copied[key]
+    for module in modules:
+        partly = [key for key in copied if key in module]
+        if partly and len(partly) < len(module):
+            name = partly[0].rpartition(".")[0]
+            skipped.append(Skipped(key=name, reason=f"only {len(partly)} of its {len(module)} tensors are there"))
+            copied = {key: tensor for key, tensor in copied.items() if key not in module}
     model.load_state_dict(copied, strict=False)
     return LoadReport(
         source=weights.source,

@@ -10,6 +10,7 @@ MeanAndStd = tuple[PerColour, PerColour]
 
 HALF: MeanAndStd = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET: MeanAndStd = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's and timm's constants
+SAT_493M: MeanAndStd = ((0.43, 0.411, 0.296), (0.213, 0.156, 0.143))  # of DINOv3's satellite pictures
 OPENAI: MeanAndStd = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))  # of CLIP's authors
 
 # CLIP models of timm that were trained with QuickGELU though their architecture's name does not say so: the tag, and
@@ -30,15 +31,17 @@ _ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_tanh": "gelu_tanh",
 def usual_heads(source: str, dim: int, stated: Stated) -> tuple[int, str]:
     """The number of attention heads, and what settled it. Raises DataError where nothing does.
 
-    timm's rule, which all its models of these families but one follow: 64 wide heads, and 16 of them from 1024 on.
+    timm's rule, which all its models that load here but one follow: 64 wide heads, and 16 of them from 1024 on. A width
+    of 96 is that of tiny here, with 3.
     """
     if stated.num_heads:
         return stated.num_heads, f"{stated.num_heads} attention heads, as config.json says"
     name = stated.architecture.partition(".")[0]
     if name in _OTHER_HEADS:
         return _OTHER_HEADS[name], f"{_OTHER_HEADS[name]} attention heads, which {name} has (--num-heads)"
-    heads = _heads_of_width(source, dim)
-    return heads, f"{heads} attention heads, as timm's ViTs of width {dim} have (--num-heads)"
+    heads, is_tiny = _heads_of_width(source, dim), dim == PRESETS["tiny"].embed_dim
+    whose = "lsvit-train's tiny has" if is_tiny else f"timm's ViTs of width {dim} have"
+    return heads, f"{heads} attention heads, as {whose} (--num-heads)"
 
 
 def _heads_of_width(source: str, dim: int) -> int:
@@ -90,8 +93,13 @@ def usual_normalisation(shape: BackboneShape, stated: Stated, *, is_scaled: bool
     """Mean and standard deviation of the input, and why these, where the file does not say it."""
     if stated.mean is not None and stated.std is not None:
         return stated.mean, stated.std, ""
-    if shape.norm_pre:
+    name, _, tag = stated.architecture.partition(".")
+    if shape.norm_pre and name.startswith("vit_large_patch14_clip") and tag.startswith("laion2b"):
+        (mean, std), reason = HALF, f"0.5, which {stated.architecture} expects"
+    elif shape.norm_pre:
         (mean, std), reason = OPENAI, "OpenAI's, which CLIP expects"
+    elif "dinov3" in name and tag == "sat493m":
+        (mean, std), reason = SAT_493M, "its satellite pictures', which DINOv3's sat493m expects"
     elif is_scaled:
         (mean, std), reason = IMAGENET, "ImageNet's, which DeiT-3, DINOv2 and DINOv3 expect"
     elif not shape.class_token:

@@ -90,6 +90,14 @@ def motion_of(weights: Weights) -> tuple[Variant, Variant, int]:
     return smif, lmi, next(fitting, 1)
 
 
+def temporal_pool_of(weights: Weights) -> TemporalPool:
+    """How the frames of a clip become one feature in the model that the weights are of."""
+    names = weights.tensors.keys()
+    if any(name.startswith("temporal_pool.lmim.") for name in names):
+        return "directional"
+    return "attention" if any(name.startswith("temporal_pool.") for name in names) else "mean"
+
+
 def model_config(config: RunConfig, data: RunData, weights: Weights | None = None) -> ModelConfig:
     """The model's config."""
     mean, std = _normalisation(config, data, weights)

@@ -166,6 +166,51 @@ def test_a_copy_of_another_process_takes_up_room_until_it_is_killed(
     assert copies(tmp_path) == [NAMES[2]] and not unfinished.exists()
 
 
+def test_who_waits_for_room_says_so_and_ends_when_interrupted(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *_ = sorted(names_at(place_in(tmp_path)))
+    size = store.size(f"{ADDRESS}/{name}")
+    lock = tmp_path / "copies-000000000000" / ".lock-shard-00009.h5"
+    lock.parent.mkdir()
+    lock.write_text(str(size))
+    pauses: list[float] = []
+    monkeypatch.setattr("shared.shards.remote.time.sleep", pauses.append)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as one that copies
+        with pytest.raises(DataError, match=r"waited ten minutes for room in .*--shard-cache-gb"):
+            copied(place_in(tmp_path, num_bytes=size), name)
+        assert len(pauses) == 12_000 and capsys.readouterr().err.count("waiting for room in") == 1
+        monkeypatch.setattr("shared.shards.remote.is_interrupted", lambda: len(pauses) > 12_010)
+        with pytest.raises(DataError, match="interrupted while waiting for room"):
+            copied(place_in(tmp_path, num_bytes=size), name)
+    monkeypatch.undo()
+    assert copied(place_in(tmp_path, num_bytes=size), name).is_file()
+
+
+def test_a_lock_is_given_back_though_a_forked_process_has_the_file_open(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork shares the open file, as a duplicate does: its lock would last until the child closes it."""
+    place, duplicates, opened = place_in(tmp_path), list[int](), os.open
+
+    def open_twice(path: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = opened(path, flags, mode)
+        if ".lock" in str(path):
+            duplicates.append(os.dup(descriptor))
+        return descriptor
+
+    monkeypatch.setattr("shared.shards.remote.os.open", open_twice)
+    name, *_ = sorted(names_at(place))
+    copied(place, name)
+    monkeypatch.setattr("shared.shards.remote._waits", lambda what: iter(()))  # waiting would raise StopIteration
+    copied(place, name).unlink()
+    copied(place, name)
+    assert all(file.stat().st_mode & 0o777 == 0o666 for file in tmp_path.rglob(".lock*"))
+    for descriptor in duplicates:
+        os.close(descriptor)
+
+
 def test_a_copy_that_breaks_off_leaves_nothing(
     store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from train.model.config import PRESETS
 from train.model.families import Weights, convert
 from train.model.lsvit import LSViT, make_config
 from train.model.pretrained import copy_weights
-from train.model.unstated import check_activation, usual_activation, usual_heads
+from train.model.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
 from train.model.weight_files import Stated, read_stated
 
 ROOT = Path(__file__).parents[3]
@@ -217,6 +217,35 @@ def test_activations_are_those_that_timm_notes() -> None:
             is_quick = any("QuickGELU" in note for note in settings.notes or ())
             found, _ = usual_activation("x", shape, Stated(architecture=name), num_positions=0)
             assert (name, found) == (name, "quick_gelu" if is_quick else "gelu")
+
+
+def test_means_are_those_of_timms_models() -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    from timm.models._registry import _model_pretrained_cfgs
+
+    for word, shape, is_scaled in (
+        ("_clip_", replace(PRESETS["tiny"], norm_pre=True), False),
+        ("_dinov3", PRESETS["tiny"], True),
+        ("_dinov2", PRESETS["tiny"], True),
+        ("_siglip_", replace(PRESETS["tiny"], class_token=False), False),
+    ):
+        for name, settings in _model_pretrained_cfgs.items():
+            if name.startswith("vit_") and word in name and "." in name:
+                mean, std, _ = usual_normalisation(shape, Stated(architecture=name), is_scaled=is_scaled)
+                assert (name, mean, std) == (name, tuple(settings.mean), tuple(settings.std))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "mean"),
+    [
+        ("vit_large_patch14_clip_224.laion2b", 0.5),
+        ("vit_large_patch14_clip_224.openai", 0.48145466),
+        ("vit_base_patch16_clip_224.laion2b", 0.48145466),
+    ],
+)
+def test_the_architecture_tells_the_mean(architecture: str, mean: float) -> None:
+    shape = replace(PRESETS["tiny"], norm_pre=True)
+    assert usual_normalisation(shape, Stated(architecture=architecture), is_scaled=False)[0][0] == mean
 
 
 @pytest.mark.parametrize(

@@ -184,12 +184,15 @@ def test_the_command_refuses_and_asks(tmp_path: Path) -> None:
 
 def test_describe_shows_a_run_as_it_was_trained(made: MadeDataset, tmp_path: Path) -> None:
     preset = {"preset": "tiny", "embed_dim": 0, "depth": 0, "num_heads": 0, "patch_size": 16, "img_size": 16}
-    train(made, tmp_path, "some", **preset, epochs=1, smif="none", lmi_every=2)  # type: ignore[arg-type]
-    words = ["describe", "--init", "some", "--runs", str(tmp_path), "--img-size", "16"]
+    parts: dict[str, Value] = {"smif": "none", "lmi_every": 2, "temporal_pool": "directional"}
+    folder = train(made, tmp_path, "some", **preset, **parts, epochs=1)  # type: ignore[arg-type]
+    words = ["describe", "--init", "some", "--runs", str(tmp_path), "--img-size", "16", "--num-frames", "4"]
     found = call([*words, "--preset", "tiny", "--json"])
     assert found.code == 0, found.err
     stages = {stage["name"]: stage for stage in json.loads(found.out)["stages"]}
     assert [name for name in stages if name.endswith("lmim")] == ["blocks.1.lmim"]
+    learned = sum(tensor.numel() for tensor in checkpoint(folder)["model"].values())
+    assert json.loads(found.out)["parameters"] == learned
     assert stages["head"]["output"] == [1, 3] and "no SMIF" in stages["smif"]["explanation"]
     given = call([*words, "--smif", "classic", "--lmi-every", "3", "--num-classes", "7"])
     assert "LS-ViT some, SMIF classic, LMI directional in 1 block of 3, one clip" in given.out
