@@ -75,7 +75,7 @@ def copy_weights(
     _check_shape(model.config, weights)
     others = bool(class_names and weights.class_names) and tuple(class_names) != weights.class_names
     modules, state = _directional_modules(model), model.state_dict()
-    renewed = weights.tensors.keys() & set().union(*modules) if renew_motion else set()
+    renewed = weights.tensors.keys() & set().union(*modules.values()) if renew_motion else set()
     skipped, copied = [], dict[str, Tensor]()
     for key in (key for key in state if key in weights.tensors and key not in renewed):
         tensor = weights.tensors[key]
@@ -86,11 +86,10 @@ def copy_weights(
             skipped.append(Skipped(key=key, reason=_reason(key, tensor, state[key])))
         else:
             copied[key] = fitting
-    for module in modules:
-        partly = [key for key in copied if key in module]
-        if partly and len(partly) < len(module):
-            name = partly[0].rpartition(".")[0]
-            skipped.append(Skipped(key=name, reason=f"only {len(partly)} of its {len(module)} tensors are there"))
+    for name, module in modules.items():
+        count = len(module & copied.keys())
+        if 0 < count < len(module):
+            skipped.append(Skipped(key=name, reason=f"only {count} of its {len(module)} tensors are there"))
             copied = {key: tensor for key, tensor in copied.items() if key not in module}
     model.load_state_dict(copied, strict=False)
     return LoadReport(
@@ -170,13 +169,13 @@ def _reason(key: str, tensor: Tensor, target: Tensor) -> str:
     return f"shape {tuple(tensor.shape)} in the file, {tuple(target.shape)} here"
 
 
-def _directional_modules(model: LSViT) -> list[set[str]]:
-    """The names of what each directional module learns."""
-    return [
-        {f"{name}.{key}" for key in module.state_dict()}
+def _directional_modules(model: LSViT) -> dict[str, set[str]]:
+    """The directional modules by name, and the names of what each learns."""
+    return {
+        name: {f"{name}.{key}" for key in module.state_dict()}
         for name, module in model.named_modules()
         if isinstance(module, DirectionalSMIF | DirectionalLMI)
-    ]
+    }
 
 
 def _summary(title: str, keys: tuple[str, ...]) -> list[str]:
