@@ -179,12 +179,14 @@ def _locked(path: Path) -> Iterator[int]:
         waits = _waits(f"others that copy into {path.parent}")
         while not _is_lock_taken(descriptor):
             next(waits)
-        os.ftruncate(descriptor, 0)  # what somebody wrote who was killed
-        yield descriptor
+        try:
+            os.ftruncate(descriptor, 0)  # what somebody wrote who was killed
+            yield descriptor
+        finally:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked child has it too
     finally:
-        with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a child that was forked has it too
         os.close(descriptor)
 
 

@@ -188,6 +188,21 @@ def test_who_waits_for_room_says_so_and_ends_when_interrupted(
     assert copied(place_in(tmp_path, num_bytes=size), name).is_file()
 
 
+def test_who_waits_in_vain_leaves_what_the_other_has_noted(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, *_ = sorted(names_at(place_in(tmp_path)))
+    copied(place_in(tmp_path), name).unlink()
+    (lock,) = tmp_path.rglob(f".lock-{name}")
+    lock.write_text("7")
+    monkeypatch.setattr("shared.shards.remote.is_interrupted", lambda: True)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as one that copies this shard
+        with pytest.raises(DataError, match="interrupted while waiting for others that copy"):
+            copied(place_in(tmp_path), name)
+        assert lock.read_text() == "7"
+
+
 def test_a_lock_is_given_back_though_a_forked_process_has_the_file_open(
     store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
