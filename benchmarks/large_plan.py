@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from preprocess.extract.extraction_plan import ExtractionParameters, clip_facts, make_plan
-from preprocess.extract.merge import summarise
+from preprocess.extract.finish.merge import summarise
 from preprocess.extract.state import read_extraction_plan, write_extraction_plan
 from shared.manifests.files import (
     ClipRow,

@@ -30,9 +30,9 @@ from benchmarks.torch_loader import compare_doors
 from shared.machine.cores import available_cores
 from shared.manifests.files import read_dataset, read_manifests
 from shared.video.decoding import decode_clip
-from train.data.batches import epoch_steps, training_batches
-from train.data.prefetch import Prefetcher
-from train.data.reader import BatchReader, ClipReader
+from train.data.loader.batches import epoch_steps, training_batches
+from train.data.loader.prefetch import Prefetcher
+from train.data.loader.reader import BatchReader, ClipReader
 from train.data.samples import ClipTable, Samples, make_table, real_samples
 
 Frames = npt.NDArray[np.uint8]

@@ -142,9 +142,9 @@ def make_data(place: Path, count: int, *, height: int, width: int) -> None:
 
 def measure(place: Path, *, num_batches: int) -> Measured:
     """Open the data as a run does and read batches of it, in this process, which has done nothing else."""
-    from train.data.batches import Turns, epoch_steps, training_batches
-    from train.data.prefetch import Prefetcher
-    from train.data.reader import BatchReader
+    from train.data.loader.batches import Turns, epoch_steps, training_batches
+    from train.data.loader.prefetch import Prefetcher
+    from train.data.loader.reader import BatchReader
     from train.data.samples import shard_numbers
     from train.run.config.resolve import resolve
     from train.run.data import open_data

@@ -34,8 +34,8 @@ from train.data.seeds import Purpose, generator, torch_seed
 from train.learn.optimizer import Schedule, make_optimizer, set_rate
 from train.model.config import BackboneShape, ModelConfig, make_config
 from train.model.lsvit import START_STD, Backbone
-from train.model.unstated import HALF
 from train.model.vit import Block, initialise
+from train.model.weights.unstated import HALF
 
 CROP = AugmentSettings(scale=(0.2, 1.0))  # the paper's area of the random crop; mirroring as there
 SPARE = 1e-6  # added to a variance before its root is divided by, as in the paper's code

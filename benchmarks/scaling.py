@@ -31,9 +31,9 @@ from shared.shards.format import ClipRecord, ShardLayout, crc32_of, shard_name
 from shared.shards.reader import ShardReader
 from shared.shards.writer import PendingShard
 from train.data.augment import Statistics
-from train.data.batches import epoch_steps, training_batches
-from train.data.prefetch import Prefetcher
-from train.data.reader import BatchReader, ClipReader
+from train.data.loader.batches import epoch_steps, training_batches
+from train.data.loader.prefetch import Prefetcher
+from train.data.loader.reader import BatchReader, ClipReader
 from train.data.samples import ClipTable, Samples
 
 PARTS = ("extract", "loader", "tables")

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.clips_on_disk import Extracted
 from benchmarks.timing import Results, take_turns
 from train.data.clip_dataset import ClipDataset, collate
-from train.data.prefetch import prefetched
+from train.data.loader.prefetch import prefetched
 
 DOOR, STACKED, AHEAD = "ClipDataset, collate", "ClipDataset, stacked", "ClipDataset, prefetched"
 WORKERS, BARE = "ClipDataset, 2 workers", "bare DataLoader, 2 workers"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.video.shape import ClipShape
     from shared.video.streams import VideoError
     from train.data.clip_dataset import ClipDataset, collate
-    from train.data.prefetch import prefetched
+    from train.data.loader.prefetch import prefetched
     from train.predict.from_python import Prediction, TrainedModel, load_model, predict
     from train.trained.preprocessing import Preprocessing
 
@@ -54,7 +54,7 @@ _MODULES = {
     "decode_clip": "shared.video.decoding",
     "load_model": "train.predict.from_python",
     "predict": "train.predict.from_python",
-    "prefetched": "train.data.prefetch",
+    "prefetched": "train.data.loader.prefetch",
     "read_manifests": "shared.manifests.files",
 }
 

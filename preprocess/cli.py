@@ -178,10 +178,10 @@ def merge(
     engine: Engine = "local",
 ) -> None:
     """Rebuild the manifests from the shards: after --num-tasks, to repair them, or with other splits and sources."""
-    from preprocess.extract.engines import reader_of
-    from preprocess.extract.merge_tasks import run_merge
+    from preprocess.extract.engines.choice import reader_of
+    from preprocess.extract.engines.tasks import make_task
+    from preprocess.extract.finish.merge_tasks import run_merge
     from preprocess.extract.rules import AskedRules
-    from preprocess.extract.tasks import make_task
     from shared.video.listing import is_synthetic
 
     is_whole = run_merge(
@@ -205,9 +205,9 @@ def verify(
     engine: Engine = "local",
 ) -> None:
     """Check every shard and manifest row against the checksums; list the faults, exit 1 if there are any."""
-    from preprocess.extract.engines import reader_of
-    from preprocess.extract.tasks import make_task
-    from preprocess.extract.verify import run_verify
+    from preprocess.extract.engines.choice import reader_of
+    from preprocess.extract.engines.tasks import make_task
+    from preprocess.extract.finish.verify import run_verify
 
     task, read = make_task(num_tasks=num_tasks, task_id=task_id), reader_of(engine, num_tasks=num_tasks)
     run_verify(shards, manifests, task=task, read=read)

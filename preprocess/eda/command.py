@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from preprocess.eda.conclusions import conclude
+from preprocess.eda.findings.conclusions import conclude
 from preprocess.eda.images import read_looks, read_thumbnails
 from preprocess.eda.near_duplicates import NearDuplicates, find_near_duplicates
 from preprocess.eda.plots import draw_plots

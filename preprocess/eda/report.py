@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from preprocess.eda.findings import Findings
+from preprocess.eda.findings.finding import Findings
 from preprocess.eda.names import EXPLANATION, head_name, shown_name
 from preprocess.eda.near_duplicates import MAX_PAIRS, NearDuplicates
 from preprocess.eda.offsets import APART, PICTURE_COLUMNS, STANDARD_ERRORS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from preprocess.eda.findings import Findings
+from preprocess.eda.findings.finding import Findings
 from preprocess.eda.names import EXPLANATION, head_name
 from preprocess.eda.near_duplicates import NearDuplicates
 from preprocess.eda.offsets import APART, PICTURE_COLUMNS

@@ -20,7 +20,7 @@ from preprocess.extract.extraction_plan import (
     reject_taken_names,
 )
 from preprocess.extract.facts import FactRules
-from preprocess.extract.merge import has_manifests, merge
+from preprocess.extract.finish.merge import has_manifests, merge
 from preprocess.extract.ownership import check_owner, data_sets_of, disown
 from preprocess.extract.rules import (
     keep_rules,
@@ -191,13 +191,13 @@ def _extract(settings: ExtractionSettings, plan: ExtractionPlan, rules: FactRule
         timeout_seconds=settings.timeout_seconds,
     )
     if is_local:
-        from preprocess.extract.device import choose_extraction
+        from preprocess.extract.engines.device import choose_extraction
         from preprocess.extract.shards import extract_shards
 
         extraction = choose_extraction(extraction, most_on_gpu=settings.num_workers or MOST_WORKERS_ON_GPU)
         decoders = extract_shards(extraction, todo)
     else:
-        from preprocess.extract.ray.engine import extract_on_ray
+        from preprocess.extract.engines.ray.engine import extract_on_ray
 
         share = DEFAULT_GPUS_PER_TASK if settings.gpus_per_task is None else settings.gpus_per_task
         decoders = extract_on_ray(extraction, todo, gpus_per_task=share if settings.device == "cuda" else 0.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.extract.engines import check_engine
+from preprocess.extract.engines.choice import check_engine
+from preprocess.extract.engines.tasks import make_task
 from preprocess.extract.extraction_plan import ExtractionParameters
 from preprocess.extract.rules import AS_KEPT, AskedRules
-from preprocess.extract.tasks import make_task
 from shared.errors import UsageError
 from shared.machine.cores import available_cores
 
@@ -71,7 +71,7 @@ def _check_engine(settings: ExtractionSettings) -> None:
 def check_device(settings: ExtractionSettings) -> None:
     """Raise DataError where the GPU that is asked for is not there."""
     if settings.device == "cuda" and settings.engine == "local":  # the tasks of Ray look on their own machines
-        from preprocess.extract.device import require_gpu
+        from preprocess.extract.engines.device import require_gpu
 
         require_gpu()
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from preprocess.fetch.archives import archive_kind, checked_members
+from preprocess.fetch.archives.kinds import archive_kind, checked_members
+from preprocess.fetch.archives.members import Budget, Limits
 from preprocess.fetch.download import Retry, sha256_of
 from preprocess.fetch.folders import list_folder
 from preprocess.fetch.layout import joined, split_table_of
-from preprocess.fetch.members import Budget, Limits
 from preprocess.fetch.sources import bring, check_form
 from preprocess.fetch.summary import FetchSummary
 from preprocess.fetch.unpack import Tally, Unpacker

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocess.fetch.members import Member, check_member
+from preprocess.fetch.archives.members import Member, check_member
 from shared.errors import DataError
 from shared.video.listing import SYNTHETIC_MARKER
 

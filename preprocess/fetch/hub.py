@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from preprocess.fetch.archives.members import safe_parts
 from preprocess.fetch.layout import ARCHIVE_SUFFIXES, archive_stem, is_wanted
-from preprocess.fetch.members import safe_parts
 from shared.errors import DataError, UsageError
 from shared.hub import HUB_PREFIX, hub_errors
 from shared.terminal.console import counted, say

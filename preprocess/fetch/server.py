@@ -13,7 +13,7 @@ from http.client import HTTPMessage
 from typing import IO
 from urllib.parse import urlsplit
 
-from preprocess.fetch.archives import kind_of
+from preprocess.fetch.archives.kinds import kind_of
 from preprocess.fetch.web_pages import is_web_page, page_name
 from shared.errors import DataError
 

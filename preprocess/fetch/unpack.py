@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from preprocess.fetch.archives import checked_members, copy_stream, read_members
+from preprocess.fetch.archives.kinds import checked_members, copy_stream, read_members
+from preprocess.fetch.archives.members import Budget, ByteSource, HostileArchiveError, Limits, Member, safe_parts
 from preprocess.fetch.folders import link_or_copy
 from preprocess.fetch.layout import Place, archive_stem, is_wanted, place_of, wrapper_of
-from preprocess.fetch.members import Budget, ByteSource, HostileArchiveError, Limits, Member, safe_parts
 from shared.errors import DataError
 from shared.splits.parts import Part
 from shared.video.listing import SYNTHETIC_MARKER

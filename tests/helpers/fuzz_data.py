@@ -15,7 +15,8 @@ from made_shards import clip_frames, record, write_shard
 from mutations import HOSTILE_VALUES, Case, mutate_bytes, mutate_csv, mutate_hdf5, mutate_json
 
 from preprocess.extract.extraction_plan import make_parameters, make_plan
-from preprocess.extract.merge import merge
+from preprocess.extract.finish.merge import merge
+from preprocess.extract.finish.verify import verify
 from preprocess.extract.state import (
     ShardOutcome,
     read_extraction_plan,
@@ -23,7 +24,6 @@ from preprocess.extract.state import (
     write_extraction_plan,
     write_outcome,
 )
-from preprocess.extract.verify import verify
 from shared.files import sha256_of
 from shared.manifests.balancing_plans import read_plan as read_balancing_plan
 from shared.manifests.files import (

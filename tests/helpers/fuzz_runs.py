@@ -20,8 +20,8 @@ from mutations import HOSTILE_VALUES, Case, mutate_bytes, mutate_csv, mutate_jso
 from preprocess.balance.descriptors import read_features
 from train.ablate.command import _read_result
 from train.ablate.grid import read_grid
-from train.model.families import load_weights
 from train.model.lsvit import LSViT
+from train.model.weights.families import load_weights
 from train.run.config.fields import RunConfig
 from train.run.config.files import read_config, write_config
 from train.run.config.resolve import resolve

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from train.model.families import load_weights
 from train.model.lsvit import LSViT
-from train.model.pretrained import LoadReport, copy_weights
+from train.model.weights.families import load_weights
+from train.model.weights.pretrained import LoadReport, copy_weights
 
 
 def load_pretrained(model: LSViT, source: str, *, cache_dir: Path | None = None) -> LoadReport:

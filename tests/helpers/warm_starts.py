@@ -27,7 +27,7 @@ _COMMANDS = [
     for file in sorted((Path(__file__).parents[2] / program).glob("*/command.py"))
 ]
 _FURTHER = (
-    "preprocess.cli preprocess.extract.clips preprocess.extract.shards preprocess.extract.verify train.cli "
+    "preprocess.cli preprocess.extract.clips preprocess.extract.shards preprocess.extract.finish.verify train.cli "
     "train.explain.clips train.trained.embed train.trained.export imblearn.over_sampling rich.progress "
     "matplotlib.backends.backend_agg matplotlib.backends.backend_svg torch._dynamo torch.utils.tensorboard"
 ).split()

@@ -42,10 +42,10 @@ from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
 from train.evaluate.intervals import share_intervals
 from train.model.config import make_config
-from train.model.families import load_weights
 from train.model.lsvit import LSViT
-from train.model.pretrained import copy_weights
-from train.model.unstated import HALF
+from train.model.weights.families import load_weights
+from train.model.weights.pretrained import copy_weights
+from train.model.weights.unstated import HALF
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Pretraining(

@@ -13,14 +13,14 @@ from made_dataset import MadeDataset, make_dataset
 from made_rows import clip_row
 from made_run import make_run
 
+from preprocess.extract.finish.verify import verify
 from preprocess.extract.state import read_extraction_plan
-from preprocess.extract.verify import verify
 from shared.checks import check_clip_names
 from shared.errors import DataError
 from shared.manifests.balancing_plans import read_plan_info
 from shared.manifests.files import read_dataset, read_manifests, row_from_json, row_to_json
 from train.ablate.grid import read_grid
-from train.model.weight_files import read_weights
+from train.model.weights.files import read_weights
 from train.run.config.files import read_config
 from train.trained.model import load_model
 

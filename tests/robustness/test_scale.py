@@ -22,8 +22,8 @@ from made_dataset import DATASET_ID, make_dataset
 from trained import training_words
 
 from shared.manifests.files import read_manifests
-from train.data.open_shards import files_allowed
-from train.data.reader import ClipReader
+from train.data.loader.open_shards import files_allowed
+from train.data.loader.reader import ClipReader
 from train.data.samples import make_table
 
 ROOT = Path(__file__).parents[2]
@@ -156,8 +156,8 @@ def test_more_shards_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 72
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    monkeypatch.setattr("train.data.open_shards.resource.getrlimit", lambda limit: (64, 300))
-    monkeypatch.setattr("train.data.open_shards.resource.setrlimit", lambda limit, values: None)
+    monkeypatch.setattr("train.data.loader.open_shards.resource.getrlimit", lambda limit: (64, 300))
+    monkeypatch.setattr("train.data.loader.open_shards.resource.setrlimit", lambda limit, values: None)
     assert files_allowed(72) == 44  # of 300 files that are allowed at most, torch and others need 256
 
 

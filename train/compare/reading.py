@@ -13,7 +13,7 @@ from shared.errors import DataError
 from train.data.views import Views
 from train.evaluate.clip_results import CLIPS_CSV, ClipResult, read_clip_results
 from train.evaluate.output import JSON_FILE, evaluation_folder
-from train.model.weight_files import CHECKPOINTS_FOLDER
+from train.model.weights.files import CHECKPOINTS_FOLDER
 from train.run.folder import saved_config
 from train.run.progress import EpochRow, read_metrics, read_timing
 from train.trained.folders import find_run, run_name, split_folders

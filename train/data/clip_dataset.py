@@ -24,9 +24,9 @@ from shared.shards.format import ShardLayout
 from shared.splits.parts import Part, part_of, train_and_val
 from shared.video.sampling import clip_key, evaluation_rows, training_rows
 from train.data.columns import columns_of_split
-from train.data.lent_memory import LentMemory, lendable, lent_memory
-from train.data.memory import ReusedMemory
-from train.data.reader import ClipReader
+from train.data.loader.lent_memory import LentMemory, lendable, lent_memory
+from train.data.loader.memory import ReusedMemory
+from train.data.loader.reader import ClipReader
 from train.data.samples import make_table
 
 if TYPE_CHECKING:

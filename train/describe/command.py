@@ -10,8 +10,8 @@ from shared.terminal.console import print_table, say, write_out
 from train.model.config import ModelConfig, Variant, make_config
 from train.model.describe import COLUMNS, Description, describe, to_json, to_table
 from train.model.describe_figure import draw_svg
-from train.model.families import Weights, load_weights
-from train.model.unstated import HALF
+from train.model.weights.families import Weights, load_weights
+from train.model.weights.unstated import HALF
 from train.run.config.fields import RunConfig
 from train.run.model import motion_of, temporal_pool_of, with_shape_of
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from train.data.prefetch import Prefetcher
-from train.data.reader import BatchReader
-from train.data.transfer import Sender, Sent
+from train.data.loader.prefetch import Prefetcher
+from train.data.loader.reader import BatchReader
+from train.data.loader.transfer import Sender, Sent
 from train.data.views import Views, candidate_rows, evaluation_views
 from train.learn.precision import widened, widest_float
 from train.learn.processes import Processes

@@ -13,11 +13,11 @@ import torch
 
 from shared.video.resizing import FrameSize
 from train.data.augment import AugmentSettings, ClipChanges, Statistics, draw_changes
-from train.data.batches import Batch, Part, Step
+from train.data.loader.batches import Batch, Part, Step
+from train.data.loader.transfer import Sender, Sent
 from train.data.mix import MixDraws, MixSettings, draw_mix
 from train.data.samples import ClipTable, Samples, sample_statistics
 from train.data.seeds import Purpose, generator
-from train.data.transfer import Sender, Sent
 from train.learn import drop_path
 from train.learn.losses import LossSettings
 from train.model.config import ModelConfig

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from shared.errors import DataError
 from train.data.augment import augment
-from train.data.batches import Step
+from train.data.loader.batches import Step
 from train.data.mix import mix_clips
 from train.learn.lessons import Lesson, Lessons, Shown
 from train.learn.losses import clip_losses, soft_targets

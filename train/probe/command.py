@@ -19,23 +19,23 @@ from shared.next_command import say_next
 from shared.splits.own_files import write_split_table
 from shared.terminal.console import counted, say
 from shared.terminal.interrupts import explained
-from train.data.reader import BatchReader
+from train.data.loader.reader import BatchReader
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes, choose_device
 from train.learn.step import Learner
-from train.model.families import Weights
 from train.model.lsvit import LSViT
-from train.model.pretrained import LoadReport
 from train.model.trainable import num_trainable
+from train.model.weights.families import Weights
+from train.model.weights.pretrained import LoadReport
 from train.probe.config import ProbeOptions, probe_config
 from train.probe.features import FEATURES_FILE, FeatureFile, compute_features, feature_key, open_features
 from train.probe.heads import ClipFeatures, HeadTraining, train_head
 from train.run.beginning import run_facts, setting_of
 from train.run.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from train.run.config.conflicts import idle_options
 from train.run.config.fields import RunConfig, requested_splits
 from train.run.config.files import read_config, write_config
 from train.run.config.resolve import differences, resolve
-from train.run.conflicts import idle_options
 from train.run.data import RunData, open_data
 from train.run.folder import CONFIG_FILE, places_of, run_folder, split_folder
 from train.run.learner import make_learner, make_lessons

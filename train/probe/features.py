@@ -22,7 +22,7 @@ import torch
 from shared.errors import DataError, first_line
 from shared.files import synchronise, whole_file
 from shared.terminal.console import progress
-from train.data.reader import BatchReader
+from train.data.loader.reader import BatchReader
 from train.data.samples import ClipTable
 from train.data.views import Views, candidate_rows, evaluation_views
 from train.model.lsvit import LSViT

@@ -15,7 +15,7 @@ from torch import nn
 
 from shared.terminal.console import progress as show_progress
 from shared.video.sampling import evaluation_rows, training_rows
-from train.data.batches import Step, epoch_steps
+from train.data.loader.batches import Step, epoch_steps
 from train.learn.lessons import Lessons
 from train.learn.losses import clip_losses, soft_targets
 from train.learn.optimizer import set_rate, update_average

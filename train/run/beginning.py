@@ -12,17 +12,17 @@ from shared.errors import DataError
 from shared.manifests.files import SPLITS_FILE
 from shared.splits.own_files import write_split_table
 from shared.video.shape import ClipShape
-from train.data.batches import num_steps
+from train.data.loader.batches import num_steps
 from train.data.seeds import Purpose, torch_seed
 from train.learn.processes import Processes
 from train.learn.step import Learner
-from train.model.families import Weights
 from train.model.lsvit import LSViT
 from train.model.trainable import beside_vit
+from train.model.weights.families import Weights
 from train.run.checkpoint import Checkpoint, RunFacts
+from train.run.config.conflicts import Setting, idle_options
 from train.run.config.fields import RunConfig
 from train.run.config.files import write_choices, write_config
-from train.run.conflicts import Setting, idle_options
 from train.run.data import RunData
 from train.run.folder import CHOICES_FILE, CONFIG_FILE
 from train.run.learner import make_learner

@@ -23,8 +23,8 @@ from shared.video.resizing import FrameSize
 from shared.video.sampling import check_frames_per_segment
 from shared.video.shape import ClipShape
 from train.model.config import ModelConfig
-from train.model.trained_on import UNKNOWN, TrainedOn
-from train.model.weight_files import CHECKPOINT_FORMAT, CHECKPOINTS_FOLDER, UNREADABLE, is_whole
+from train.model.weights.files import CHECKPOINT_FORMAT, CHECKPOINTS_FOLDER, UNREADABLE, is_whole
+from train.model.weights.trained_on import UNKNOWN, TrainedOn
 from train.run.progress import Progress
 
 CHECKPOINT_VERSION = 1

@@ -14,12 +14,12 @@ from shared.errors import UsageError
 from shared.next_command import say_next
 from shared.terminal.console import counted
 from shared.terminal.interrupts import explained
-from train.data.reader import BatchReader
+from train.data.loader.reader import BatchReader
 from train.learn.precision import in_words
 from train.learn.processes import joined_processes, memory_errors
 from train.learn.step import Learner
-from train.model.families import Weights
 from train.model.trainable import num_trainable
+from train.model.weights.families import Weights
 from train.run.beginning import begin
 from train.run.checkpoint import Checkpoint, checkpoint_path, read_checkpoint
 from train.run.config.fields import RunConfig

@@ -19,7 +19,7 @@ from shared.terminal.console import counted
 from shared.video.resizing import Fit, FrameSize
 from train.data.balancing import TrainingPlan, find_plan, read_training_plan
 from train.data.columns import training_columns
-from train.data.reader import ClipReader
+from train.data.loader.reader import ClipReader
 from train.data.samples import (
     ClipTable,
     Rows,
@@ -32,8 +32,8 @@ from train.data.samples import (
     table_of_split,
 )
 from train.model.config import PRESETS
-from train.model.families import Weights
-from train.model.trained_on import TrainedOn
+from train.model.weights.families import Weights
+from train.model.weights.trained_on import TrainedOn
 from train.run.config.fields import RunConfig, class_strengths, place_of_shards
 from train.run.seen import NOTHING_KNOWN, clips_trained_on, seen_test_clips
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from train.data.augment import AugmentSettings
-from train.data.batches import num_steps
+from train.data.loader.batches import num_steps
 from train.data.mix import MixSettings
 from train.data.samples import sample_statistics
 from train.learn.lessons import Lessons

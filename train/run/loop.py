@@ -13,9 +13,9 @@ import numpy as np
 from shared.terminal.console import counted, duration_text
 from shared.terminal.console import progress as show_progress
 from shared.terminal.interrupts import explained
-from train.data.batches import Batch, Turns, epoch_steps, training_batches
-from train.data.copies_ahead import with_copies_ahead
-from train.data.prefetch import Prefetcher
+from train.data.loader.batches import Batch, Turns, epoch_steps, training_batches
+from train.data.loader.copies_ahead import with_copies_ahead
+from train.data.loader.prefetch import Prefetcher
 from train.data.samples import shard_numbers
 from train.learn.inference import clip_answers, probabilities_of
 from train.learn.lessons import send_lessons

@@ -21,10 +21,10 @@ from train.model.config import (
     make_config,
     middle_blocks,
 )
-from train.model.families import Weights, load_weights, own_weights
 from train.model.lsvit import LSViT
-from train.model.pretrained import LoadReport, copy_weights
-from train.model.unstated import HALF, IMAGENET
+from train.model.weights.families import Weights, load_weights, own_weights
+from train.model.weights.pretrained import LoadReport, copy_weights
+from train.model.weights.unstated import HALF, IMAGENET
 from train.run.checkpoint import Checkpoint
 from train.run.config.fields import RunConfig
 from train.run.data import RunData

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.splits.parts import part_of
 from shared.terminal.console import counted
-from train.model.trained_on import TrainedOn
+from train.model.weights.trained_on import TrainedOn
 
 if TYPE_CHECKING:
     import pandas as pd

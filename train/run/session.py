@@ -18,8 +18,8 @@ import torch
 
 from shared.errors import DataError
 from shared.terminal.interrupts import begin, receive
-from train.data.batches import num_steps
-from train.data.reader import BatchReader
+from train.data.loader.batches import num_steps
+from train.data.loader.reader import BatchReader
 from train.learn.lessons import Lessons
 from train.learn.precision import in_words
 from train.learn.processes import Processes

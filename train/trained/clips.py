@@ -17,7 +17,7 @@ from shared.shards.data_sets import short_id
 from shared.shards.places import ShardsPlace
 from shared.splits.own_files import SplitTable, read_kept_table
 from shared.terminal.console import counted, progress, say
-from train.data.reader import BatchReader, ClipReader
+from train.data.loader.reader import BatchReader, ClipReader
 from train.data.samples import make_table, table_of_split
 from train.data.views import Views
 from train.learn.inference import clip_answers, probabilities_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.errors import DataError, UsageError
 from shared.hub import HUB_PREFIX
-from train.model.weight_files import CHECKPOINTS_FOLDER, find_beside, find_weights
+from train.model.weights.files import CHECKPOINTS_FOLDER, find_beside, find_weights
 from train.run.config.fields import SPLITS
 from train.run.folder import seed_folders, split_folder
 from train.trained.portable import CALIBRATION_FILE, is_calibrated, is_portable

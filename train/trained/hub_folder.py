@@ -14,7 +14,7 @@ import torch
 from shared.errors import DataError, UsageError, first_line
 from shared.files import synchronise, write_bytes, write_text
 from shared.hub import HUB_PREFIX, client_error
-from train.model.portable import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from train.model.weights.portable import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from train.trained.calibration import read_calibration, write_calibration
 from train.trained.card import Measures, model_card
 from train.trained.model import LoadedModel, load_model

@@ -12,7 +12,7 @@ from shared.errors import DataError
 from shared.terminal.console import counted, say
 from train.learn.precision import answering_precision, in_words, use_fast_products
 from train.model.lsvit import LSViT
-from train.model.weight_files import CHECKPOINTS_FOLDER
+from train.model.weights.files import CHECKPOINTS_FOLDER
 from train.run.checkpoint import RunFacts, Which, checkpoint_path, read_checkpoint
 from train.run.progress import EpochRow, Progress
 from train.trained.portable import Origin, StoredModel, init_name, is_portable, read_portable

@@ -13,8 +13,8 @@ from torch import Tensor
 from shared.checks import from_builtins
 from shared.errors import DataError, UsageError
 from shared.missing_packages import PACKAGE
-from train.model.portable import CONFIG_FILE, FORMAT, VERSION, WEIGHTS_FILE, read_config
-from train.model.weight_files import read_weights
+from train.model.weights.files import read_weights
+from train.model.weights.portable import CONFIG_FILE, FORMAT, VERSION, WEIGHTS_FILE, read_config
 from train.run.checkpoint import RunFacts, check_content
 from train.run.progress import EpochRow
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from eda_data import summary_of, write_data_set
 
-from preprocess.eda.conclusions import conclude
+from preprocess.eda.findings.conclusions import conclude
 from preprocess.eda.summary import (
     OUTLIERS,
     class_counts,

@@ -16,9 +16,9 @@ from commands import run, succeed
 from eda_data import picture_of, summary_of, write_data_set
 
 from preprocess.eda.command import run_eda
-from preprocess.eda.conclusions import conclude
-from preprocess.eda.count_findings import on_near_duplicates
-from preprocess.eda.findings import Findings, listed
+from preprocess.eda.findings.conclusions import conclude
+from preprocess.eda.findings.counts import on_near_duplicates
+from preprocess.eda.findings.finding import Findings, listed
 from preprocess.eda.images import read_looks
 from preprocess.eda.near_duplicates import find_near_duplicates
 from preprocess.eda.offsets import PICTURE_COLUMNS

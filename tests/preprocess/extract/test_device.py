@@ -10,11 +10,11 @@ import made_gpus
 import pytest
 from media import HMDB_LIKE, make_video
 
-from preprocess.extract import device as device_module
 from preprocess.extract import shards as shards_module
 from preprocess.extract.command import run_extraction
 from preprocess.extract.decoders import DecoderCounts
-from preprocess.extract.device import Trial, choose_extraction
+from preprocess.extract.engines import device as device_module
+from preprocess.extract.engines.device import Trial, choose_extraction
 from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
 from preprocess.extract.settings import ExtractionSettings
 from preprocess.extract.state import write_extraction_plan

@@ -19,8 +19,8 @@ from media import HMDB_LIKE, make_video
 from ray_processes import ray_servers, task_processes
 
 from preprocess.extract.command import run_extraction
+from preprocess.extract.engines.ray.engine import extract_on_ray, extract_shard, shard_task
 from preprocess.extract.extraction_plan import Extraction, ExtractionParameters, clip_facts, make_plan
-from preprocess.extract.ray.engine import extract_on_ray, extract_shard, shard_task
 from preprocess.extract.settings import ExtractionSettings
 from preprocess.extract.state import write_extraction_plan
 from shared.errors import DataError, UsageError

@@ -20,11 +20,11 @@ from damages import DAMAGES, flip, shard
 from extraction import content, places, wait_until
 from ray_processes import ray_servers, task_processes
 
-from preprocess.extract.merge import merge
-from preprocess.extract.ray import reading as ray_reading
-from preprocess.extract.ray.reading import Batch, make_batches, read_batch, read_on_ray
-from preprocess.extract.reading import Item, ReadShards, Result, read_in_threads
-from preprocess.extract.verify import Fault, ShardToCheck, check_shard, verify
+from preprocess.extract.engines.ray import reading as ray_reading
+from preprocess.extract.engines.ray.reading import Batch, make_batches, read_batch, read_on_ray
+from preprocess.extract.engines.reading import Item, ReadShards, Result, read_in_threads
+from preprocess.extract.finish.merge import merge
+from preprocess.extract.finish.verify import Fault, ShardToCheck, check_shard, verify
 from shared.errors import DataError
 
 PATIENCE_SECONDS = 1800

@@ -10,9 +10,9 @@ from commands import fail, run_here, succeed_here
 from damages import DAMAGES, flip, shard
 from extraction import content, places
 
-from preprocess.extract.merge_tasks import merge_task
-from preprocess.extract.tasks import Task, make_task
-from preprocess.extract.verify import verify
+from preprocess.extract.engines.tasks import Task, make_task
+from preprocess.extract.finish.merge_tasks import merge_task
+from preprocess.extract.finish.verify import verify
 from shared.errors import DataError, UsageError
 
 
@@ -47,7 +47,7 @@ def test_merge_in_tasks_is_merge(pristine: Path, folder: Path) -> None:
 
 def test_a_merge_task_reads_its_own_shards_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    monkeypatch.setattr("preprocess.extract.merge.sha256_of", lambda file: read.append(file.name) or "0" * 64)
+    monkeypatch.setattr("preprocess.extract.finish.merge.sha256_of", lambda file: read.append(file.name) or "0" * 64)
     for index in range(2):
         merge_task(folder / "shards", folder / "manifests", Task(index=index, count=2), synthetic=False)
     assert sorted(read) == sorted(file.name for file in (folder / "shards").glob("shard-*.h5"))

@@ -15,9 +15,9 @@ import pytest
 from commands import fail, succeed
 from media import HMDB_LIKE, make_video
 
-from preprocess.extract.merge import merge
+from preprocess.extract.finish.merge import merge
+from preprocess.extract.finish.verify import verify
 from preprocess.extract.state import read_extraction_plan
-from preprocess.extract.verify import verify
 from shared.errors import DataError
 from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader

@@ -16,10 +16,10 @@ import pytest
 from made_archives import RarWriter, files_below, make_rar, make_zip, needs_rar
 from rar_writer import RarMember, write_rar4, write_rar5
 
-from preprocess.fetch.archives import checked_members, read_members
+from preprocess.fetch.archives.kinds import checked_members, read_members
+from preprocess.fetch.archives.members import Budget, HostileArchiveError, Limits, safe_parts
+from preprocess.fetch.archives.rar import list_rar
 from preprocess.fetch.command import fetch
-from preprocess.fetch.members import Budget, HostileArchiveError, Limits, safe_parts
-from preprocess.fetch.rar import list_rar
 from preprocess.fetch.summary import FetchSummary
 from shared.errors import DataError
 
@@ -38,7 +38,7 @@ def rar_tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     tool = str(request.param)
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is missing: apt-get install {'unar' if tool == 'unar' else 'libarchive-tools'}")
-    monkeypatch.setattr("preprocess.fetch.rar._has_unar", lambda: tool == "unar")
+    monkeypatch.setattr("preprocess.fetch.archives.rar._has_unar", lambda: tool == "unar")
     return tool
 
 
@@ -332,8 +332,8 @@ def test_a_tool_gone_mad_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("preprocess.fetch.rar._has_unar", lambda: False)
-    monkeypatch.setattr("preprocess.fetch.tool_output.STALL_SECONDS", 0.4 if "sleep" in script else 20.0)
+    monkeypatch.setattr("preprocess.fetch.archives.rar._has_unar", lambda: False)
+    monkeypatch.setattr("preprocess.fetch.archives.tool_output.STALL_SECONDS", 0.4 if "sleep" in script else 20.0)
     with pytest.raises(DataError, match=reason):
         fetch_local(archive, tmp_path / "videos")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from made_archives import files_below, make_tar, make_zip
 
-from preprocess.fetch.archives import checked_members, read_members
+from preprocess.fetch.archives.kinds import checked_members, read_members
+from preprocess.fetch.archives.members import HostileArchiveError, Limits
 from preprocess.fetch.command import fetch
-from preprocess.fetch.members import HostileArchiveError, Limits
 from shared.errors import DataError
 
 VIDEOS = {"walk/a b.avi": b"A" * 3000, "walk/-x_walk_f_cm_np1_fr_med_0.avi": os.urandom(70_000), "run/é.mp4": b"E"}

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, DistributedSampler
 from shared.errors import DataError, UsageError
 from shared.manifests.files import read_manifests
 from shared.shards.reader import ShardReader
-from train.data.batches import epoch_steps, training_batches
 from train.data.clip_dataset import ClipDataset, collate
-from train.data.reader import BatchReader, ClipReader
+from train.data.loader.batches import epoch_steps, training_batches
+from train.data.loader.reader import BatchReader, ClipReader
 from train.data.samples import choose_rows, make_table, real_samples
 from train.run.config.fields import RunConfig
 

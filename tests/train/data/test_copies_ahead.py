@@ -17,9 +17,9 @@ from made_dataset import DATASET_ID, MadeDataset, make_dataset
 
 from shared.manifests.files import read_manifests
 from shared.shards.places import RemoteShards, ShardsPlace
-from train.data.batches import Step, Turns, epoch_steps, training_batches
-from train.data.copies_ahead import with_copies_ahead
-from train.data.reader import BatchReader, ClipReader
+from train.data.loader.batches import Step, Turns, epoch_steps, training_batches
+from train.data.loader.copies_ahead import with_copies_ahead
+from train.data.loader.reader import BatchReader, ClipReader
 from train.data.samples import ClipTable, Samples, make_table, real_samples, shard_numbers
 
 NUM_SHARDS = 6

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from train.data.clip_dataset import collate
-from train.data.lent_memory import LentMemory, _Piece, lendable, lent_memory
+from train.data.loader.lent_memory import LentMemory, _Piece, lendable, lent_memory
 
 SHAPE = (2, 3, 5)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from train.data.memory import ReusedMemory
+from train.data.loader.memory import ReusedMemory
 
 
 def test_it_is_used_again_once_nobody_looks_at_it() -> None:

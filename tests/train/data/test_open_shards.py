@@ -15,7 +15,7 @@ from shared.errors import DataError
 from shared.manifests.files import read_manifests
 from shared.shards.places import ShardsPlace
 from shared.shards.reader import ShardReader
-from train.data.open_shards import OpenShards
+from train.data.loader.open_shards import OpenShards
 
 NUM_SHARDS = 12
 
@@ -64,7 +64,7 @@ def test_no_more_are_mapped_than_may_be_and_all_are_read_right(many: MadeDataset
 def test_few_shards_are_opened_once(many: MadeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     shards = open_shards(many, most=100)
     first = {name: shards.frames(name) for name in clips_of(many)}
-    monkeypatch.setattr("train.data.open_shards.open_shard", None)
+    monkeypatch.setattr("train.data.loader.open_shards.open_shard", None)
     monkeypatch.setattr(np, "memmap", None)
     assert all(shards.frames(name) is frames for name, frames in first.items())
 

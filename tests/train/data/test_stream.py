@@ -19,9 +19,9 @@ from made_plan import plan_row
 
 from shared.errors import DataError, UsageError
 from shared.manifests.files import read_manifests
-from train.data.batches import Turns, cut_batch, epoch_order, epoch_steps, training_batches
-from train.data.prefetch import Prefetcher, prefetched
-from train.data.reader import BatchReader, ClipReader, blend
+from train.data.loader.batches import Turns, cut_batch, epoch_order, epoch_steps, training_batches
+from train.data.loader.prefetch import Prefetcher, prefetched
+from train.data.loader.reader import BatchReader, ClipReader, blend
 from train.data.samples import (
     ClipTable,
     Samples,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.data.transfer import Sender, pack, unpack
+from train.data.loader.transfer import Sender, pack, unpack
 
 TYPES = (torch.uint8, torch.int64, torch.float32, torch.float64, torch.bool)
 

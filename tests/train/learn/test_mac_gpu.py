@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trained import TINY
 
 from shared.errors import DataError, UsageError
-from train.data.batches import Step, training_batches
-from train.data.reader import BatchReader
-from train.data.transfer import Sender
+from train.data.loader.batches import Step, training_batches
+from train.data.loader.reader import BatchReader
+from train.data.loader.transfer import Sender
 from train.data.views import evaluation_views
 from train.learn.inference import probabilities_of
 from train.learn.lessons import make_lesson

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from shared.errors import DataError
 from train.model.config import PRESETS
-from train.model.families import Weights, convert
 from train.model.lsvit import LSViT, make_config
-from train.model.pretrained import copy_weights
-from train.model.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
-from train.model.weight_files import Stated, read_stated
+from train.model.weights.families import Weights, convert
+from train.model.weights.files import Stated, read_stated
+from train.model.weights.pretrained import copy_weights
+from train.model.weights.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "weights"

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from shared.errors import DataError
 from train.model.config import MotionInit
-from train.model.families import load_weights
 from train.model.lsvit import LSViT, ModelConfig, make_config
-from train.model.pretrained import copy_weights, resized_temporal_positions
+from train.model.weights.families import load_weights
+from train.model.weights.pretrained import copy_weights, resized_temporal_positions
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

@@ -19,13 +19,13 @@ from trained import TINY, assert_same, checkpoint
 
 from shared.errors import DataError, UsageError
 from shared.manifests.files import read_manifests
-from train.data.reader import ClipReader
+from train.data.loader.reader import ClipReader
 from train.data.samples import make_table
 from train.data.views import evaluation_views
 from train.model.config import ModelConfig
-from train.model.families import own_weights
 from train.model.lsvit import LSViT
-from train.model.trained_on import TrainedOn
+from train.model.weights.families import own_weights
+from train.model.weights.trained_on import TrainedOn
 from train.probe.command import probe
 from train.probe.config import SETTLED, ProbeOptions
 from train.run.command import run

@@ -15,15 +15,15 @@ from made_dataset import MadeDataset, make_dataset
 from made_plan import plan_row, write_made_plan
 from trained import TINY, train
 
-from train.data.batches import Step
+from train.data.loader.batches import Step
 from train.learn.lessons import draw_step
 from train.learn.losses import clip_losses, soft_targets
 from train.learn.processes import Processes
 from train.run.beginning import setting_of
+from train.run.config.conflicts import CONFLICTS, Setting, idle_options
 from train.run.config.fields import flags
 from train.run.config.resolve import resolve
 from train.run.config.values import Value
-from train.run.conflicts import CONFLICTS, Setting, idle_options
 from train.run.data import RunData, open_data
 from train.run.learner import make_learner, make_lessons
 from train.run.model import make_model

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from shared.errors import DataError, UsageError
 from train.cli import app
-from train.data.batches import Step
+from train.data.loader.batches import Step
 from train.learn.lessons import Draws, Lessons, draw_step
 from train.learn.processes import Processes, choose_device
 from train.learn.step import Learner

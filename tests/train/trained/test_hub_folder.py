@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from trained import train
 
 import hmdb51_lsvit
-from train.model.families import load_weights
-from train.model.trained_on import UNKNOWN, TrainedOn
+from train.model.weights.families import load_weights
+from train.model.weights.trained_on import UNKNOWN, TrainedOn
 from train.trained.calibration import Calibration, read_calibration, write_calibration
 from train.trained.export import ExportOptions, export
 from train.trained.folders import find_run, run_name

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Literal, cast
 
-from preprocess.fetch.members import ByteSource, HostileArchiveError, Limits, Member, read_head
+from preprocess.fetch.archives.members import ByteSource, HostileArchiveError, Limits, Member, read_head
 from shared.errors import DataError
 
 _COMPRESSED: Mapping[bytes, Callable[[Path], object]] = {

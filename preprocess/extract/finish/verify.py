@@ -10,13 +10,13 @@ from typing import Literal
 
 import pandas as pd
 
+from preprocess.extract.engines.reading import ReadShards, read_in_threads
+from preprocess.extract.engines.tasks import ALL, Task
 from preprocess.extract.extraction_plan import clip_facts
 from preprocess.extract.facts import with_facts
-from preprocess.extract.reading import ReadShards, read_in_threads
+from preprocess.extract.finish.stored_rows import contradictions, stored_rows
 from preprocess.extract.rules import kept_rules, made_by
 from preprocess.extract.state import read_extraction_plan
-from preprocess.extract.stored_rows import contradictions, stored_rows
-from preprocess.extract.tasks import ALL, Task
 from shared.errors import DataError
 from shared.files import sha256_of
 from shared.manifests.files import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preprocess.extract.reading import ReadShards, read_in_threads
+from preprocess.extract.engines.reading import ReadShards, read_in_threads
 from shared.errors import UsageError
 
 ENGINES = ("local", "ray")
@@ -16,7 +16,7 @@ def check_engine(engine: str, *, num_tasks: int) -> None:
         return
     if num_tasks > 1:
         raise UsageError("--num-tasks cannot be combined with --engine ray, which divides the work itself")
-    from preprocess.extract.ray.cluster import require_ray
+    from preprocess.extract.engines.ray.cluster import require_ray
 
     require_ray()
 
@@ -26,6 +26,6 @@ def reader_of(engine: str, *, num_tasks: int) -> ReadShards:
     check_engine(engine, num_tasks=num_tasks)
     if engine == "local":
         return read_in_threads
-    from preprocess.extract.ray.reading import read_on_ray
+    from preprocess.extract.engines.ray.reading import read_on_ray
 
     return read_on_ray

@@ -12,8 +12,8 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Generic
 
-from preprocess.extract.ray.cluster import Needs, completed, connected, not_seen
-from preprocess.extract.reading import Item, Result
+from preprocess.extract.engines.ray.cluster import Needs, completed, connected, not_seen
+from preprocess.extract.engines.reading import Item, Result
 from shared.errors import DataError
 
 TASK_BYTES = 2 * 1000**3  # seconds of reading, so that Ray's own milliseconds do not count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.errors import DataError
 from train.model.config import PRESETS, Activation, BackboneShape, PerColour
-from train.model.weight_files import Stated
+from train.model.weights.files import Stated
 
 MeanAndStd = tuple[PerColour, PerColour]
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 import rarfile
 
-from preprocess.fetch.members import ByteSource, Member, check_member
-from preprocess.fetch.rar_tools import read_with_bsdtar, read_with_unar
+from preprocess.fetch.archives.members import ByteSource, Member, check_member
+from preprocess.fetch.archives.rar_tools import read_with_bsdtar, read_with_unar
 from shared.errors import DataError
 from shared.missing_packages import install
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import reduce_tensor
 
-from train.data.memory import MOST_KEPT
+from train.data.loader.memory import MOST_KEPT
 
 _UNIT = 64  # sizes are multiples of it, so that numbers of any type fit
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from preprocess.eda import count_findings, picture_findings
-from preprocess.eda.findings import Finding, Findings
+from preprocess.eda.findings import counts, pictures
+from preprocess.eda.findings.finding import Finding, Findings
 from preprocess.eda.near_duplicates import NearDuplicates
 from preprocess.eda.offsets import is_spread_known
 from preprocess.eda.summary import Summary
@@ -19,23 +19,23 @@ def conclude(summary: Summary, duplicates: NearDuplicates | None, *, places: str
     find the shards and manifests; empty where they lie where commands look anyway.
     """
     checks: list[tuple[str, Finding | None]] = [
-        ("uneven classes", count_findings.on_balance(summary, places=places)),
-        ("sources in both train and test", count_findings.on_leaks(summary)),
-        ("classes without training or test clips", count_findings.on_missing_classes(summary)),
-        ("classes of one source", count_findings.on_single_sources(summary)),
-        ("augmentation", picture_findings.on_augmentation(summary, places=places)),
-        ("pictures that lose a tenth or more to the crop", count_findings.on_crop(summary)),
-        ("padded clips", count_findings.on_padding(summary)),
-        ("damaged videos", count_findings.on_damage(summary)),
-        ("files left out", count_findings.on_left_out(summary)),
+        ("uneven classes", counts.on_balance(summary, places=places)),
+        ("sources in both train and test", counts.on_leaks(summary)),
+        ("classes without training or test clips", counts.on_missing_classes(summary)),
+        ("classes of one source", counts.on_single_sources(summary)),
+        ("augmentation", pictures.on_augmentation(summary, places=places)),
+        ("pictures that lose a tenth or more to the crop", counts.on_crop(summary)),
+        ("padded clips", counts.on_padding(summary)),
+        ("damaged videos", counts.on_damage(summary)),
+        ("files left out", counts.on_left_out(summary)),
     ]
     not_checked = []
     if is_spread_known(summary.clips["class_name"]):
-        checks.insert(4, (_APART, picture_findings.on_classes_apart(summary)))
+        checks.insert(4, (_APART, pictures.on_classes_apart(summary)))
     else:
         not_checked.append(f"{_APART}, as most classes have a single clip")
     if duplicates is not None:
-        checks.insert(2, (_DUPLICATES, count_findings.on_near_duplicates(duplicates)))
+        checks.insert(2, (_DUPLICATES, counts.on_near_duplicates(duplicates)))
     else:
         not_checked.append(f"{_DUPLICATES}, as the shards are not at hand")
     return Findings(

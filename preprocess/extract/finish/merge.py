@@ -11,13 +11,13 @@ from types import MappingProxyType
 
 import numpy as np
 
+from preprocess.extract.engines.reading import ReadShards, read_in_threads
 from preprocess.extract.extraction_plan import ExtractionPlan, PlannedShard, clip_facts
 from preprocess.extract.facts import FactRules, with_facts
+from preprocess.extract.finish.stored_rows import contradictions, stored_rows
 from preprocess.extract.ownership import check_owner
-from preprocess.extract.reading import ReadShards, read_in_threads
 from preprocess.extract.rules import AS_KEPT, AskedRules, keep_rules, remarks, rules_for, sha256_of_table
 from preprocess.extract.state import is_finished, read_extraction_plan, read_outcome
-from preprocess.extract.stored_rows import contradictions, stored_rows
 from shared.errors import DataError
 from shared.files import sha256_of
 from shared.manifests.files import (

@@ -16,7 +16,7 @@ from shared.checks import parse_json
 from shared.errors import DataError, first_line
 from shared.hub import HUB_PREFIX, hub_errors
 from train.model.config import PerColour
-from train.model.portable import CONFIG_FILE, WEIGHTS_FILE, read_config
+from train.model.weights.portable import CONFIG_FILE, WEIGHTS_FILE, read_config
 
 CHECKPOINT_FORMAT = "lsvit-checkpoint"
 CHECKPOINTS_FOLDER = "checkpoints"

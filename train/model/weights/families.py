@@ -19,10 +19,10 @@ from torch import Tensor
 from shared.checks import from_builtins
 from shared.errors import DataError, UsageError
 from train.model.config import Activation, BackboneShape, ModelConfig, PerColour, SpatialPool
-from train.model.misfits import NUM_SHOWN, check_fit, refused, timm_names
-from train.model.trained_on import UNKNOWN, TrainedOn
-from train.model.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
-from train.model.weight_files import Stated, StoredWeights, find_weights, read_found, read_stated
+from train.model.weights.files import Stated, StoredWeights, find_weights, read_found, read_stated
+from train.model.weights.misfits import NUM_SHOWN, check_fit, refused, timm_names
+from train.model.weights.trained_on import UNKNOWN, TrainedOn
+from train.model.weights.unstated import check_activation, usual_activation, usual_heads, usual_normalisation
 
 Tensors = dict[str, Tensor]
 

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from preprocess.extract.decoders import DecoderCounts, warn_of_idle_gpu
+from preprocess.extract.engines.ray.cluster import Needs, completed, connected, not_seen
 from preprocess.extract.extraction_plan import Extraction, PlannedShard
 from preprocess.extract.facts import ClipFacts
-from preprocess.extract.ray.cluster import Needs, completed, connected, not_seen
 from preprocess.extract.state import STATE_FILE, is_finished, remove_temporary_files
 from shared.errors import DataError
 from shared.terminal.console import progress

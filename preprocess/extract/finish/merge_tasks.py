@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.extract.merge import merge, read_shards, ready_plan
-from preprocess.extract.reading import ReadShards
+from preprocess.extract.engines.reading import ReadShards
+from preprocess.extract.engines.tasks import Task
+from preprocess.extract.finish.merge import merge, read_shards, ready_plan
 from preprocess.extract.rules import AS_KEPT, AskedRules, rules_for, say_warnings, sha256_of_table
-from preprocess.extract.tasks import Task
 from shared.checks import from_builtins, parse_json
 from shared.errors import DataError
 from shared.files import write_text

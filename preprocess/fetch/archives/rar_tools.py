@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from preprocess.fetch.members import ByteSource, Member
-from preprocess.fetch.tool_output import ToolOutput, tool_output, unreadable
+from preprocess.fetch.archives.members import ByteSource, Member
+from preprocess.fetch.archives.tool_output import ToolOutput, tool_output, unreadable
 from shared.errors import DataError
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from shared.video.sampling import evaluation_rows, training_rows
-from train.data.reader import BatchReader
+from train.data.loader.reader import BatchReader
 from train.data.samples import Samples
 from train.data.seeds import Purpose, generator
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from preprocess.fetch.members import Budget, ByteSource, Limits, Member, check_member, read_head
-from preprocess.fetch.rar import list_rar, read_rar
-from preprocess.fetch.tar import is_tar, list_tar, read_tar
+from preprocess.fetch.archives.members import Budget, ByteSource, Limits, Member, check_member, read_head
+from preprocess.fetch.archives.rar import list_rar, read_rar
+from preprocess.fetch.archives.tar import is_tar, list_tar, read_tar
 from preprocess.fetch.web_pages import is_web_page, page_name
 from shared.errors import DataError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from shared.errors import DataError
 from train.model.config import BackboneShape, PerColour
-from train.model.families import Weights
 from train.model.lmi import DirectionalLMI
 from train.model.lsvit import LSViT
 from train.model.smif import DirectionalSMIF
+from train.model.weights.families import Weights
 
 # How an error calls what differs between weights and model.
 _WORDS = {"embed_dim": "width", "depth": "number of blocks", "num_heads": "number of heads", "patch_size": "patch size"}
@@ -73,24 +73,14 @@ def copy_weights(
     than the model's.
     """
     _check_shape(model.config, weights)
-    others = bool(class_names and weights.class_names) and tuple(class_names) != weights.class_names
     modules, state = _directional_modules(model), model.state_dict()
     renewed = weights.tensors.keys() & set().union(*modules.values()) if renew_motion else set()
-    skipped, copied = [], dict[str, Tensor]()
-    for key in (key for key in state if key in weights.tensors and key not in renewed):
-        tensor = weights.tensors[key]
-        fitting = _fitting(key, tensor, state[key], num_prefix_tokens=model.config.num_prefix_tokens)
-        if key.startswith("head.") and others:
-            skipped.append(Skipped(key=key, reason="the classes in the file are others"))
-        elif fitting is None:
-            skipped.append(Skipped(key=key, reason=_reason(key, tensor, state[key])))
-        else:
-            copied[key] = fitting
-    for name, module in modules.items():
-        count = len(module & copied.keys())
-        if 0 < count < len(module):
-            skipped.append(Skipped(key=name, reason=f"only {count} of its {len(module)} tensors are there"))
-            copied = {key: tensor for key, tensor in copied.items() if key not in module}
+    offered = {key: weights.tensors[key] for key in state if key in weights.tensors and key not in renewed}
+    others = bool(class_names and weights.class_names) and tuple(class_names) != weights.class_names
+    fitted, skipped = _fitted(
+        offered, state, num_prefix_tokens=model.config.num_prefix_tokens, has_other_classes=others
+    )
+    copied, halves = _whole_modules(fitted, modules)
     model.load_state_dict(copied, strict=False)
     return LoadReport(
         source=weights.source,
@@ -98,7 +88,7 @@ def copy_weights(
         interpolated=tuple(key for key, tensor in copied.items() if tensor is not weights.tensors[key]),
         missing=tuple(key for key in state if key not in copied),
         unexpected=tuple(key for key in weights.tensors if key not in state),
-        skipped=tuple(skipped),
+        skipped=(*skipped, *halves),
         mean=weights.mean,
         std=weights.std,
         notes=(*weights.notes, *_renewal(renewed, model.config.motion_init)),
@@ -123,6 +113,35 @@ def _check_shape(shape: BackboneShape, weights: Weights) -> None:
             f"the weights of {weights.source} do not fit: {'; '.join(wrong)}; leave --preset and sizes out, then the "
             "shape comes from the file, or choose another --init"
         )
+
+
+def _fitted(
+    offered: Mapping[str, Tensor], state: Mapping[str, Tensor], *, num_prefix_tokens: int, has_other_classes: bool
+) -> tuple[dict[str, Tensor], list[Skipped]]:
+    """Of the tensors ``offered`` to a model's ``state`` those that can be copied, and why the others cannot."""
+    fitted, skipped = dict[str, Tensor](), []
+    for key, tensor in offered.items():
+        fitting = _fitting(key, tensor, state[key], num_prefix_tokens=num_prefix_tokens)
+        if key.startswith("head.") and has_other_classes:
+            skipped.append(Skipped(key=key, reason="the classes in the file are others"))
+        elif fitting is None:
+            skipped.append(Skipped(key=key, reason=_reason(key, tensor, state[key])))
+        else:
+            fitted[key] = fitting
+    return fitted, skipped
+
+
+def _whole_modules(
+    fitted: Mapping[str, Tensor], modules: Mapping[str, set[str]]
+) -> tuple[dict[str, Tensor], list[Skipped]]:
+    """``fitted`` without the modules of which only some tensors are there, and these modules."""
+    halves = {name: keys for name, keys in modules.items() if 0 < len(keys & fitted.keys()) < len(keys)}
+    skipped = [
+        Skipped(key=name, reason=f"only {len(keys & fitted.keys())} of its {len(keys)} tensors are there")
+        for name, keys in halves.items()
+    ]
+    left_out = set().union(*halves.values())
+    return {key: tensor for key, tensor in fitted.items() if key not in left_out}, skipped
 
 
 def _fitting(key: str, tensor: Tensor, target: Tensor, *, num_prefix_tokens: int) -> Tensor | None:

@@ -7,7 +7,7 @@ import shlex
 import numpy as np
 import pandas as pd
 
-from preprocess.eda.findings import Finding, Link, listed
+from preprocess.eda.findings.finding import Finding, Link, listed
 from preprocess.eda.names import shown_name
 from preprocess.eda.offsets import AUGMENTED_COLUMNS, MAX_STRENGTH, PICTURE_COLUMNS, strengths_of
 from preprocess.eda.summary import Summary

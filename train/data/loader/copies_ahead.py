@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from train.data.batches import Step
-from train.data.reader import BatchReader
+from train.data.loader.batches import Step
+from train.data.loader.reader import BatchReader
 from train.data.samples import ClipTable, Samples
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from shared.shards.places import RemoteShards, ShardsPlace
-from train.data.memory import ReusedMemory
-from train.data.open_shards import OpenShards
+from train.data.loader.memory import ReusedMemory
+from train.data.loader.open_shards import OpenShards
 from train.data.samples import ClipTable, Samples, shard_numbers
 
 Integers = npt.NDArray[np.int64]

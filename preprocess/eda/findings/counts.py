@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from preprocess.eda.findings import Finding, Link, listed
+from preprocess.eda.findings.finding import Finding, Link, listed
 from preprocess.eda.near_duplicates import NearDuplicates
 from preprocess.eda.summary import SHORTFALL_SHARE, Summary
 from shared.manifests.files import SPLIT_COLUMNS

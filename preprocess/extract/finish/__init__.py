@@ -1,0 +1,1 @@
+"""What follows when shards are written: they are merged into one data set, and verified."""

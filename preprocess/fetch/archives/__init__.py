@@ -1,0 +1,1 @@
+"""Archives of videos, read without trusting them: .zip, .tar and .rar."""
