@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import fcntl
 import functools
 import hashlib
@@ -39,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     the file gets its name. After an error nothing is left; what a killed process leaves, the next one removes.
     Where ``path`` is a link, what it points to is written. A pipe, a terminal and what else only passes bytes on, such
     as /dev/stdout, stays what it is and gets the content once it is whole. Raises DataError where a folder, a
-    disk, a socket or a closed file is there, and where what passes bytes on takes them no more.
+    disk, a socket, a loop of links or a closed file is there, and where what passes bytes on takes them no more.
     """
     begin()
     _check_kind(path)
@@ -64,8 +65,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def check_target(path: Path) -> None:
     """Raise DataError where ``whole_file`` can write nothing to ``path``: to be asked before long work.
 
-    That is where a folder, a disk or a socket is there, where it names an open file that is closed or only read, and
-    where its folder is a file or may not be written to.
+    That is where a folder, a disk, a socket or a loop of links is there, where it names an open file that is closed or
+    only read, and where its folder is a file or may not be written to.
     """
     try:
         _check_kind(path)
@@ -180,8 +181,18 @@ def _handed_over(path: Path) -> Iterator[Path]:
             raise DataError(f"{path} cannot be written ({error.strerror}); name another file") from error
 
 
+def _check_links(path: Path) -> None:
+    """Raise DataError where links lead to each other without end: `exists` and `realpath` would not say so."""
+    try:
+        path.stat()
+    except OSError as error:  # whatever else stands against it is said where it is written
+        if error.errno == errno.ELOOP:
+            raise DataError(f"{path} leads through a loop of links; name another file") from error
+
+
 def _target_of(path: Path) -> Path:
     """What a rename may replace without harm: ``path``, or what it points to."""
+    _check_links(path)
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "a disk or a socket"
         raise DataError(f"{path} is {what} and no file; name a file")

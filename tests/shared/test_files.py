@@ -99,6 +99,19 @@ def test_an_open_file_that_takes_nothing_is_said_before_the_work(tmp_path: Path)
         check_target(tmp_path / ("x" * 300))
 
 
+@pytest.mark.parametrize("name", ["one", "other", "itself", "itself/file.csv"])
+def test_links_that_lead_to_each_other_stay_and_are_said_before_the_work(tmp_path: Path, name: str) -> None:
+    for link, target in (("one", "other"), ("other", "one"), ("itself", "itself")):
+        (tmp_path / link).symlink_to(target)
+    path = tmp_path / name
+    with pytest.raises(DataError, match=f"^{path} leads through a loop of links; name another file"):
+        check_target(path)
+    with pytest.raises(DataError, match=f"^{path} leads through a loop of links; name another file"):
+        write_text(path, "text")
+    assert sorted(each.name for each in tmp_path.iterdir() if each.is_symlink()) == ["itself", "one", "other"]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_device_that_is_full_is_named() -> None:
     with pytest.raises(DataError, match=r"^/dev/full cannot be written \(No space left on device\); name another file"):
         write_text(Path("/dev/full"), "text")
