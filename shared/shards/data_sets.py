@@ -12,7 +12,7 @@ from shared.errors import DataError
 from shared.manifests.files import Dataset
 from shared.shards.format import SHARD_NAMES
 from shared.shards.places import RemoteShards, ShardsPlace
-from shared.shards.reader import ShardReader, read_dataset_id
+from shared.shards.reader import ShardReader, is_the_files_fault, read_dataset_id
 from shared.shards.remote import copy_of, names_at
 from shared.terminal.console import counted
 
@@ -133,6 +133,8 @@ def _open_copy(shards: RemoteShards, name: str, *, dataset_id: str) -> ShardRead
         # It may have had to make room at once, for a shard that another thread or process wanted, and be back again.
         if before is None or _identity(file) != before:
             return _open_copy(shards, name, dataset_id=dataset_id)
+        if not is_the_files_fault(error):
+            raise
         file.unlink(missing_ok=True)  # the next try copies it again
         raise DataError(f"{shards}/{name} is damaged or no shard; copy it there again") from error
     if reader.layout.dataset_id == dataset_id:

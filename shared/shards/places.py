@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ def shards_place(text: str, *, cache: Path, cache_gb: float) -> ShardsPlace:
     """
     if _ADDRESS.match(text) is None:
         return Path(text)
-    if not cache_gb > 0:
-        raise UsageError(f"--shard-cache-gb is {cache_gb:g}; it must be above 0: shards at an address are copied first")
+    if not 0 < cache_gb < math.inf:
+        raise UsageError(
+            f"--shard-cache-gb is {cache_gb:g}; it must be a number above 0: shards at an address are copied first"
+        )
     return RemoteShards(address=text.rstrip("/"), cache=cache, cache_gb=cache_gb)

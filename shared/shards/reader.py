@@ -55,6 +55,12 @@ class FramesPlace:
             raise DataError(f"{self.path} was changed while it was being read; run `hmdb-prep verify`")
 
 
+def is_the_files_fault(error: DataError) -> bool:
+    """Whether ``ShardReader`` raised this because of what is in the file, and not because of the machine at present."""
+    cause = error.__cause__
+    return not (isinstance(cause, OSError) and cause.errno in _NOT_THE_FILES_FAULT)
+
+
 class ShardReader:
     """A complete shard, opened for reading. The HDF5 file is closed again at once; frames are mapped from the file.
 

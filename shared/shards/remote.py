@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
-import itertools
 import os
-import sys
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -22,22 +19,19 @@ from shared.errors import DataError, UsageError, first_line
 from shared.files import remove_leftovers, whole_file
 from shared.missing_packages import install_extra
 from shared.shards.format import SHARD_NAMES
+from shared.shards.locks import locked, note, noted, pauses_for
 from shared.shards.places import RemoteShards
-from shared.terminal.console import say
-from shared.terminal.interrupts import is_interrupted
 
 _FOLDER = "copies-{}"  # a name that nobody's own shards have: what does not fit into the cache any more is deleted
 _LOCK = ".lock-"  # in front of the name of a shard: locked while its copy is looked for and made, which has its bytes
 _WHOLE_LOCK = ".lock"  # of the whole cache
-_PAUSE_SECONDS = 0.05  # long enough for others to open what they have just copied, before it has to make room
-_PAUSES_BEFORE_A_WORD, _MOST_PAUSES = 200, 12_000  # ten seconds and ten minutes
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def names_at(place: RemoteShards) -> frozenset[str]:
     """The names of the files there. Raises DataError where the address cannot be read, UsageError for unknown kinds."""
     system, root = _system(place.address)
-    with _explained(place.address, place):
+    with _explained(place.address):
         return frozenset(str(path).rstrip("/").rpartition("/")[2] for path in system.ls(root, detail=False))
 
 
@@ -48,9 +42,10 @@ def copy_of(place: RemoteShards, name: str, *, dataset_id: str) -> Path:
     be read, or the cache has no room for it.
     """
     file = _file_of(place, name, dataset_id)
-    with _locked(file.with_name(_LOCK + name)) as lock:  # else several threads and processes would all copy it
-        if not file.is_file():
-            _copy(place, file, lock, keep=frozenset(), waits=True)
+    if not file.is_file():
+        with _shard_lock(place, file) as lock:  # else several threads and processes would all copy it
+            if not file.is_file():
+                _copy(place, file, lock, keep=frozenset(), waits=True)
     _note_use(file)
     return file
 
@@ -61,17 +56,27 @@ def copy_ahead(place: RemoteShards, name: str, *, dataset_id: str, keep: Collect
     keep: shards whose copies stay or are still to be made: there has to be room beside them. Nothing is raised: what is
     wrong with a shard will be said when it is wanted.
     """
-    with contextlib.suppress(DataError, OSError):
+    with contextlib.suppress(DataError):
         file = _file_of(place, name, dataset_id)
-        with _locked(file.with_name(_LOCK + name)) as lock:
+        with _shard_lock(place, file) as lock:
             if file.is_file() or _copy(place, file, lock, keep=frozenset(map(file.with_name, keep)), waits=False):
                 _note_use(file)
 
 
 def _file_of(place: RemoteShards, name: str, dataset_id: str) -> Path:
-    file = place.cache / _FOLDER.format(hashlib.sha256(dataset_id.encode()).hexdigest()[:12]) / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file
+    folder = place.cache / _FOLDER.format(hashlib.sha256(dataset_id.encode()).hexdigest()[:12])
+    with _cache_explained(place):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+@contextlib.contextmanager
+def _shard_lock(place: RemoteShards, file: Path) -> Iterator[int]:
+    with (
+        _cache_explained(place),
+        locked(file.with_name(_LOCK + file.name), reason=f"others that copy {file.name}") as lock,
+    ):
+        yield lock
 
 
 def _copy(place: RemoteShards, file: Path, lock: int, *, keep: frozenset[Path], waits: bool) -> bool:
@@ -81,29 +86,32 @@ def _copy(place: RemoteShards, file: Path, lock: int, *, keep: frozenset[Path], 
     """
     system, root = _system(place.address)
     source = f"{place.address}/{file.name}"
-    with _explained(source, place):
+    with _explained(source):
         size = system.size(f"{root}/{file.name}")
-    pauses = _waits(f"room in {place.cache}, which copies that are being made take up")
-    while not _reserve(place, lock, size or 0, keep=keep):
-        if not waits:
-            return False
-        next(pauses)
+    if not _reserve(place, lock, size or 0, keep=keep, waits=waits):
+        return False
     with whole_file(file) as temporary:
-        with _explained(source, place):
+        with _explained(source):
             system.get_file(f"{root}/{file.name}", str(temporary))
         found = temporary.stat().st_size
-        if size is not None and found != size:
+        if size is None and not _reserve(place, lock, found, keep=keep, waits=waits):  # servers need not say it before
+            raise DataError(f"no room for {source}; it is made again when it is wanted")
+        if size not in (None, found):
             raise DataError(f"{source} has {size} bytes, and {found} arrived; run the same command again")
     return True
 
 
-def _reserve(place: RemoteShards, lock: int, size: int, *, keep: frozenset[Path]) -> bool:
-    """Take room for a copy, as long as its lock is held; False where there is none at present."""
-    with _locked(place.cache / _WHOLE_LOCK):
-        if not _make_room(place, size, keep=keep):
+def _reserve(place: RemoteShards, lock: int, size: int, *, keep: frozenset[Path], waits: bool) -> bool:
+    """Take room for a copy, as long as its lock is held; where there is none at present, wait or return False."""
+    pauses = pauses_for(f"room in {place.cache}, which copies that are being made take up")
+    while True:
+        with locked(place.cache / _WHOLE_LOCK, reason=f"others that make room in {place.cache}"):
+            if _make_room(place, size, keep=keep):
+                note(lock, size)  # from now on others count it
+                return True
+        if not waits:
             return False
-        os.pwrite(lock, b"%d" % size, 0)  # from now on others count it
-        return True
+        next(pauses)
 
 
 def _make_room(place: RemoteShards, size: int, *, keep: frozenset[Path]) -> bool:
@@ -129,8 +137,14 @@ def _make_room(place: RemoteShards, size: int, *, keep: frozenset[Path]) -> bool
     for copy in sorted(copies.keys() - keep, key=lambda copy: copies[copy].st_atime_ns):
         if left + size <= place.cache_bytes:
             break
-        copy.unlink(missing_ok=True)
-        left -= sizes[copy]
+        with contextlib.suppress(PermissionError):
+            copy.unlink(missing_ok=True)
+            left -= sizes[copy]
+    if left + size > place.cache_bytes:
+        raise DataError(
+            f"the cache {place.cache} is full of copies that only another user may delete; give it more room with "
+            "--shard-cache-gb, or name another with --shard-cache"
+        )
     return True
 
 
@@ -147,84 +161,15 @@ def _being_made(place: RemoteShards) -> dict[Path, int]:
     """The copies that threads and processes are making now, each with the bytes that it will have."""
     found = {}
     for path in place.cache.glob(f"{_FOLDER.format('*')}/{_LOCK}{SHARD_NAMES}"):
-        if path.stat().st_size and (size := _size_if_locked(path)):
+        if size := noted(path):
             found[path.with_name(path.name.removeprefix(_LOCK))] = size
     return found
 
 
-def _size_if_locked(path: Path) -> int:
-    """The number in a file that somebody has locked; 0 where nobody has: who wrote it was killed."""
-    with contextlib.suppress(OSError), path.open("rb") as file:  # where the file system has no locks, or it is not ours
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(file.read() or 0)
-    return 0
-
-
 def _note_use(file: Path) -> None:
     """Set the time of the last use, which many systems do not note by themselves; that of the change stays."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # it is gone again, or of another user, or the disk is read-only
         os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """No other thread or process is here for the same file, which is open and empty.
-
-    Without effect where the file system has no locks. Raises DataError where it is a file that only others may write.
-    """
-    descriptor = _open_lock(path)
-    try:
-        waits = _waits(f"others that copy into {path.parent}")
-        while not _is_lock_taken(descriptor):
-            next(waits)
-        try:
-            os.ftruncate(descriptor, 0)  # what somebody wrote who was killed
-            yield descriptor
-        finally:
-            with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, 0)
-                fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked child has it too
-    finally:
-        os.close(descriptor)
-
-
-def _open_lock(path: Path) -> int:
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(path, os.O_RDWR)  # some systems let nobody create what another user has in a shared folder
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError as error:
-        raise DataError(f"{path.parent} is another user's; name another cache with --shard-cache") from error
-    with contextlib.suppress(OSError):
-        os.fchmod(descriptor, 0o666)  # other users of the cache lock it too
-    return descriptor
-
-
-def _is_lock_taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # the file system has no locks
-        return True
-    return True
-
-
-def _waits(what: str) -> Iterator[None]:
-    """A pause each time. Raises DataError after ten minutes, or where this process was interrupted meanwhile."""
-    for number in itertools.count(1):
-        if is_interrupted():
-            raise DataError(f"interrupted while waiting for {what}")
-        time.sleep(_PAUSE_SECONDS)
-        if number == _PAUSES_BEFORE_A_WORD:
-            say(f"waiting for {what}", to=sys.stderr)
-        if number == _MOST_PAUSES:
-            raise DataError(
-                f"waited ten minutes for {what}; give it more room with --shard-cache-gb, or name another --shard-cache"
-            )
-        yield
 
 
 @functools.cache
@@ -242,7 +187,22 @@ def _system(address: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def _explained(source: str, place: RemoteShards) -> Iterator[None]:
+def _cache_explained(place: RemoteShards) -> Iterator[None]:
+    """What goes wrong with the cache itself, in one line. Raises DataError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise DataError(
+                f"the disk of {place.cache} is full; free some, or name another with --shard-cache"
+            ) from error
+        raise DataError(
+            f"no copies can be made in the cache {place.cache} ({first_line(error)}); name another with --shard-cache"
+        ) from error
+
+
+@contextlib.contextmanager
+def _explained(source: str) -> Iterator[None]:
     """What goes wrong with an address, in one line. Raises DataError."""
     try:
         yield
@@ -250,9 +210,7 @@ def _explained(source: str, place: RemoteShards) -> Iterator[None]:
         raise DataError(f"there is nothing at {source}; name another folder or address with --shards") from error
     except Exception as error:  # fsspec's file systems raise what their libraries do: botocore, aiohttp, ...
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            raise DataError(
-                f"the disk of {place.cache} is full; free some, or name another with --shard-cache"
-            ) from error
+            raise  # it is the cache's
         raise DataError(
             f"{source} cannot be read ({type(error).__name__}: {first_line(error)}); when that is mended, run the "
             "same command again"

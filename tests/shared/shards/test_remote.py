@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import os
 import shutil
 import sys
@@ -11,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -20,6 +23,7 @@ from made_dataset import DATASET_ID, MadeDataset, make_dataset
 
 from shared.errors import DataError, UsageError
 from shared.shards.data_sets import check_present, open_shard
+from shared.shards.locks import noted
 from shared.shards.places import RemoteShards, shards_place
 from shared.shards.reader import ShardReader
 from shared.shards.remote import copy_ahead, copy_of, names_at
@@ -59,8 +63,9 @@ def test_a_text_names_a_folder_or_an_address() -> None:
     found = shards_place("s3://bucket/shards/", cache=Path("c"), cache_gb=1.5)
     assert found == RemoteShards(address="s3://bucket/shards", cache=Path("c"), cache_gb=1.5)
     assert str(found) == "s3://bucket/shards"
-    with pytest.raises(UsageError, match="--shard-cache-gb is 0"):
-        shards_place("s3://bucket/shards", cache=Path("c"), cache_gb=0)
+    for none in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(UsageError, match=f"--shard-cache-gb is {none:g}"):
+            shards_place("s3://bucket/shards", cache=Path("c"), cache_gb=none)
 
 
 def test_a_copy_is_the_shard_and_is_made_once(
@@ -166,26 +171,31 @@ def test_a_copy_of_another_process_takes_up_room_until_it_is_killed(
     assert copies(tmp_path) == [NAMES[2]] and not unfinished.exists()
 
 
+def in_a_thread(place: RemoteShards, name: str) -> Path:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copied, place, name).result()
+
+
 def test_who_waits_for_room_says_so_and_ends_when_interrupted(
     store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, *_ = sorted(names_at(place_in(tmp_path)))
-    size = store.size(f"{ADDRESS}/{name}")
+    place = place_in(tmp_path, num_bytes=store.size(f"{ADDRESS}/{name}"))
     lock = tmp_path / "copies-000000000000" / ".lock-shard-00009.h5"
     lock.parent.mkdir()
-    lock.write_text(str(size))
+    lock.write_text(str(place.cache_bytes))
     pauses: list[float] = []
-    monkeypatch.setattr("shared.shards.remote.time.sleep", pauses.append)
+    monkeypatch.setattr("shared.shards.locks.time.sleep", pauses.append)
+    monkeypatch.setattr("shared.shards.locks.is_interrupted", lambda: len(pauses) > 300)
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as one that copies
-        with pytest.raises(DataError, match=r"waited ten minutes for room in .*--shard-cache-gb"):
-            copied(place_in(tmp_path, num_bytes=size), name)
-        assert len(pauses) == 12_000 and capsys.readouterr().err.count("waiting for room in") == 1
-        monkeypatch.setattr("shared.shards.remote.is_interrupted", lambda: len(pauses) > 12_010)
         with pytest.raises(DataError, match="interrupted while waiting for room"):
-            copied(place_in(tmp_path, num_bytes=size), name)
+            in_a_thread(place, name)
+        with pytest.raises(KeyboardInterrupt):
+            copied(place, name)
+        assert capsys.readouterr().err.count("waiting for room in") == 1
     monkeypatch.undo()
-    assert copied(place_in(tmp_path, num_bytes=size), name).is_file()
+    assert copied(place, name).is_file()
 
 
 def test_who_waits_in_vain_leaves_what_the_other_has_noted(
@@ -195,12 +205,99 @@ def test_who_waits_in_vain_leaves_what_the_other_has_noted(
     copied(place_in(tmp_path), name).unlink()
     (lock,) = tmp_path.rglob(f".lock-{name}")
     lock.write_text("7")
-    monkeypatch.setattr("shared.shards.remote.is_interrupted", lambda: True)
+    monkeypatch.setattr("shared.shards.locks.is_interrupted", lambda: True)
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as one that copies this shard
         with pytest.raises(DataError, match="interrupted while waiting for others that copy"):
-            copied(place_in(tmp_path), name)
+            in_a_thread(place_in(tmp_path), name)
         assert lock.read_text() == "7"
+
+
+def test_a_look_at_a_lock_is_over_though_a_process_was_forked_meanwhile(tmp_path: Path) -> None:
+    """A fork shares the open file, as a duplicate does: a shared lock would last as long as the child."""
+    lock, duplicates = tmp_path / ".lock", list[int]()
+    lock.write_text("7")
+    opened = io.open
+
+    def open_twice(*words: Any, **options: Any) -> Any:
+        file = opened(*words, **options)
+        duplicates.append(os.dup(file.fileno()))
+        return file
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("io.open", open_twice)
+        assert noted(lock) == 0
+    assert len(duplicates) == 1
+    with lock.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(duplicates[0])
+
+
+def test_copies_of_other_users_are_used_and_never_deleted(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cache that others can only read as well: no lock is needed for a copy that is there."""
+    place = place_in(tmp_path, num_bytes=(made.shards / NAMES[0]).stat().st_size * 3 // 2)
+    copied(place, NAMES[0])
+
+    def refused(*words: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.utime", refused)
+    monkeypatch.setattr("os.unlink", refused)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shared.shards.remote.locked", refused)
+        assert copied(place, NAMES[0]).is_file()
+    with pytest.raises(DataError, match=r"is full of copies that only another user may delete; .*--shard-cache-gb"):
+        copied(place, NAMES[1])
+
+
+def test_a_cache_that_cannot_be_one_is_said(store: MemoryFileSystem, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match=r"in the cache .*file .*; name another with --shard-cache"):
+        copied(place_in(tmp_path / "file"), NAMES[0])
+
+
+def test_a_full_disk_is_said_of_the_cache(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for what in ("os.pwrite", "fsspec.implementations.memory.MemoryFileSystem.get_file"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(what, full)
+            with pytest.raises(DataError, match=f"the disk of {tmp_path} is full"):
+                copied(place_in(tmp_path), NAMES[0])
+    assert copies(tmp_path) == []
+
+
+def test_the_bound_holds_though_a_server_does_not_say_sizes(
+    made: MadeDataset, store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "size", lambda self, path: None)
+    size = max((made.shards / name).stat().st_size for name in NAMES)
+    place = place_in(tmp_path, num_bytes=int(2.5 * size))
+    for name in NAMES:
+        copied(place, name)
+    assert len(copies(tmp_path)) == 2
+    copy_ahead(place, NAMES[0], dataset_id=DATASET_ID, keep=NAMES[4:])
+    assert copies(tmp_path) == NAMES[4:]
+    with pytest.raises(DataError, match="give it more with --shard-cache-gb"):
+        copied(place_in(tmp_path / "small", num_bytes=size // 2), NAMES[0])
+    assert copies(tmp_path / "small") == []
+
+
+def test_a_copy_stays_when_only_the_machine_could_not_open_it(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(*words: object, **options: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("shared.shards.reader.h5py.File", too_many)
+    with pytest.raises(DataError, match="cannot be read: Too many open files"):
+        open_shard(place_in(tmp_path), NAMES[0], named=NAMES, dataset_id=DATASET_ID)
+    assert copies(tmp_path) == [NAMES[0]]
 
 
 def test_a_lock_is_given_back_though_a_forked_process_has_the_file_open(
@@ -215,10 +312,10 @@ def test_a_lock_is_given_back_though_a_forked_process_has_the_file_open(
             duplicates.append(os.dup(descriptor))
         return descriptor
 
-    monkeypatch.setattr("shared.shards.remote.os.open", open_twice)
+    monkeypatch.setattr("shared.shards.locks.os.open", open_twice)
     name, *_ = sorted(names_at(place))
     copied(place, name)
-    monkeypatch.setattr("shared.shards.remote._waits", lambda what: iter(()))  # waiting would raise StopIteration
+    monkeypatch.setattr("shared.shards.locks.pauses_for", lambda what: iter(()))  # waiting would raise StopIteration
     copied(place, name).unlink()
     copied(place, name)
     assert all(file.stat().st_mode & 0o777 == 0o666 for file in tmp_path.rglob(".lock*"))

@@ -239,3 +239,26 @@ def test_wrapping_keeps_paths_and_indents() -> None:
     assert wrapped("see /a/very/long-path/of/files here", 10) == "see\n/a/very/long-path/of/files\nhere"
     assert wrapped("one\ntwo", 3) == "one\ntwo"
     assert wrapped("- one two", 6) == "- one\n  two"
+
+
+def test_an_interruption_put_off_until_a_command_has_ended_does_nothing(tmp_path: Path) -> None:
+    """One that comes while a module is imported waits a moment, and the command may be over by then."""
+    (tmp_path / "interrupting.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    program = """
+import sys, time
+from shared.terminal.console import _result_of
+from shared.terminal.interrupts import begin
+from shared.terminal.startup import end_at_once
+def command():
+    begin()
+    import interrupting
+end_at_once()
+_result_of(command)
+time.sleep(0.2)
+"""
+    paths = os.pathsep.join((str(tmp_path), str(SMALL.parents[2])))
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
