@@ -16,6 +16,7 @@ from train.run.config.fields import RunConfig
 from train.run.model import motion_of, temporal_pool_of, with_shape_of
 
 _USUAL: tuple[Variant, Variant, int, int] = ("directional", "directional", 1, 51)  # SMIF, LMI, its N, HMDB51's classes
+_USUAL_SIDE, _USUAL_FRAMES = 224, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,12 @@ class DescribeOptions:
     activation: str
     runs: Path
     smif: Variant | None
-    """None, here and in the next three: as in the run of --init, else as usual."""
+    """None, here and in the next five: as in the run of --init, else as usual."""
     lmi: Variant | None
     lmi_every: int | None
     num_classes: int | None
-    img_size: int
-    num_frames: int
+    img_size: int | None
+    num_frames: int | None
     json: bool
     svg: Path | None
     """None where no figure is wanted."""
@@ -75,11 +76,12 @@ def _config(options: DescribeOptions, weights: Weights | None) -> ModelConfig:
     if weights is not None and weights.class_names:  # of a run
         smif, lmi, lmi_every = motion_of(weights)
         num_classes = len(weights.class_names)
+    of_run = (None, None) if weights is None else (weights.image_size, weights.num_frames)
     return make_config(
         options.name if weights is None else weights.shape,
         num_classes=num_classes if options.num_classes is None else options.num_classes,
-        image_size=options.img_size,
-        num_frames=options.num_frames,
+        image_size=_first(options.img_size, of_run[0], _USUAL_SIDE),
+        num_frames=_first(options.num_frames, of_run[1], _USUAL_FRAMES),
         smif=options.smif or smif,
         lmi=options.lmi or lmi,
         lmi_every=options.lmi_every or lmi_every,
@@ -88,6 +90,10 @@ def _config(options: DescribeOptions, weights: Weights | None) -> ModelConfig:
         mean=HALF[0] if weights is None else weights.mean,
         std=HALF[1] if weights is None else weights.std,
     )
+
+
+def _first(given: int | None, of_run: int | None, usual: int) -> int:
+    return next(number for number in (given, of_run, usual) if number is not None)
 
 
 def _print(description: Description, *, name: str) -> None:

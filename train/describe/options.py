@@ -36,8 +36,13 @@ def describe_command(
     num_classes: Annotated[
         int | None, typer.Option("--num-classes", help="Number of classes. Default: of the run, else 51.")
     ] = None,
-    img_size: Annotated[int, typer.Option("--img-size", help="Side of the model's picture in pixels.")] = 224,
-    num_frames: Annotated[int, typer.Option("--num-frames", help="Frames T of a clip.")] = 16,
+    img_size: Annotated[
+        int | None,
+        typer.Option("--img-size", help="Side of the model's picture in pixels. Default: of the run, else 224."),
+    ] = None,
+    num_frames: Annotated[
+        int | None, typer.Option("--num-frames", help="Frames T of a clip. Default: of the run, else 16.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw the figure of the stages to this file too.")] = None,
 ) -> None:

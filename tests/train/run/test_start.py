@@ -17,6 +17,7 @@ from trained import assert_same, checkpoint, train, training_words
 from shared.errors import DataError
 from train.explain.maps import explain_clip
 from train.run.config.values import Value
+from train.trained.hub_folder import write_folder
 from train.trained.model import load_model
 
 script = load_script("make_weight_goldens")
@@ -163,7 +164,7 @@ def test_describe_shows_what_weights_are(tmp_path: Path, runs: Path) -> None:
     assert "ImageNet's, which DeiT-3, DINOv2 and DINOv3 expect" in result.err
     assert "(0.485, 0.456, 0.406)" in stages["normalise"]["explanation"]
     own = call(["describe", "--init", "plain", "--runs", str(runs), "--img-size", "16"])
-    assert own.code == 0 and "LS-ViT plain" in own.out and "(16, 5, 64)" in own.out
+    assert own.code == 0 and "LS-ViT plain" in own.out and "(4, 5, 64)" in own.out
 
 
 def test_the_command_refuses_and_asks(tmp_path: Path) -> None:
@@ -186,16 +187,23 @@ def test_describe_shows_a_run_as_it_was_trained(made: MadeDataset, tmp_path: Pat
     preset = {"preset": "tiny", "embed_dim": 0, "depth": 0, "num_heads": 0, "patch_size": 16, "img_size": 16}
     parts: dict[str, Value] = {"smif": "none", "lmi_every": 2, "temporal_pool": "directional"}
     folder = train(made, tmp_path, "some", **preset, **parts, epochs=1)  # type: ignore[arg-type]
-    words = ["describe", "--init", "some", "--runs", str(tmp_path), "--img-size", "16", "--num-frames", "4"]
+    words = ["describe", "--init", "some", "--runs", str(tmp_path)]
     found = call([*words, "--preset", "tiny", "--json"])
     assert found.code == 0, found.err
     stages = {stage["name"]: stage for stage in json.loads(found.out)["stages"]}
     assert [name for name in stages if name.endswith("lmim")] == ["blocks.1.lmim"]
     learned = sum(tensor.numel() for tensor in checkpoint(folder)["model"].values())
     assert json.loads(found.out)["parameters"] == learned
+    assert stages["smif"]["input"] == [1, 4, 3, 16, 16] and stages["pos_embed"]["output"] == [4, 2, 96]
     assert stages["head"]["output"] == [1, 3] and "no SMIF" in stages["smif"]["explanation"]
     given = call([*words, "--smif", "classic", "--lmi-every", "3", "--num-classes", "7"])
     assert "LS-ViT some, SMIF classic, LMI directional in 1 block of 3, one clip" in given.out
     assert "(1, 7)" in given.out
+    larger = call([*words, "--img-size", "32", "--num-frames", "6"])
+    assert larger.code == 0 and "(1, 6, 3, 32, 32)" in larger.out and "(6, 5, 96)" in larger.out
     wrong = call([*words, "--preset", "small"])
     assert wrong.code == 1 and "--preset small does not fit the weights of some: their embed_dim is 96" in wrong.err
+    loaded = load_model(folder)
+    write_folder(tmp_path / "exported", loaded, name="some", measures=None, repo="")
+    exported = call(["describe", "--init", str(tmp_path / "exported"), "--json"])
+    assert exported.out == found.out

@@ -46,6 +46,9 @@ class Weights:
     std: PerColour
     class_names: tuple[str, ...] = ()
     """Classes of the head, where the file says so."""
+    image_size: int | None = None
+    """Pixels of a side that the model was trained with, and its frames: of an LS-ViT, else None."""
+    num_frames: int | None = None
     trained_on: TrainedOn = field(default_factory=TrainedOn)
     """Clips of the data sets here; none where the weights are from elsewhere."""
     notes: tuple[str, ...] = ()
@@ -111,6 +114,8 @@ def own_weights(
         mean=config.mean,
         std=config.std,
         class_names=class_names,
+        image_size=config.image_size,
+        num_frames=config.num_frames,
         trained_on=trained_on,
     )
 
