@@ -9,35 +9,42 @@ With --val-fraction it is the best one by some of the training sources: of J-HMD
 (docs/log.md). The interval is a bootstrap over sources: clips of one source are no independent evidence. Rows run with
 every --start; those that freeze the ViT need weights. Seed by seed, and a table after each: R/table.md, the same by
 class and by quarter of motion in R/groups.csv, and by clip in R/clips.csv. Finished runs are kept, killed ones go on.
-What all have in common is in R/study.json: another study needs another R.
+What all have in common, the division into folds too, is in R/study.json: another study needs another R.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
+from benchmarks.real_video_folds import (
+    check_tested,
+    fold_by_clip,
+    folds_checksum,
+    read_right,
+    stored_checksum,
+    write_folds,
+)
 from benchmarks.real_video_rows import ABLATIONS, ROAD, ROWS, Entry, Row
 from benchmarks.real_video_tables import write_groups, write_table
 from benchmarks.training_runs import at_least, call, lsvit_train, run_all, study_options
 from shared.checks import parse_json
 from shared.errors import DataError, UsageError
-from shared.files import sha256_of, write_csv, write_text
-from shared.manifests.files import CLIPS_FOLDER, DATASET_FILE, SPLIT_COLUMNS, read_dataset, read_manifests
+from shared.files import sha256_of, write_text
+from shared.manifests.files import read_dataset, read_manifests
 from train.evaluate.output import PREDICTIONS_CSV
 from train.trained.folders import EVALUATION_FOLDER
 
 SCRATCH = "scratch"
+STUDY_FILE, FOLDS_FOLDER = "study.json", "folds"
+FOLDS_SHA256 = "folds_sha256"  # in the study's file: of which fold tests which clip
 SPLIT = "1"  # each fold has manifests of its own, in which this split is the fold
 PARTS = ("--split", SPLIT, "--resume")
 TRAINING = ("--plan", "none", "--normalisation", "half", "--batch-size", "16", "--lr", "1e-3", "--warmup-epochs", "2",
@@ -83,34 +90,6 @@ def make_entries(rows: Sequence[Row], starts: Sequence[str]) -> list[Entry]:
     return entries
 
 
-def fold_of_clips(classes: Sequence[str], sources: Sequence[str], *, num_folds: int) -> npt.NDArray[np.int64]:
-    """The fold that tests each clip, int64 (N,): whole sources, classes as even as these allow."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    fold = np.empty(len(classes), np.int64)
-    divided = StratifiedGroupKFold(num_folds, shuffle=True, random_state=0).split(fold, classes, sources)
-    for number, (_, members) in enumerate(divided):
-        fold[members] = number
-    return fold
-
-
-def write_folds(manifests: Path, folder: Path, *, num_folds: int) -> list[Path]:
-    """Copies of the manifests, one for each fold, in which split 1 is the fold: their folders."""
-    clips = read_manifests(manifests)
-    fold = dict(
-        zip(clips["clip_id"], fold_of_clips(clips["class_name"], clips["source"], num_folds=num_folds), strict=True)
-    )
-    places = [folder / f"{number + 1}of{num_folds}" for number in range(num_folds)]
-    for number, place in enumerate(places):
-        (place / CLIPS_FOLDER).mkdir(parents=True, exist_ok=True)
-        shutil.copy(manifests / DATASET_FILE, place)
-        for file in sorted((manifests / CLIPS_FOLDER).glob("*.csv")):
-            rows = pd.read_csv(file, dtype=str, keep_default_na=False)
-            rows[SPLIT_COLUMNS[0]] = ["test" if fold[clip_id] == number else "train" for clip_id in rows["clip_id"]]
-            write_csv(place / CLIPS_FOLDER / file.name, list(rows.columns), rows.itertuples(index=False))
-    return places
-
-
 def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str, bool]:
     """Train on a fold and test: whether each of its test clips was right. What was measured before is read."""
     name = f"{entry.row.name}-{entry.label}-{manifests.name}-seed{seed}"
@@ -125,52 +104,65 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
         words += study.shape if entry.start == SCRATCH else ("--init", entry.start)
         lsvit_train(entry.row.design, entry.row.command, *words, *places, *entry.row.words)  # the last word counts
         lsvit_train(entry.row.design, "evaluate", name, *places)
-    with predictions.open(encoding="utf-8", newline="") as file:
-        return {row["clip_id"]: row["true"] == row["predicted"] for row in csv.DictReader(file)}
+    return read_right(predictions)
 
 
 def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
-    """Write what all runs have in common into study.json. Raises DataError where another study is there."""
-    file, has_runs = study.runs / "study.json", any(study.runs.glob("*-seed*"))
+    """Write what all runs have in common into study.json. Raises DataError where runs are there that lack it."""
+    fold = fold_by_clip(manifests, num_folds=folds)
     content = {
         "dataset_id": read_dataset(manifests).dataset_id, "folds": folds, "epochs": study.epochs,
         "shape": list(study.shape), "shared": ["--val-fraction", study.val_fraction, *study.shared],
-        "training": list(study.training),
+        "training": list(study.training), FOLDS_SHA256: folds_checksum(fold.items()),
     }  # fmt: skip
+    if any(study.runs.glob("*-seed*")):
+        _check_study(study.runs, content)
+        check_tested(study.runs, fold, num_folds=folds)
+    write_text(study.runs / STUDY_FILE, json.dumps(content, indent=2) + "\n")
+
+
+def _check_study(runs: Path, content: dict[str, object]) -> None:
+    """Raise DataError where the runs that are there have other things in common."""
+    before = _read_study(runs)
+    differ = "; ".join(
+        f"{name} was {before.get(name)}, is {value}"
+        for name, value in content.items()
+        if name != FOLDS_SHA256 and before.get(name) != value
+    )
+    if differ:
+        raise DataError(f"the runs in {runs} are of another study ({differ}); name another --runs")
+    # Studies from before the checksum was kept have their folds' manifests.
+    checksum = before.get(FOLDS_SHA256) or stored_checksum(runs / FOLDS_FOLDER, num_folds=before["folds"])
+    if checksum != content[FOLDS_SHA256]:
+        raise DataError(f"the runs in {runs} have other folds: clips or sources have changed; name another --runs")
+
+
+def _read_study(runs: Path) -> dict[str, Any]:
+    file = runs / STUDY_FILE
     try:
-        before = parse_json(file.read_text(encoding="utf-8")) if has_runs and file.exists() else content
-        changed = [name for name, value in content.items() if before.get(name) != value]
-    except (ValueError, AttributeError) as error:
+        return dict(parse_json(file.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{runs} holds runs but no {STUDY_FILE}, which says what they have in common; name another --runs"
+        ) from error
+    except (ValueError, TypeError) as error:
         raise DataError(f"{file} is damaged ({error}); name another --runs") from error
-    if changed:
-        differ = "; ".join(f"{name} was {before.get(name)}, is {content[name]}" for name in changed)
-        raise DataError(f"the runs in {study.runs} are of another study ({differ}); name another --runs")
-    write_text(file, json.dumps(content, indent=2) + "\n")
 
 
 def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds: int, seeds: int, jobs: int) -> None:
     """All runs, seed by seed, and the table after each seed."""
     keep_study(study, manifests, folds=folds)
     clips = read_manifests(manifests)
-    places = write_folds(manifests, study.runs / "folds", num_folds=folds)
+    places = write_folds(manifests, study.runs / FOLDS_FOLDER, num_folds=folds)
     measured: list[list[list[bool]]] = [[] for _ in entries]
     for seed in range(seeds):
         runs = [partial(measure, entry, seed, place, study) for entry in entries for place in places]
         for right, of_folds in zip(measured, run_all(runs, num_seeds=folds, jobs=jobs), strict=True):
-            _check_folds(of_folds, places, study.runs)
             together = {clip_id: is_right for fold in of_folds for clip_id, is_right in fold.items()}
             right.append([together[clip_id] for clip_id in clips["clip_id"]])
         shares = [np.array(right, np.float64) for right in measured]
         write_groups(entries, shares, clips, study.runs)
         print(write_table(entries, shares, clips, study.runs), flush=True)
-
-
-def _check_folds(right: Sequence[dict[str, bool]], places: Sequence[Path], runs: Path) -> None:
-    """Raise DataError where runs that were there tested other clips than those of their fold: sources have changed."""
-    for fold, place in zip(right, places, strict=True):
-        clips = read_manifests(place, columns=["clip_id", SPLIT_COLUMNS[0]])
-        if fold.keys() != set(clips.loc[clips[SPLIT_COLUMNS[0]] == "test", "clip_id"]):
-            raise DataError(f"runs in {runs} tested other clips than those of fold {place.name}; name another --runs")
 
 
 def main() -> None:

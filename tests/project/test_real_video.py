@@ -1,10 +1,11 @@
-"""Weights made from frames without labels, and the study on real video that uses them. No figure is asserted here."""
+"""The study on real video: folds, intervals, the table, and which runs it goes on with. No figure is asserted here."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,181 +17,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from made_dataset import MadeDataset, make_dataset
 
-from benchmarks.pretrain_frames import (
-    MaskedAutoencoder,
-    Pretraining,
-    StoredFrames,
-    hidden_loss,
-    patch_targets,
-    pretrain,
-    waves,
-)
-from benchmarks.real_video import (
-    Study,
-    fold_of_clips,
-    keep_study,
-    make_entries,
-    write_folds,
-)
+from benchmarks import real_video
+from benchmarks.real_video import Study, keep_study, make_entries, run_study
+from benchmarks.real_video_folds import fold_of_clips, write_folds
 from benchmarks.real_video_rows import ROWS, Entry
 from benchmarks.real_video_tables import interval, spread, write_groups, write_table
-from shared.errors import DataError
+from shared.errors import DataError, UsageError
 from shared.manifests.files import read_manifests
-from shared.shards.reader import ShardReader
 from train.evaluate.intervals import share_intervals
-from train.model.config import make_config
-from train.model.lsvit import LSViT
-from train.model.weights.families import load_weights
-from train.model.weights.pretrained import copy_weights
-from train.model.weights.unstated import HALF
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = Pretraining(
-    preset="tiny",
-    image_size=64,
-    decoder_dim=32,
-    hidden=0.75,
-    steps=6,
-    warmup_steps=2,
-    batch_size=8,
-    lr=1e-3,
-    seed=0,
-)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> MadeDataset:
     """24 clips of three classes and twelve sources."""
     return make_dataset(tmp_path_factory.mktemp("made"), height=36, width=40)
-
-
-@pytest.fixture(scope="module")
-def weights(made: MadeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ViT after a few steps."""
-    out = tmp_path_factory.mktemp("weights")
-    pretrain(StoredFrames([made.shards]), SETTINGS, out, save_every=4)
-    return out / "model.safetensors"
-
-
-@pytest.fixture
-def model() -> MaskedAutoencoder:
-    """One that sees frames of 64 pixels as 16 patches."""
-    torch.manual_seed(3)
-    config = make_config("tiny", num_classes=1, num_frames=1, image_size=64, smif="none", lmi="none")
-    return MaskedAutoencoder(config, decoder_dim=32)
-
-
-def images(number: int = 3) -> torch.Tensor:
-    return torch.rand(number, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-
-
-def orders(number: int = 3) -> torch.Tensor:
-    return torch.rand(number, 16, generator=torch.Generator().manual_seed(2)).argsort(dim=1)
-
-
-def test_every_stored_frame_is_read(made: MadeDataset) -> None:
-    frames = StoredFrames([made.shards])
-    expected = []
-    for file in sorted(made.shards.glob("*.h5")):
-        with ShardReader(file) as reader:
-            expected.append(reader.frames.reshape(-1, 36, 40, 3).copy())
-    assert len(frames) == 24 * 12
-    np.testing.assert_array_equal(frames.read(np.arange(len(frames))).numpy(), np.concatenate(expected))
-
-
-def test_frames_of_two_sizes_are_refused(made: MadeDataset, tmp_path: Path) -> None:
-    other = make_dataset(tmp_path, clips_per_class=1)
-    with pytest.raises(DataError, match="2 sizes"):
-        StoredFrames([made.shards, other.shards])
-
-
-def test_positions_are_waves_of_column_and_row() -> None:
-    table = waves(5, 8)[0]
-    assert table.shape == (26, 8)
-    assert not table[0].any()
-    row, column = 3, 2
-    expected = [
-        *(np.sin(column), np.sin(column / 100), np.cos(column), np.cos(column / 100)),
-        *(np.sin(row), np.sin(row / 100), np.cos(row), np.cos(row / 100)),
-    ]
-    np.testing.assert_allclose(table[1 + 5 * row + column], expected, rtol=1e-5)
-
-
-def test_targets_are_the_standardised_pixels_of_each_patch() -> None:
-    targets = patch_targets(images(), 16)
-    patch = images()[1, :, 16:32, 48:].flatten()  # second row, last column of four
-    torch.testing.assert_close(targets[1, 7], (patch - patch.mean()) / patch.std(), rtol=1e-4, atol=1e-4)
-
-
-def test_with_nothing_hidden_the_encoder_is_the_vit(model: MaskedAutoencoder) -> None:
-    in_order = torch.arange(16).expand(3, -1)
-    seen: list[torch.Tensor] = []
-    model.to_decoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
-    model(images(), in_order, num_seen=16)
-    torch.testing.assert_close(seen[0], model.backbone(images()))
-
-
-def test_hidden_patches_are_not_seen_and_the_order_of_the_others_says_nothing(model: MaskedAutoencoder) -> None:
-    order = orders(1)
-    before = model(images(1), order, num_seen=4)
-    hidden = int(order[0, 9])
-    changed = images(1)
-    row, column = divmod(hidden, 4)
-    changed[:, :, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 0.0
-    torch.testing.assert_close(model(changed, order, num_seen=4), before)
-    turned = torch.cat([order[:, :4].flip(1), order[:, 4:].flip(1)], dim=1)
-    torch.testing.assert_close(model(images(1), turned, num_seen=4), before)
-
-
-def test_the_loss_is_that_of_hidden_patches_alone(model: MaskedAutoencoder) -> None:
-    order = orders()
-    error = (model(images(), order, num_seen=4) - patch_targets(images(), 16)).square().mean(dim=2)
-    hidden = [float(error[image, place].detach()) for image in range(3) for place in order[image, 4:]]
-    loss = hidden_loss(model, images(), order, num_seen=4, patch=16)
-    assert float(loss.detach()) == pytest.approx(np.mean(hidden), rel=1e-5)
-
-
-def test_weights_load_exactly_and_say_what_they_expect(weights: Path) -> None:
-    loaded = load_weights(str(weights))
-    assert (loaded.shape.embed_dim, loaded.shape.depth, loaded.shape.num_heads) == (96, 3, 3)
-    assert (loaded.mean, loaded.std) == HALF
-    model = LSViT(make_config(loaded.shape, num_classes=5, num_frames=4, image_size=64, smif="none", lmi="none"))
-    report = copy_weights(model, loaded)
-    assert not [name for name in report.missing if name.startswith("backbone.")]
-
-
-def test_no_steps_give_the_start_values_as_a_control(made: MadeDataset, weights: Path, tmp_path: Path) -> None:
-    pretrain(StoredFrames([made.shards]), dataclasses.replace(SETTINGS, steps=0), tmp_path, save_every=4)
-    start, trained = (load_weights(str(each)).tensors for each in (tmp_path / "model.safetensors", weights))
-    assert start.keys() == trained.keys()
-    torch.testing.assert_close(start["backbone.pos_embed"], waves(4, 96), rtol=0, atol=0)
-    assert not any(torch.equal(start[name], trained[name]) for name in start if name.endswith("weight"))
-
-
-def test_a_pretraining_that_was_stopped_goes_on_to_the_same_weights(
-    made: MadeDataset, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-
-    def stop(*_: object, **__: object) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) > 5:
-            raise KeyboardInterrupt
-        return hidden_loss(*_, **__)  # type: ignore[arg-type]
-
-    frames = StoredFrames([made.shards])
-    with monkeypatch.context() as patched:
-        patched.setattr("benchmarks.pretrain_frames.hidden_loss", stop)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(frames, SETTINGS, tmp_path, save_every=4)
-    pretrain(frames, SETTINGS, tmp_path, save_every=4)
-    assert (tmp_path / "model.safetensors").read_bytes() == weights.read_bytes()
-    assert (tmp_path / "losses.csv").read_text() == (weights.parent / "losses.csv").read_text()
-    with pytest.raises(DataError, match="anew"):
-        pretrain(frames, dataclasses.replace(SETTINGS, lr=2e-3), tmp_path, save_every=4)
 
 
 def test_folds_keep_sources_whole_and_test_every_clip_once() -> None:
@@ -200,6 +44,21 @@ def test_folds_keep_sources_whole_and_test_every_clip_once() -> None:
     fold = fold_of_clips(classes, sources, num_folds=5)
     assert set(fold.tolist()) == set(range(5))
     assert len({*zip(sources, fold.tolist(), strict=True)}) == len(set(sources))
+
+
+def test_more_folds_than_sources_or_clips_are_refused(
+    made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sorted(fold_of_clips(["run"] * 3, list("xyz"), num_folds=3)) == [0, 1, 2]
+    with pytest.raises(UsageError, match=r"--folds is 4; .* 3 and 5: name at most 3$"):
+        fold_of_clips(["run"] * 5, list("xyzzz"), num_folds=4)
+    with pytest.raises(UsageError, match=r"--folds is 2; .* 1 and 2: more videos are needed$"):
+        fold_of_clips(["run"] * 2, ["x", "x"], num_folds=2)
+    words = ["--shards", made.shards, "--manifests", made.manifests, "--runs", tmp_path / "runs", "--rows", "plain"]
+    monkeypatch.setattr(sys, "argv", ["real_video", *map(str, words), "--folds", "9"])
+    with pytest.raises(SystemExit, match=r"^error: --folds is 9; [^\n]* 12 and 8: name at most 8$"):
+        real_video.main()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_manifests_of_a_fold_differ_in_the_split_alone(made: MadeDataset, tmp_path: Path) -> None:
@@ -259,16 +118,21 @@ def test_one_seed_has_no_deviation() -> None:
     assert spread(np.array([40.0])) == "40.0"
 
 
-def test_runs_of_another_study_are_not_taken_for_its_own(made: MadeDataset, tmp_path: Path) -> None:
-    study = Study(
+def made_study(made: MadeDataset, runs: Path) -> Study:
+    """One whose runs have 64 pixels and 8 epochs."""
+    return Study(
         shards=made.shards,
-        runs=tmp_path,
+        runs=runs,
         shape=("--preset", "tiny"),
         shared=("--img-size", "64"),
         training=(),
         epochs=8,
         val_fraction="0",
     )
+
+
+def test_runs_of_another_study_are_not_taken_for_its_own(made: MadeDataset, tmp_path: Path) -> None:
+    study = made_study(made, tmp_path)
     keep_study(study, made.manifests, folds=4)
     keep_study(study, made.manifests, folds=5)  # nothing has run yet
     (tmp_path / "plain-scratch-1of5-seed0").mkdir()
@@ -282,17 +146,90 @@ def test_runs_of_another_study_are_not_taken_for_its_own(made: MadeDataset, tmp_
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(DataError, match=r"study\.json is damaged"):
         keep_study(study, made.manifests, folds=5)
+    (tmp_path / "study.json").unlink()
+    with pytest.raises(DataError, match=f"^{tmp_path} holds runs but no study.json, .*; name another --runs$"):
+        keep_study(study, made.manifests, folds=5)
 
 
-def test_a_pretraining_goes_on_with_its_own_shards_alone(made: MadeDataset, weights: Path) -> None:
-    frames = StoredFrames([made.shards])
-    pretrain(frames, SETTINGS, weights.parent, save_every=4)
-    frames.dataset_ids = ["another"]
-    with pytest.raises(DataError, match="was made with dataset_ids"):
-        pretrain(frames, SETTINGS, weights.parent, save_every=4)
+def made_run(study: Study, manifests: Path, *, fold: int) -> None:
+    """What a run of the first row leaves that has tested a fold of three, all of its clips right."""
+    place = write_folds(manifests, study.runs / "folds", num_folds=3)[fold]
+    clips = read_manifests(place)
+    tested = clips.loc[clips["split1"] == "test", ["clip_id", "class_name"]]
+    lines = [f"{clip_id},{name},{name}" for clip_id, name in tested.itertuples(index=False)]
+    folder = study.runs / f"plain-scratch-{place.name}-seed0" / "evaluation"
+    folder.mkdir(parents=True)
+    (folder / "predictions.csv").write_text("\n".join(["clip_id,true,predicted", *lines]))
 
 
-def test_what_is_frozen_needs_weights(weights: Path) -> None:
+def with_other_sources(manifests: Path, copy: Path) -> Path:
+    """The manifests as `merge --source-pattern` may have changed them."""
+    shutil.copytree(manifests, copy)
+    for file in (copy / "clips").glob("*.csv"):
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+        rows["source"] = [f"other-{number % 5}" for number in range(len(rows))]
+        rows.to_csv(file, index=False)
+    return copy
+
+
+def without_checksum(file: Path) -> None:
+    """Make study.json one of the program as it was."""
+    content = json.loads(file.read_text())
+    del content["folds_sha256"]
+    file.write_text(json.dumps(content))
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_other_sources_are_refused_before_anything_is_trained_or_written(
+    made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_old: bool
+) -> None:
+    """Studies from before the checksum was kept, too: these have the manifests of their folds."""
+    trained: list[tuple[str, ...]] = []
+    monkeypatch.setattr(real_video, "lsvit_train", lambda *words: trained.append(words))
+    study, entry = made_study(made, tmp_path / "runs"), Entry(row=ROWS[0], start="scratch", label="scratch")
+    keep_study(study, made.manifests, folds=3)
+    for fold in (0, 2):
+        made_run(study, made.manifests, fold=fold)
+    file = study.runs / "study.json"
+    if is_old:
+        without_checksum(file)
+    others = with_other_sources(made.manifests, tmp_path / "others")
+    before = files_of(study.runs)
+    with pytest.raises(DataError, match="have other folds: clips or sources have changed; name another --runs"):
+        run_study([entry], study, others, folds=3, seeds=1, jobs=1)
+    assert not trained and files_of(study.runs) == before
+    keep_study(study, made.manifests, folds=3)
+    assert "folds_sha256" in json.loads(file.read_text())
+    made_run(study, made.manifests, fold=1)
+    run_study([entry], study, made.manifests, folds=3, seeds=1, jobs=1)
+    assert not trained and "100.0" in (study.runs / "table.md").read_text()
+
+
+def test_a_folder_whose_runs_tested_other_clips_is_refused(made: MadeDataset, tmp_path: Path) -> None:
+    """The program as it was refused other sources after its training, when it had written their folds."""
+    study = made_study(made, tmp_path / "runs")
+    others = with_other_sources(made.manifests, tmp_path / "others")
+    keep_study(study, others, folds=3)
+    without_checksum(study.runs / "study.json")
+    made_run(study, made.manifests, fold=1)
+    write_folds(others, study.runs / "folds", num_folds=3)
+    with pytest.raises(DataError, match=r"plain-scratch-2of3-seed0 in .* tested other clips than those of its fold"):
+        keep_study(study, others, folds=3)
+    (study.runs / "plain-scratch-2of3-seed0" / "evaluation" / "predictions.csv").write_text("clip_id,true\na,run\n")
+    with pytest.raises(DataError, match=r"predictions\.csv is damaged \('predicted'\); delete it"):
+        keep_study(study, others, folds=3)
+    shutil.rmtree(study.runs / "folds")
+    with pytest.raises(DataError, match="folds does not say what the runs beside it tested; name another --runs"):
+        keep_study(study, others, folds=3)
+
+
+def test_what_is_frozen_needs_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"any")
     with pytest.raises(DataError, match="needs weights; name a file of them with --start"):
         make_entries([row for row in ROWS if row.is_frozen], ["scratch"])
     assert len(make_entries(ROWS[:1], ["scratch", "scratch"])) == 1
