@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from shared.files import whole_file
 from shared.manifests.balancing_plans import PlanInfo, PlanRow
@@ -50,6 +51,7 @@ def _draw(names: Sequence[str], rows: Sequence[PlanRow], info: PlanInfo) -> Figu
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("training clips")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     ratios = f"imbalance ratio {info.imbalance_ratio_before:.2f} before, {info.imbalance_ratio_after:.2f} after"
     axes.set_title(f"Split {info.split}, strategy {info.strategy}: {ratios}", fontsize=10, loc="left")

@@ -101,6 +101,7 @@ def _frames(summary: Summary) -> Figure:
     axes.set_xlim(min(frames.min(), summary.dataset.num_segments) * 0.85, frames.max() * 1.1)
     axes.set_xlabel("frames that decode")
     axes.set_ylabel("clips")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     legend_above(axes)
     return figure
 
@@ -121,6 +122,7 @@ def _splits(clips: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     for axes in all_axes[::2]:
         axes.set_ylabel("clips")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     all_axes[0].set_ylim(0, max(1.0, 1.05 * float(all_axes[0].get_ylim()[1])))
     found = {label: line for axes in all_axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(found.values()), list(found), loc="outside upper left", ncols=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from shared.splits.own_files import SplitTable
 from shared.splits.parts import ClipSplits
 from shared.splits.sources import NameTags
 from shared.video.listing import Video
+
+# `fetch` adds the part where a class has the same name in two of them.
+_NUMBER = re.compile(r"(\d+)(?:_(?:train|val|test))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +78,12 @@ def name_tags(videos: Sequence[Video], *, source_pattern: str) -> dict[str, Name
 
 
 def repeated_numbers(videos: Sequence[Video]) -> list[Video]:
-    """Those whose name is a number alone that stands in several classes."""
+    """Those whose name is a number alone that stands in several classes, with or without a part behind it."""
+    numbers = [(video, match[1]) for video in videos if (match := _NUMBER.fullmatch(video.stem))]
     classes: dict[str, set[str]] = defaultdict(set)
-    for video in videos:
-        classes[video.stem].add(video.class_name)
-    return [video for video in videos if video.stem.isdecimal() and len(classes[video.stem]) > 1]
+    for video, number in numbers:
+        classes[number].add(video.class_name)
+    return [video for video, number in numbers if len(classes[number]) > 1]
 
 
 def with_facts(row: ClipRow, facts: ClipFacts) -> ClipRow:

@@ -41,7 +41,7 @@ def main(words: Sequence[str], environment: Mapping[str, str] | None = None) -> 
     _check_size(options)
     is_trained = any(folder.glob("**/checkpoints/*.pt"))  # else it begins anew, with whatever it is given
     check_training(options, begun if is_trained else None, settled)
-    say(f"make hmdb51, road {road.name}: {road.words} ({road.recipe_file}), {reason}")
+    say(f"make hmdb51, road {road.name}: {road.words_with(options.init)} ({road.recipe_file}), {reason}")
     given = {name.upper(): value for name, value in vars(options).items() if value != getattr(Options, name)}
     say(f"variables: {', '.join(f'{name}={value}' for name, value in given.items())}")
     _say_what_it_takes(options, road, begun, gpu=gpu)

@@ -109,7 +109,7 @@ def make_report(
 ) -> Report:
     """Put everything together. remarks: why the figures cannot be compared."""
     top1, names = _spread([result.top1 for result in results]), ", ".join(options.split_names)
-    words = f"{options.name}: {road.words}, {options.init or road.settings()['init']}"
+    words = f"{options.name}: {road.words_with(options.init)}, {options.init or road.settings()['init']}"
     own = [f"this run ({words}){', not comparable' if remarks else ''}", top1, "this page"]
     over = f"mean ± standard deviation of splits {names}" if len(results) > 1 else f"split {names}"
     times = [(each.stage, duration_text(each.seconds), shlex.join(each.command)) for each in journal.finished]
@@ -150,7 +150,9 @@ def why_not_comparable(options: Options, dataset: Dataset, official: Collection[
     if set(options.split_names) != {"1", "2", "3"}:
         number = counted(len(options.split_names), "split")
         found.append(f"The mean of {number} alone ({options.splits}): the literature reports that of all three.")
-    if changed := [f"{name.upper()}={getattr(options, name)}" for name in ("epochs", "size") if getattr(options, name)]:
+    if changed := [
+        f"{name.upper()}={getattr(options, name)}" for name in ("init", "epochs", "size") if getattr(options, name)
+    ]:
         found.append(f"Not as the recipe has it: {', '.join(changed)}.")
     return found
 

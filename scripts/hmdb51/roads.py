@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,10 @@ class Road:
     def recipe_file(self) -> str:
         """The recipe's path from the root of the checkout."""
         return f"recipes/{self.recipe}.toml"
+
+    def words_with(self, init: str) -> str:
+        """What it is, with the weights ``init`` in the place of the recipe's own, empty for these: of whatever size."""
+        return re.sub("ViT-[SB]", "ViT", self.words) if init else self.words
 
     def settings(self) -> Mapping[str, Value]:
         """What the recipe sets."""

@@ -90,7 +90,7 @@ class OpenVideo:
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
         if not path.is_file():
-            raise VideoError("open", f"no such file: {path.name}")
+            raise VideoError("open", "no such file")
         if path.stat().st_size == 0:
             raise VideoError("open", "the file is empty (0 bytes)")
         self._path = path

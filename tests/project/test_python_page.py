@@ -33,7 +33,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
     (folder / "data").mkdir()
     (folder / "shards").rename(folder / "data" / "shards")
     made.manifests.rename(folder / "data_manifests")
-    make_run(folder / "runs" / "demo")
+    make_run(folder / "runs" / "mine")
     for index, name in enumerate(CLASSES):
         make_video(folder / "data" / "videos" / name / "v.avi", *HMDB_LIKE, num_frames=20 + index)
     return folder
@@ -46,7 +46,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     succeed("hmdb-prep", "synth", "--clips", "48", "--classes", "4", cwd=folder)
     succeed("hmdb-prep", "extract", "--frames-per-segment", "3", "--size", "96x128", cwd=folder)
     words = ["--preset", "tiny", "--epochs", "1", "--img-size", "64", "--device", "cpu"]
-    succeed("lsvit-train", "run", "--split", "full", "--name", "demo", *words, cwd=folder)
+    succeed("lsvit-train", "run", "--split", "full", "--name", "mine", *words, cwd=folder)
     return folder
 
 

@@ -35,7 +35,7 @@ def find_plan(choice: str, *, manifests: Path, split: str, dataset_id: str) -> t
     the split's own plan is absent or damaged.
     """
     if choice == "none":
-        return None, "no balancing plan (--plan none)"
+        return None, "no balancing plan"
     if split == "all":
         if choice != "auto":
             raise UsageError(f"--plan is {choice}, but split all has no balancing plan; leave --plan out")

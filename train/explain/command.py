@@ -71,6 +71,7 @@ def _explain_action(
         notes = (*notes, note)
     out = place / folder_name(class_name)
     out.mkdir(parents=True, exist_ok=True)
+    done = "replaced" if (out / PAGE_FILE).exists() else "wrote"  # another video of the same name may have been here
     write_sheet(
         out / SHEET_FILE,
         frames=frames,
@@ -89,7 +90,7 @@ def _explain_action(
         notes=notes,
     )
     write_page(out / PAGE_FILE, explanation, facts, frames=frames, layers=layers)
-    say(f"{clip.name}: {class_name} {share:.2f} %; wrote {out}: {SHEET_FILE}, {VIDEO_FILE}, {PAGE_FILE}")
+    say(f"{clip.name}: {class_name} {share:.2f} %; {done} {out}: {SHEET_FILE}, {VIDEO_FILE}, {PAGE_FILE}")
     return out
 
 

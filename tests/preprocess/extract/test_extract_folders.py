@@ -165,5 +165,5 @@ def test_the_quarantine_says_the_same_wherever_videos_lie_and_names_folders_as_s
     (videos / "link.avi").symlink_to(tmp_path / "nothing")
     succeed("hmdb-prep", "extract", "--videos", tmp_path / "videos", *places(tmp_path), *OPTIONS, *SIZE)
     quarantine = pd.read_csv(tmp_path / "manifests/quarantine.csv").set_index("path")["error"]
-    assert quarantine["a/link.avi"] == "no such file: link.avi"
+    assert quarantine["a/link.avi"] == "no such file"
     assert quarantine["a/two.avi"] == "its clip_id a/two is taken by the frame folder a/two; rename one of them"

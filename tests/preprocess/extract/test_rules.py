@@ -254,6 +254,17 @@ def test_numbers_of_several_classes_are_not_one_source(video: Path, tmp_path: Pa
     assert rows_of(folder)["source"].nunique() == 5
 
 
+def test_numbers_with_the_part_that_fetch_adds_are_numbers(video: Path, tmp_path: Path) -> None:
+    names = [f"{name}/{stem}" for name in CLASSES for stem in ("000", "000_test", "001_train", "001_val")]
+    folder = put(tmp_path, video, [*names, "run/7_test"])
+    out = succeed_here("hmdb-prep", *extract(folder))
+    assert "12 videos whose names are numbers that several classes have" in out
+    assert "numbered names stand in several classes and are taken" not in out
+    rows = rows_of(folder)
+    assert rows.loc[names, "source"].tolist() == names
+    assert rows.loc["run/7_test", "source"] == "7_test"
+
+
 def test_counted_names_and_one_source_for_all_are_said(video: Path, tmp_path: Path) -> None:
     folder = put(tmp_path, video, [f"{name}/clip_{index:03d}" for name in CLASSES for index in range(4)])
     text = "4 numbered names stand in several classes and are taken for one source video each"

@@ -114,7 +114,7 @@ def test_auto_takes_the_splits_own_plan_where_it_fits(tmp_path: Path) -> None:
     assert missing is None and "full.csv; `hmdb-prep balance --split full` makes one" in said
     other, said = find("auto", dataset_id="e")
     assert other is None and "another data set" in said
-    assert find("none") == (None, "no balancing plan (--plan none)")
+    assert find("none") == (None, "no balancing plan")
     assert find(str(path), split="2")[0] == path
     with pytest.raises(UsageError, match="no plan at"):
         find("absent.csv")

@@ -260,6 +260,8 @@ def test_command_writes_sheet_video_and_page(
     out = capsys.readouterr().out
     assert "walk" in out and "wrote" in out.splitlines()[-1] and "nothing about HMDB51" in out
     assert page.parent.name == "walk"
+    explain_command(tmp_path, "--action", "walk")
+    assert "; replaced " in capsys.readouterr().out
     assert sorted(file.name for file in page.parent.iterdir()) == ["heat.mp4", "index.html", "sheet.png"]
     # 24x24 pixels a panel, shown at 240, four panels: frame, rollout, gradient, motion; one picture a segment.
     assert len(ffmpeg_frames(page.parent / "heat.mp4", height=240, width=960)) == 4
