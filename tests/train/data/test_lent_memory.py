@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import multiprocessing
+import os
 import pickle
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from train.data.clip_dataset import collate
+from train.data.loader import lent_memory as module
 from train.data.loader.lent_memory import LentMemory, _Piece, lendable, lent_memory
 
 SHAPE = (2, 3, 5)
@@ -130,6 +134,108 @@ def test_no_more_is_kept_than_a_loop_needs() -> None:
     assert [piece.size for piece in memory._pieces] == [1024]
 
 
+class Forked:
+    """A forked process that holds what this one holds, and ends when asked whether a batch is full of a number."""
+
+    def __init__(self, batch: torch.Tensor, number: int) -> None:
+        context = multiprocessing.get_context("fork")
+        self._asked, asked = context.Pipe()
+        self._process = context.Process(
+            target=lambda: os._exit(not (asked.recv() and (batch == number).all())), daemon=True
+        )
+        self._process.start()
+
+    def shows_it(self) -> bool:
+        self._asked.send(True)
+        self._process.join()
+        return self._process.exitcode == 0
+
+
+@pytest.mark.usefixtures("_strategy")
+@pytest.mark.parametrize("here", ["it is lent", "it was received"])
+def test_a_forked_process_keeps_what_it_shows(here: str) -> None:
+    memory = LentMemory()
+    batch = lendable(memory.take(SHAPE).fill_(7))
+    if here == "it was received":
+        batch = hand_over(batch)
+    child = Forked(batch, 7)
+    del batch
+    others = [memory.take(SHAPE).fill_(9) for _ in range(3)]
+    assert child.shows_it()
+    assert len({other.data_ptr() for other in others}) == 3
+
+
+@pytest.mark.usefixtures("_strategy")
+def test_a_forked_process_that_lets_go_takes_nothing_from_its_parent() -> None:
+    memory = LentMemory()
+    batch = [hand_over(lendable(memory.take(SHAPE).fill_(7)))]
+
+    def let_go() -> None:
+        batch.clear()
+        gc.collect()
+
+    child = multiprocessing.get_context("fork").Process(target=let_go)
+    child.start()
+    child.join()
+    memory.take(SHAPE).fill_(9)
+    assert (batch[0] == 7).all()
+
+
+def test_what_a_forked_process_shows_is_lent_no_more() -> None:
+    memory = LentMemory()
+    batch = lendable(memory.take(SHAPE).fill_(7))
+    child = Forked(batch, 7)
+    hand_over(batch).fill_(9)  # a copy, as where another process has it
+    assert child.shows_it()
+
+
+def test_forks_leave_no_memory_behind() -> None:
+    """Nor do they cost any that nobody shows."""
+    gc.collect()
+    memory, before = LentMemory(), (len(module._PIECES), len(module._SHOWN))
+    memory.take(SHAPE)
+    unused = memory._pieces[0]
+    for number in range(10):
+        batch = hand_over(lendable(memory.take(SHAPE).fill_(number)))
+        assert Forked(batch, number).shows_it()
+        del batch
+        memory.take(SHAPE)
+        assert len(memory._pieces) == 1
+    assert not unused.is_unused
+    del unused
+    assert (len(module._PIECES), len(module._SHOWN)) == (before[0] + 1, before[1])
+    address = memory.take(SHAPE).data_ptr()
+    assert Forked(torch.zeros(1), 0).shows_it()
+    assert memory.take(SHAPE).data_ptr() == address
+
+
+def test_nothing_arrives_between_the_marks_and_the_fork() -> None:
+    sent = ForkingPickler.dumps(lendable(LentMemory().take(SHAPE)))
+    thread = threading.Thread(target=pickle.loads, args=(sent,), daemon=True)
+    module._before_fork()
+    thread.start()
+    thread.join(0.2)
+    is_waiting = thread.is_alive()
+    module._forking.release()
+    thread.join(30)
+    assert is_waiting and not thread.is_alive()
+
+
+def can_take_in_a_thread() -> bool:
+    thread = threading.Thread(target=LentMemory().take, args=(SHAPE,), daemon=True)
+    thread.start()
+    thread.join(30)
+    return not thread.is_alive()
+
+
+def test_after_a_fork_nothing_waits_in_either_process() -> None:
+    child = multiprocessing.get_context("fork").Process(target=lambda: os._exit(not can_take_in_a_thread()))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert can_take_in_a_thread()
+
+
 class Numbers(Dataset[tuple[torch.Tensor, int]]):
     """Item i is float32 (2, 3) full of i, as a transform makes it, and in which process."""
 
@@ -151,3 +257,23 @@ def test_a_worker_makes_few_pieces_and_writes_into_none_that_is_kept(method: str
     kept = [numbers for numbers, _ in loader]
     assert torch.cat(kept)[:, 1, 2].tolist() == list(range(40))
     gc.collect()
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_forked_processes_keep_a_workers_batches(persistent: bool) -> None:
+    """As of a loop that writes pictures beside itself, while workers go on or are forked anew."""
+    loader = DataLoader(
+        Numbers(),
+        batch_size=4,
+        num_workers=1,
+        multiprocessing_context="fork",
+        persistent_workers=persistent,
+        collate_fn=lambda items: collate([(numbers[:1].expand(4, 3) // 4, 0) for numbers, _ in items]),
+    )
+    children = []
+    for epoch in range(2):
+        for place, (numbers, _) in enumerate(loader):
+            assert (numbers == place).all()
+            if epoch == 0 and place % 4 == 0:
+                children.append(Forked(numbers, place))
+    assert all(child.shows_it() for child in children)
