@@ -38,6 +38,8 @@ def fold_of_clips(classes: Sequence[str], sources: Sequence[str], *, num_folds: 
     divided = StratifiedGroupKFold(num_folds, shuffle=True, random_state=0).split(fold, classes, sources)
     for number, (_, members) in enumerate(divided):
         fold[members] = number
+    if len(set(fold.tolist())) < num_folds:  # classes come first, and few sources may all go elsewhere
+        raise UsageError(f"--folds is {num_folds}, and these sources leave one without a clip; name fewer")
     return fold
 
 

@@ -63,6 +63,7 @@ ABLATIONS = (
     Row(name="lmi-dropout", design="dropped-lmi"),
     Row(name="zero-head", design="zero-head"),
     Row(name="active-start", words=("--motion-init", "active")),
+    Row(name="identity-start", words=("--motion-init", "identity")),
     Row(name="drop-path-0", words=("--drop-path", "0")),
     Row(name="drop-path-0.3", words=("--drop-path", "0.3")),
     Row(name="smoothing-0", words=("--smoothing", "0")),

@@ -13,7 +13,7 @@ from shared.manifests.files import Dataset
 from shared.shards.format import SHARD_NAMES
 from shared.shards.places import RemoteShards, ShardsPlace
 from shared.shards.reader import ShardReader, is_the_files_fault, read_dataset_id
-from shared.shards.remote import copy_of, names_at
+from shared.shards.remote import copy_of, drop_copy, names_at
 from shared.terminal.console import counted
 
 _NUM_DIGITS = 12  # of a dataset_id, as people are shown it
@@ -135,12 +135,12 @@ def _open_copy(shards: RemoteShards, name: str, *, dataset_id: str) -> ShardRead
             return _open_copy(shards, name, dataset_id=dataset_id)
         if not is_the_files_fault(error):
             raise
-        file.unlink(missing_ok=True)  # the next try copies it again
+        drop_copy(shards, file)  # the next try copies it again
         raise DataError(f"{shards}/{name} is damaged or no shard; copy it there again") from error
     if reader.layout.dataset_id == dataset_id:
         return reader
     reader.close()
-    file.unlink(missing_ok=True)
+    drop_copy(shards, file)
     raise DataError(
         f"{shards}/{name} is of another data set ({short_id(reader.layout.dataset_id)}; the manifests are of "
         f"{short_id(dataset_id)}); name its own manifests with --manifests, or other shards with --shards"

@@ -10,6 +10,7 @@ import errno
 import functools
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -42,12 +43,25 @@ def copy_of(place: RemoteShards, name: str, *, dataset_id: str) -> Path:
     be read, or the cache has no room for it.
     """
     file = _file_of(place, name, dataset_id)
-    if not file.is_file():
+    with _cache_explained(place):
+        is_there = file.is_file()
+    if not is_there:
         with _shard_lock(place, file) as lock:  # else several threads and processes would all copy it
             if not file.is_file():
                 _copy(place, file, lock, keep=frozenset(), waits=True)
     _note_use(file)
     return file
+
+
+def drop_copy(place: RemoteShards, file: Path) -> None:
+    """Delete a copy that is no good, so that it is made again. Raises DataError where only its owner may delete it."""
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the copy {file} is damaged or of another data set, and only its owner may delete it; name another cache "
+            f"than {place.cache} with --shard-cache"
+        ) from error
 
 
 def copy_ahead(place: RemoteShards, name: str, *, dataset_id: str, keep: Collection[str]) -> None:
@@ -66,7 +80,10 @@ def copy_ahead(place: RemoteShards, name: str, *, dataset_id: str, keep: Collect
 def _file_of(place: RemoteShards, name: str, dataset_id: str) -> Path:
     folder = place.cache / _FOLDER.format(hashlib.sha256(dataset_id.encode()).hexdigest()[:12])
     with _cache_explained(place):
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # another user was here first
+                folder.chmod(stat.S_IMODE(place.cache.stat().st_mode))  # whoever may write into the cache may here too
     return folder / name
 
 

@@ -55,8 +55,9 @@ def end() -> None:
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # as in another program that uses this one
         _state.since = time.monotonic()
         _install(_wait)
-        signal.setitimer(signal.ITIMER_REAL, 0)  # an interruption that was put off
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGALRM) is receive:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # an interruption that was put off
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
         atexit.register(ignore)  # Python takes its handlers away before it is gone, and then a signal would kill
 
 

@@ -46,6 +46,12 @@ def test_folds_keep_sources_whole_and_test_every_clip_once() -> None:
     assert len({*zip(sources, fold.tolist(), strict=True)}) == len(set(sources))
 
 
+def test_folds_of_which_one_would_be_empty_are_refused() -> None:
+    classes, sources = [*"aaaaaabbcd"], ["s0"] * 3 + ["s1"] * 3 + ["s2"] * 2 + ["s3", "s4"]
+    with pytest.raises(UsageError, match="--folds is 5, and these sources leave one without a clip"):
+        fold_of_clips(classes, sources, num_folds=5)
+
+
 def test_more_folds_than_sources_or_clips_are_refused(
     made: MadeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

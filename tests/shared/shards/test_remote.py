@@ -252,6 +252,25 @@ def test_copies_of_other_users_are_used_and_never_deleted(
         copied(place, NAMES[1])
 
 
+def test_who_may_write_into_the_cache_may_write_into_its_folders(store: MemoryFileSystem, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    assert copied(place_in(tmp_path), NAMES[0]).parent.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_damaged_copy_of_another_user_is_said(
+    store: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_in(tmp_path)
+    copied(place, NAMES[0]).write_bytes(b"half")
+
+    def refused(*words: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.unlink", refused)
+    with pytest.raises(DataError, match=r"is damaged .* only its owner may delete it; name another cache"):
+        open_shard(place, NAMES[0], named=NAMES, dataset_id=DATASET_ID)
+
+
 def test_a_cache_that_cannot_be_one_is_said(store: MemoryFileSystem, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match=r"in the cache .*file .*; name another with --shard-cache"):
