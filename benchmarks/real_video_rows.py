@@ -61,6 +61,7 @@ ABLATIONS = (
     Row(name="lmi-first-two", design="lmi-first-two"),
     Row(name="lmi-narrow", design="narrow-lmi"),
     Row(name="lmi-dropout", design="dropped-lmi"),
+    Row(name="quiet-smif", design="quiet-smif"),
     Row(name="zero-head", design="zero-head"),
     Row(name="active-start", words=("--motion-init", "active")),
     Row(name="identity-start", words=("--motion-init", "identity")),
