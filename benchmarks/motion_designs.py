@@ -122,31 +122,9 @@ class DroppedLMI(DirectionalLMI):
         return x + F.dropout(injected, 0.3, training=self.training)
 
 
-class QuietSMIF(DirectionalSMIF):
-    """Starts as the identity, whatever LMI does."""
-
-    def initialise(self, start: MotionInit) -> None:
-        """Nothing is injected at the start."""
-        super().initialise("identity")
-
-
-class QuietLMI(DirectionalLMI):
-    """Starts as the identity, whatever SMIF does."""
-
-    def initialise(self, start: MotionInit) -> None:
-        """Nothing is injected at the start."""
-        super().initialise("identity")
-
-
 def replace_module(module: type[nn.Module]) -> None:
     """Make models with this module in the place of the one that it is made of."""
     setattr(train.model.lsvit, module.__mro__[1].__name__, module)
-
-
-def replace_modules(*modules: type[nn.Module]) -> None:
-    """The same for several."""
-    for module in modules:
-        replace_module(module)
 
 
 def keep_lmi(has_lmi: Callable[[int, int], bool]) -> None:
@@ -160,6 +138,18 @@ def keep_lmi(has_lmi: Callable[[int, int], bool]) -> None:
                 block.lmim = None
 
     Backbone.__init__ = make_with_few  # type: ignore[method-assign]
+
+
+def weaken_smif(factor: float) -> None:
+    """Make models whose SMIF, where it starts active, starts with this part of its strength."""
+    start = DirectionalSMIF.initialise
+
+    @torch.no_grad()
+    def start_weaker(self: DirectionalSMIF, chosen: MotionInit) -> None:
+        start(self, chosen)
+        self.weight.mul_(factor)
+
+    DirectionalSMIF.initialise = start_weaker  # type: ignore[method-assign]
 
 
 def zero_head() -> None:
@@ -176,8 +166,9 @@ def zero_head() -> None:
 DESIGNS: dict[str, Callable[[], None]] = {
     "signless-smif": partial(replace_module, SignlessSMIF),
     "linear-smif": partial(replace_module, LinearSMIF),
-    "quiet-smif": partial(replace_module, QuietSMIF),
-    "quiet": partial(replace_modules, QuietSMIF, QuietLMI),
+    "no-smif-start": partial(weaken_smif, 0.0),
+    "quarter-smif-start": partial(weaken_smif, 0.25),
+    "half-smif-start": partial(weaken_smif, 0.5),
     "positions-lmi": partial(replace_module, PositionsLMI),
     "content-lmi": partial(replace_module, ContentLMI),
     "frame-lmi": partial(replace_module, FrameLMI),

@@ -56,8 +56,9 @@ PLACES = (
 DESIGNS = (
     Row(name="SMIF without signs (both)", design="signless-smif"),
     Row(name="SMIF without noise floor (both)", design="linear-smif"),
-    Row(name="SMIF starts as the identity (both)", design="quiet-smif"),
-    Row(name="both start as the identity", design="quiet"),
+    Row(name="SMIF starts as the identity (both)", design="no-smif-start"),
+    Row(name="SMIF starts at a quarter (both)", design="quarter-smif-start"),
+    Row(name="SMIF starts at a half (both)", design="half-smif-start"),
     Row(name="LMI looks by position alone", smif="none", design="positions-lmi"),
     Row(name="LMI of content, not differences", smif="none", design="content-lmi"),
     Row(name="LMI averaged over tokens", smif="none", design="frame-lmi"),
