@@ -140,16 +140,16 @@ def keep_lmi(has_lmi: Callable[[int, int], bool]) -> None:
     Backbone.__init__ = make_with_few  # type: ignore[method-assign]
 
 
-def weaken_smif(factor: float) -> None:
-    """Make models whose SMIF, where it starts active, starts with this part of its strength."""
+def scale_smif_start(factor: float) -> None:
+    """Make models whose SMIF, where it starts active, starts with so many times its strength."""
     start = DirectionalSMIF.initialise
 
     @torch.no_grad()
-    def start_weaker(self: DirectionalSMIF, chosen: MotionInit) -> None:
+    def start_scaled(self: DirectionalSMIF, chosen: MotionInit) -> None:
         start(self, chosen)
         self.weight.mul_(factor)
 
-    DirectionalSMIF.initialise = start_weaker  # type: ignore[method-assign]
+    DirectionalSMIF.initialise = start_scaled  # type: ignore[method-assign]
 
 
 def zero_head() -> None:
@@ -166,9 +166,9 @@ def zero_head() -> None:
 DESIGNS: dict[str, Callable[[], None]] = {
     "signless-smif": partial(replace_module, SignlessSMIF),
     "linear-smif": partial(replace_module, LinearSMIF),
-    "no-smif-start": partial(weaken_smif, 0.0),
-    "quarter-smif-start": partial(weaken_smif, 0.25),
-    "half-smif-start": partial(weaken_smif, 0.5),
+    "no-smif-start": partial(scale_smif_start, 0.0),
+    "double-smif-start": partial(scale_smif_start, 2.0),
+    "fourfold-smif-start": partial(scale_smif_start, 4.0),
     "positions-lmi": partial(replace_module, PositionsLMI),
     "content-lmi": partial(replace_module, ContentLMI),
     "frame-lmi": partial(replace_module, FrameLMI),

@@ -23,6 +23,7 @@ CLASSIC_THRESHOLD = 0.05  # of a difference in [-1, 1] units
 CLASSIC_ALPHA = 0.5
 HALF_WINDOW = 2  # neighbours on either side, in both variants: a window of 5 frames
 NOISE_FLOOR = 0.05  # soft threshold of the directional SMIF, in [0, 1] pixel units
+ACTIVE_STRENGTH = 0.25  # of the colours that motion is painted in at an active start (docs/log.md)
 PIECE = 2**20  # numbers of the video that SMIF works on at a time: 4 MiB; less costs threads more than caches save
 ALIGNED = 64  # a piece's rows begin at whole cache lines
 
@@ -90,7 +91,8 @@ class DirectionalSMIF(nn.Module):
 
     shrink(d) = d |d| / (|d| + τ) keeps the sign of a difference and makes noise, below τ = 0.05, small. Each W_o is a
     3x3 matrix on colours. Nothing here has a bias, so a clip without motion passes unchanged. With W = 0 this is the
-    identity; the active start paints what is about to appear in red and what has just been there in blue.
+    identity; the active start paints what is about to appear in red and what has just been there in blue, at a quarter
+    of their strength.
     """
 
     def __init__(self) -> None:
@@ -117,11 +119,11 @@ class DirectionalSMIF(nn.Module):
 
     @torch.no_grad()
     def initialise(self, start: MotionInit) -> None:
-        """Set the start values: nothing injected, or grey levels of the next frame into red, the last into blue."""
+        """Set the start values: nothing injected, or some grey of the next frame into red, of the last into blue."""
         self.weight.zero_()
         if start == "active":
-            self.weight[0, HALF_WINDOW] = 1 / 3  # V[t + 1] - V[t]
-            self.weight[2, HALF_WINDOW - 1] = 1 / 3  # V[t - 1] - V[t]
+            self.weight[0, HALF_WINDOW] = ACTIVE_STRENGTH / 3  # V[t + 1] - V[t]
+            self.weight[2, HALF_WINDOW - 1] = ACTIVE_STRENGTH / 3  # V[t - 1] - V[t]
 
 
 def _gather(video: Tensor) -> Tensor:

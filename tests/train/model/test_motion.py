@@ -186,7 +186,7 @@ def test_directional_variants_tell_the_direction_of_time() -> None:
     smif.initialise("active")
     lmi.initialise("active")
     clip, x = video(6), tokens(6)
-    assert (smif(clip.flip(1)).flip(1) - smif(clip)).abs().max() > 0.05
+    assert (smif(clip.flip(1)).flip(1) - smif(clip)).abs().max() > 0.02
     assert (lmi(x.flip(1)).flip(1) - lmi(x)).abs().max() > 0.05
 
 
@@ -203,8 +203,8 @@ def test_directional_starts() -> None:
     flat = torch.stack([grey] * 3, dim=2)  # grey clips, where the colours agree
     motion = smif.motion_map(flat)
     shrunk = step * step.abs() / (step.abs() + 0.05)
-    torch.testing.assert_close(motion[:, :-1, 0], shrunk)
-    torch.testing.assert_close(motion[:, 1:, 2], -shrunk)
+    torch.testing.assert_close(motion[:, :-1, 0], shrunk / 4)
+    torch.testing.assert_close(motion[:, 1:, 2], -shrunk / 4)
     assert not motion[:, :, 1].any() and not motion[:, -1, 0].any() and not motion[:, 0, 2].any()
 
 
