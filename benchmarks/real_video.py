@@ -107,8 +107,11 @@ def measure(entry: Entry, seed: int, manifests: Path, study: Study) -> dict[str,
     return read_right(predictions)
 
 
-def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
-    """Write what all runs have in common into study.json. Raises DataError where runs are there that lack it."""
+def keep_study(study: Study, manifests: Path, *, folds: int) -> dict[str, int]:
+    """Write what all runs have in common into study.json; returns the fold that tests each clip.
+
+    Raises DataError where runs are there that lack it.
+    """
     fold = fold_by_clip(manifests, num_folds=folds)
     content = {
         "dataset_id": read_dataset(manifests).dataset_id, "folds": folds, "epochs": study.epochs,
@@ -119,6 +122,7 @@ def keep_study(study: Study, manifests: Path, *, folds: int) -> None:
         _check_study(study.runs, content)
         check_tested(study.runs, fold, num_folds=folds)
     write_text(study.runs / STUDY_FILE, json.dumps(content, indent=2) + "\n")
+    return fold
 
 
 def _check_study(runs: Path, content: dict[str, object]) -> None:
@@ -151,9 +155,9 @@ def _read_study(runs: Path) -> dict[str, Any]:
 
 def run_study(entries: Sequence[Entry], study: Study, manifests: Path, *, folds: int, seeds: int, jobs: int) -> None:
     """All runs, seed by seed, and the table after each seed."""
-    keep_study(study, manifests, folds=folds)
+    fold = keep_study(study, manifests, folds=folds)
     clips = read_manifests(manifests)
-    places = write_folds(manifests, study.runs / FOLDS_FOLDER, num_folds=folds)
+    places = write_folds(manifests, study.runs / FOLDS_FOLDER, fold)
     measured: list[list[list[bool]]] = [[] for _ in entries]
     for seed in range(seeds):
         runs = [partial(measure, entry, seed, place, study) for entry in entries for place in places]

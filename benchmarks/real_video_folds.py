@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +55,9 @@ def fold_folders(folder: Path, *, num_folds: int) -> list[Path]:
     return [folder / f"{number + 1}of{num_folds}" for number in range(num_folds)]
 
 
-def write_folds(manifests: Path, folder: Path, *, num_folds: int) -> list[Path]:
-    """Copies of the manifests, one for each fold, in which split 1 is the fold: their folders."""
-    fold = fold_by_clip(manifests, num_folds=num_folds)
-    places = fold_folders(folder, num_folds=num_folds)
+def write_folds(manifests: Path, folder: Path, fold: Mapping[str, int]) -> list[Path]:
+    """Copies of the manifests, one for each fold, in which split 1 is the fold: their folders. fold: by clip."""
+    places = fold_folders(folder, num_folds=len(set(fold.values())))
     for number, place in enumerate(places):
         (place / CLIPS_FOLDER).mkdir(parents=True, exist_ok=True)
         write_bytes(place / DATASET_FILE, (manifests / DATASET_FILE).read_bytes())  # others may be reading it

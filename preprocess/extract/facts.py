@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,9 @@ from shared.manifests.files import ClipRow
 from shared.splits.defaults import assign_splits
 from shared.splits.official_names import read_name
 from shared.splits.own_files import SplitTable
-from shared.splits.parts import ClipSplits
+from shared.splits.parts import ClipSplits, stem_without_part
 from shared.splits.sources import NameTags
 from shared.video.listing import Video
-
-# `fetch` adds the part where a class has the same name in two of them.
-_NUMBER = re.compile(r"(\d+)(?:_(?:train|val|test))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +75,11 @@ def name_tags(videos: Sequence[Video], *, source_pattern: str) -> dict[str, Name
 
 def repeated_numbers(videos: Sequence[Video]) -> list[Video]:
     """Those whose name is a number alone that stands in several classes, with or without a part behind it."""
-    numbers = [(video, match[1]) for video in videos if (match := _NUMBER.fullmatch(video.stem))]
     classes: dict[str, set[str]] = defaultdict(set)
-    for video, number in numbers:
-        classes[number].add(video.class_name)
-    return [video for video, number in numbers if len(classes[number]) > 1]
+    for video in videos:
+        classes[stem_without_part(video.stem)].add(video.class_name)
+    stems = ((video, stem_without_part(video.stem)) for video in videos)
+    return [video for video, stem in stems if stem.isdecimal() and len(classes[stem]) > 1]
 
 
 def with_facts(row: ClipRow, facts: ClipFacts) -> ClipRow:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from shared.classes import HMDB51_CLASSES
 from shared.splits.own_files import SplitTable
-from shared.splits.parts import Part
+from shared.splits.parts import Part, stem_with_part
 from shared.video.listing import VIDEO_SUFFIXES
 
 ARCHIVE_SUFFIXES = (".rar", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -50,7 +50,7 @@ class Place:
     @property
     def target_by_part(self) -> PurePosixPath:
         """Another name for it, ``<class>/<stem>_<part><suffix>``, where a video of another part has the first."""
-        return self.target.with_stem(f"{self.target.stem}_{self.part}")
+        return self.target.with_stem(stem_with_part(self.target.stem, self.part))
 
 
 def place_of(path: Sequence[str], *, wrapper: str = "") -> Place | None:

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Part = Literal["train", "val", "test", "unused"]
+_USED: tuple[Part, ...] = ("train", "val", "test")
+
+
+def stem_with_part(stem: str, part: Part | None) -> str:
+    """The stem that `fetch` gives a video where one of another part has its own: ``001`` -> ``001_test``."""
+    return f"{stem}_{part}"
+
+
+def stem_without_part(stem: str) -> str:
+    """The stem as it was before, and others as they are."""
+    original, _, part = stem.rpartition("_")
+    return original if part in _USED else stem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

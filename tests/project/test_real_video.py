@@ -21,7 +21,7 @@ from made_dataset import MadeDataset, make_dataset
 
 from benchmarks import real_video
 from benchmarks.real_video import Study, keep_study, make_entries, run_study
-from benchmarks.real_video_folds import fold_of_clips, write_folds
+from benchmarks.real_video_folds import fold_by_clip, fold_of_clips, write_folds
 from benchmarks.real_video_rows import ROWS, Entry
 from benchmarks.real_video_tables import interval, spread, write_groups, write_table
 from shared.errors import DataError, UsageError
@@ -70,7 +70,7 @@ def test_more_folds_than_sources_or_clips_are_refused(
 def test_the_manifests_of_a_fold_differ_in_the_split_alone(made: MadeDataset, tmp_path: Path) -> None:
     before = read_manifests(made.manifests)
     tested = []
-    for place in write_folds(made.manifests, tmp_path, num_folds=3):
+    for place in write_folds(made.manifests, tmp_path, fold_by_clip(made.manifests, num_folds=3)):
         after = read_manifests(place)
         tested += list(after.loc[after["split1"] == "test", "clip_id"])
         pd.testing.assert_frame_equal(after.drop(columns="split1"), before.drop(columns="split1"))
@@ -159,7 +159,7 @@ def test_runs_of_another_study_are_not_taken_for_its_own(made: MadeDataset, tmp_
 
 def made_run(study: Study, manifests: Path, *, fold: int) -> None:
     """What a run of the first row leaves that has tested a fold of three, all of its clips right."""
-    place = write_folds(manifests, study.runs / "folds", num_folds=3)[fold]
+    place = write_folds(manifests, study.runs / "folds", fold_by_clip(manifests, num_folds=3))[fold]
     clips = read_manifests(place)
     tested = clips.loc[clips["split1"] == "test", ["clip_id", "class_name"]]
     lines = [f"{clip_id},{name},{name}" for clip_id, name in tested.itertuples(index=False)]
@@ -222,7 +222,7 @@ def test_a_folder_whose_runs_tested_other_clips_is_refused(made: MadeDataset, tm
     keep_study(study, others, folds=3)
     without_checksum(study.runs / "study.json")
     made_run(study, made.manifests, fold=1)
-    write_folds(others, study.runs / "folds", num_folds=3)
+    write_folds(others, study.runs / "folds", fold_by_clip(others, num_folds=3))
     with pytest.raises(DataError, match=r"plain-scratch-2of3-seed0 in .* tested other clips than those of its fold"):
         keep_study(study, others, folds=3)
     (study.runs / "plain-scratch-2of3-seed0" / "evaluation" / "predictions.csv").write_text("clip_id,true\na,run\n")
